@@ -1,0 +1,59 @@
+# PYTHON names the interpreter; each version gets an environment of its own under .venv.
+PYTHON ?= $(eval PYTHON := $$(or $$(shell sh .ci/setup --find),$$(error no Python)))$(PYTHON)
+VENV = $(eval VENV := .venv/$$(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null))$(VENV)
+RUN = $(VENV)/bin/python
+
+# Arguments for pytest, such as ARGS="-k streams".
+ARGS ?=
+
+SHELL_SCRIPTS = $(shell grep -rlsE -m1 '^\#! ?(/bin/|/usr/bin/env )(ba)?sh' .ci openwrt tests)
+
+# The live tests make network namespaces, which takes root. What they leave is handed back to the user.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+HYPOTHESIS = .venv/hypothesis
+TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
+	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench fuzz capture clean ready ready-to-test
+
+help: ## List the targets
+	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
+	@sed -n 's/^\([a-z]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-9s %s\n' "$$target" "$$text"; done
+
+run: ready ## Decode the bundled capture of one day, reading by reading
+	@$(VENV)/bin/inverter-capture run tests/captures/day.toml
+
+test: lint ## Run the linters and every test; with sudo when not root, for some tests make network namespaces
+	@mkdir -p $(HYPOTHESIS)
+	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest $(ARGS); status=$$?; \
+	$(if $(SUDO),sudo chown -R "$$(id -u):$$(id -g)" $(HYPOTHESIS);) exit $$status
+
+lint: ready-to-test ## Run ruff, mypy and shellcheck
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@shellcheck $(SHELL_SCRIPTS)
+
+format: ready-to-test ## Format the Python files, and mend what ruff can mend
+	@$(VENV)/bin/ruff check --fix --exit-zero
+	@$(VENV)/bin/ruff format
+
+bench: ready-to-test ## Measure speed and memory, beside tcpdump and dpkt
+	@$(RUN) -m tests.bench
+
+fuzz: ready-to-test ## Feed packets and streams with noise for a minute
+	@$(RUN) -m tests.fuzz --seconds 60
+
+capture: ready-to-test ## Make the bundled capture anew
+	@$(RUN) -m tests.dongle tests/captures/day.pcap
+
+clean: ## Remove all that these targets made, the environments too
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find inverter_capture tests -name __pycache__ -prune -exec rm -rf {} +
+
+ready:
+	@sh .ci/setup "$(PYTHON)" "$(VENV)"
+
+ready-to-test:
+	@sh .ci/setup "$(PYTHON)" "$(VENV)" test

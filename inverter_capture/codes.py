@@ -1,0 +1,131 @@
+"""The words for states, warnings and faults, as the public register maps name them.
+
+Numbers whose meaning nobody has published are shown as they are.
+"""
+
+from __future__ import annotations
+
+STATES: dict[str, dict[int, str]] = {
+    "inverter_state": {0: "standby", 1: "self-check", 2: "normal", 3: "alarm", 4: "fault", 5: "activating"},
+    "sd_status": {1000: "SD fault", 2000: "SD ok"},
+    "grid_connected": {0: "grid relay open", 1: "grid relay closed"},
+}
+"""By field id: the number and its text."""
+
+GENERATOR_RELAY_STATES: dict[int, str] = {
+    0: "generator relay open",
+    1: "generator relay closed",
+    3: "closed with generator running",
+}
+"""The low nibble of generator_relay."""
+
+GENERATOR_POWER_SWITCH = (0x10, "power switch on")
+"""The bit above that nibble."""
+
+WARNINGS: dict[int, str] = {
+    2: "fan",
+    3: "grid phase sequence",
+    4: "meter communication",
+    5: "CT reversed",
+    6: "CT not connected",
+    7: "outlet fan 1",
+    8: "outlet fan 2",
+    9: "outlet fan 3",
+    10: "volt-watt active",
+    11: "DC bus leakage",
+    31: "battery communication",
+    32: "parallel communication",
+}
+"""By number: bit n is warning W(n + 1)."""
+
+FAULTS: dict[int, str] = {
+    1: "DC polarity reversed",
+    2: "DC insulation permanent fault",
+    3: "DC leakage current",
+    4: "ground fault (GFDI)",
+    5: "EEPROM read",
+    6: "EEPROM write",
+    7: "DC/DC soft start",
+    8: "GFDI relay (1-ph) / DCDC2 start",
+    9: "IGBT",
+    10: "auxiliary power supply",
+    11: "AC main contactor",
+    12: "AC auxiliary contactor",
+    13: "working mode changed",
+    14: "DC over-current (software)",
+    15: "AC over-current (software)",
+    16: "ground leakage current",
+    17: "PV over-current",
+    18: "AC over-current (hardware)",
+    19: "hardware fault synthesis",
+    20: "DC over-current (hardware)",
+    21: "DC bus over-current",
+    22: "emergency / remote stop",
+    23: "AC leakage (transient)",
+    24: "PV insulation resistance low",
+    25: "DC feedback",
+    26: "DC bus unbalanced",
+    27: "DC insulation (end)",
+    28: "inverter 1 DC component high",
+    29: "parallel CAN bus",
+    30: "AC main contactor",
+    31: "relay open / soft start",
+    32: "inverter 2 DC component high",
+    33: "AC over-current",
+    34: "backup overload",
+    35: "no grid",
+    36: "grid phase",
+    37: "three-phase voltage unbalance / DCLLC soft over-current",
+    38: "three-phase current unbalance",
+    39: "AC over-current one cycle / DCLLC over-current",
+    40: "DC / battery over-current",
+    41: "parallel system stopped",
+    42: "grid voltage low",
+    43: "grid voltage high V-W",
+    44: "grid voltage low V-W",
+    45: "grid voltage high U-V",
+    46: "battery 1 fault",
+    47: "grid over-frequency",
+    48: "grid under-frequency",
+    49: "battery 2 fault",
+    50: "grid DC component V",
+    51: "battery temperature high / grid DC component W",
+    52: "DC bus voltage high",
+    53: "DC bus voltage low",
+    54: "battery voltage high (1 or 2)",
+    55: "DC bus or battery voltage high",
+    56: "DC bus or battery voltage low",
+    57: "battery 2 voltage low",
+    58: "BMS communication lost",
+    59: "grid V over-current",
+    60: "generator voltage/frequency",
+    61: "manual off",
+    62: "DRM stop",
+    63: "arc fault",
+    64: "heatsink over-temperature",
+}
+"""By number: bit n is fault F(n + 1)."""
+
+
+def describe(field: str, value: float) -> str:
+    """The words for a value of one of the fields that hold codes; of any other field, and unknown codes, the number."""
+    number = int(value)
+    if field in STATES:
+        return STATES[field].get(number, str(number))
+    if field == "generator_relay":
+        words = GENERATOR_RELAY_STATES.get(number & 0x0F, f"generator relay {number & 0x0F}")
+        bit, text = GENERATOR_POWER_SWITCH
+        return f"{words}, {text}" if number & bit else words
+    if field == "inverter_warnings":
+        return ", ".join(name_bits(number, "W", WARNINGS)) or "none"
+    if field == "inverter_faults":
+        return ", ".join(name_bits(number, "F", FAULTS)) or "none"
+    return str(value)
+
+
+def name_bits(bits: int, letter: str, texts: dict[int, str]) -> list[str]:
+    """The numbered codes of all bits that are set, such as "F35 no grid"."""
+    numbers = [bit + 1 for bit in range(bits.bit_length()) if bits >> bit & 1]
+    return [
+        f"{letter}{number:02d} {texts[number]}" if number in texts else f"{letter}{number:02d}" for number in numbers
+    ]

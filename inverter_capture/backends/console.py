@@ -1,0 +1,131 @@
+"""Readings on standard output, each as soon as it comes."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import sys
+import threading
+from collections import deque
+from datetime import tzinfo
+
+from inverter_capture.backends import Backend
+from inverter_capture.config import ConsoleConfig
+from inverter_capture.formats import formatter
+from inverter_capture.readings import Reading
+from inverter_capture.terminal import has_colour, width
+
+WAITING_MAX = 256
+"""Readings that wait for a reader that is slow; then the oldest goes."""
+RETRY_SECONDS = 5
+"""How often writing is tried again, when a disk is full."""
+
+_STANDARD_OUTPUT = 1
+
+_log = logging.getLogger(__name__)
+
+
+class Console(Backend):
+    """Writes readings in one format to standard output, unbuffered."""
+
+    name = "console"
+
+    def __init__(self, config: ConsoleConfig, zone: tzinfo | None) -> None:
+        """`zone` is that of the table's times, None the system's."""
+        self.delivered = 0
+        self.dropped = 0
+        self._formatter = formatter(config.format, zone=zone, colour=has_colour(sys.stdout), width=width(sys.stdout))
+        self._waiting: deque[Reading] = deque()
+        self._writing = False
+        """A reading that no longer waits is not yet written."""
+        self._changed = threading.Condition()
+        self._ending = False
+        self._closed = False
+        """Nobody will ever read standard output again."""
+        self._problem: str | None = None
+        """What has been said about standard output, until all that waited is written."""
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, reading: Reading) -> None:
+        with self._changed:
+            if self._closed:
+                self.dropped += 1
+                return
+            self._waiting.append(reading)
+            if len(self._waiting) > WAITING_MAX:
+                self._waiting.popleft()
+                self.dropped += 1
+                if self._problem is None:
+                    self._say("console: standard output takes nothing; dropping the oldest readings")
+            self._changed.notify_all()
+
+    def wait_for_room(self, seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed or len(self._waiting) < WAITING_MAX, seconds)
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._writing, seconds)
+
+    def finish(self, seconds: float) -> int:
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        self._thread.join(seconds)
+        with self._changed:
+            return len(self._waiting) + self._writing + self.dropped
+
+    def _run(self) -> None:
+        self._write(self._formatter.header().encode())
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._ending)
+                if not self._waiting:
+                    return
+                reading = self._waiting.popleft()
+                self._writing = True
+            written = self._write(self._formatter.format(reading).encode())
+            with self._changed:
+                self._writing = False
+                if written:
+                    self.delivered += 1
+                    if self._problem is not None and not self._waiting:
+                        _log.info("console: standard output takes readings again; %d were dropped", self.dropped)
+                        self._problem = None
+                else:
+                    self.dropped += 1 + len(self._waiting)
+                    self._waiting.clear()
+                    self._closed = True
+                self._changed.notify_all()
+                if self._closed:
+                    return
+
+    def _write(self, data: bytes) -> bool:
+        """Write all of it, however long that takes. False when nobody can ever read it, or the end has come."""
+        while data:
+            try:
+                data = data[os.write(_STANDARD_OUTPUT, data) :]
+            except BlockingIOError:
+                # Whoever shares it with us has made it so.
+                writable = select.poll()
+                writable.register(_STANDARD_OUTPUT, select.POLLOUT)
+                writable.poll()
+            except OSError as error:
+                if error.errno in (errno.EPIPE, errno.EBADF):
+                    self._say(f"console: standard output is closed ({error.strerror}); dropping readings")
+                    return False
+                self._say(f"console: cannot write to standard output ({error.strerror}); trying again")
+                with self._changed:
+                    if self._changed.wait_for(lambda: self._ending, RETRY_SECONDS):
+                        return False
+        return True
+
+    def _say(self, problem: str) -> None:
+        if problem != self._problem:
+            _log.warning("%s", problem)
+            self._problem = problem

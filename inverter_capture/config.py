@@ -1,0 +1,252 @@
+"""The configuration: TOML text to frozen objects, with every mistake told in a line of its own.
+
+Nothing else knows TOML. The sections are the schema: each setting carries its kind, default and help, and one loader
+reads them all. A new backend is a class and a line each in `Config` and `SECTIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from inverter_capture.formats import FORMATS
+from inverter_capture.settings import (
+    BOOLEAN,
+    NAME,
+    REQUIRED,
+    TEXT,
+    TIMEZONE,
+    Section,
+    SectionConfig,
+    SettingError,
+    choice,
+    nearest,
+    setting,
+)
+from inverter_capture.toml_text import explain_syntax, find_lines
+
+MAX_FILE_SIZE = 256 * 1024
+"""Bytes. A longer file is no configuration (a capture file given by mistake, perhaps)."""
+
+SHOWN = 80
+"""Characters of a value or name that a message shows."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `messages` holds a line for each thing that is wrong; none shows a secret."""
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        self.messages = tuple(printable(message) for message in messages)
+        super().__init__("\n".join(self.messages))
+
+
+class PcapConfig(SectionConfig):
+    """Where packets come from."""
+
+    device: str = setting(NAME, help='a network device, "any", or with file = true the path of a capture file')
+    filter: str = setting(TEXT, "", help="the packets to read, as for tcpdump; when empty, the dongle's are found")
+    file: bool = setting(BOOLEAN, False, help="whether device is the path of a capture file")
+    timezone: str = setting(TIMEZONE, "local", help="the zone of the inverter's clock")
+
+    def check(self) -> None:
+        # The service would wait for such a device for ever.
+        if "/" in self.device and not self.file:
+            raise SettingError('no network device has "/" in its name: for a capture file add file = true', "device")
+
+
+class ConsoleConfig(SectionConfig):
+    """Readings on standard output."""
+
+    format: str = setting(choice(*FORMATS), "table", help="how a reading is printed")
+
+
+class LogConfig(SectionConfig):
+    """What the log tells."""
+
+    level: str = setting(choice("error", "warning", "info", "debug"), "info", help="the least that is logged")
+
+
+class Config(NamedTuple):
+    """The whole configuration."""
+
+    pcap: PcapConfig
+    console: tuple[ConsoleConfig, ...]
+    log: LogConfig
+
+
+SECTIONS: dict[str, Section] = {
+    section.name: section
+    for section in (
+        Section("pcap", PcapConfig),
+        Section("console", ConsoleConfig, repeated=True),
+        Section("log", LogConfig),
+    )
+}
+"""The schema, by the sections' names in the file, which are those of Config's attributes."""
+
+
+class Problem(NamedTuple):
+    """Something wrong, and where: number counts sections of one name from 0, key is empty for a section as a whole."""
+
+    section: str
+    number: int
+    key: str
+    text: str
+
+
+def load(path: str) -> Config:
+    """The configuration in this file. Raises ConfigError, also when the file cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_SIZE + 1)
+    except (OSError, ValueError) as error:  # ValueError: no path can be like that
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError([f"{path}: cannot be read ({reason}): check the path, and who may read the file"]) from None
+    if len(data) > MAX_FILE_SIZE:
+        raise ConfigError([f"{path}: longer than {MAX_FILE_SIZE} bytes: give the path of a TOML file"])
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: not UTF-8 text: save the file as UTF-8"]) from None
+    return parse(text, path)
+
+
+def parse(text: str, name: str) -> Config:
+    """The configuration in this text; messages call it by the name. Raises ConfigError."""
+    import tomllib
+
+    text = text.removeprefix("\ufeff") + "\n"  # Windows begins with the one, tomllib needs the other
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([explain_syntax(error, text, name)]) from None
+    problems: list[Problem] = []
+    found: dict[str, list[Any]] = {}
+    for key, value in data.items():
+        many = isinstance(value, list)
+        tables = value if many else [value]
+        known = SECTIONS.get(key)
+        if known is None or not all(isinstance(table, dict) for table in tables):
+            problems.append(Problem(key, 0, "", explain_stray(key, value)))
+            continue
+        if many != known.repeated:
+            written, rule = (f"[[{key}]]", "can stand once only") if many else (f"[{key}]", "can stand several times")
+            problems.append(Problem(key, 0, "", f"{written}: this section {rule}: write {known.header}"))
+        found[key] = [read_section(known, number, table, problems) for number, table in enumerate(tables)]
+    if data.keys() == found.keys():  # else what is missing most likely stands under the wrong name
+        for known in SECTIONS.values():
+            if not known.repeated and not found.get(known.name):
+                found[known.name] = [read_section(known, 0, {}, problems)]
+        backends = [known.name for known in SECTIONS.values() if known.repeated]
+        if not any(found.get(backend) for backend in backends):
+            headers = " or ".join(SECTIONS[backend].header for backend in backends)
+            problems.append(Problem("", 0, "", f"no backend: add a {headers} section for the readings to go to"))
+    if problems:
+        raise ConfigError(locate(problems, text, name))
+    values: dict[str, Any] = {
+        known.name: tuple(found.get(known.name, ())) if known.repeated else found[known.name][0]
+        for known in SECTIONS.values()
+    }
+    return Config(**values)
+
+
+def read_section(known: Section, number: int, table: dict[str, Any], problems: list[Problem]) -> Any:
+    """The section's settings; or None, and what is wrong is added to the problems."""
+    values: dict[str, Any] = {}
+    handled = set()
+    before = len(problems)
+
+    def complain(key: str, text: str) -> None:
+        problems.append(Problem(known.name, number, key, f"{known.header} {shorten(key)}{text}"))
+
+    def refuse(key: str, wrong: SettingError) -> None:
+        spec = known.settings[key]
+        value = "" if key not in table else " = (hidden)" if spec.secret or wrong.hide else f" = {show(table[key])}"
+        complain(key, f"{value}: {str(wrong) or f'expected {spec.kind.expected} ({spec.help})'}")
+
+    for key, value in table.items():
+        handled.add(key)
+        if key not in known.settings:
+            near = nearest(key, known.settings)
+            handled.add(near or key)
+            # Without the value: it may be a secret under a mistyped name.
+            complain(key, f": {explain_unknown(key, near, known)}")
+            continue
+        try:
+            values[key] = known.settings[key].kind.read(value)
+        except SettingError as wrong:
+            refuse(key, wrong)
+    for key, spec in known.settings.items():
+        if spec.default is REQUIRED and key not in handled:
+            complain(key, f": missing: add it ({spec.help})")
+    if len(problems) == before:
+        try:
+            return known.type(**values)
+        except SettingError as wrong:
+            refuse(wrong.setting, wrong)
+    return None
+
+
+def owners(key: str) -> str:
+    """The sections that have such a setting, as text."""
+    return " or ".join(known.header for known in SECTIONS.values() if key in known.settings)
+
+
+def explain_unknown(key: str, near: str | None, known: Section) -> str:
+    if owners(key):
+        return f"a setting of {owners(key)}: move it there"
+    remedy = f'did you mean "{near}"?' if near else f"known are {', '.join(known.settings)}"
+    return f"unknown setting: {remedy}"
+
+
+def explain_stray(key: str, value: object) -> str:
+    """What is wrong with something at the top that is no known section. Without the value: it may be a secret."""
+    name = shorten(key)
+    headers = ", ".join(known.header for known in SECTIONS.values())
+    if key in SECTIONS:
+        return f"{name}: a section, no setting: write {SECTIONS[key].header} on a line of its own, its settings below"
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
+        near = nearest(key, SECTIONS)
+        remedy = f"did you mean {SECTIONS[near].header}?" if near else f"known are {headers}"
+        return f"{f'[[{name}]]' if isinstance(value, list) else f'[{name}]'}: unknown section: {remedy}"
+    if owners(key):
+        return f"{name}: a setting outside any section: move it below {owners(key)}"
+    near = nearest(key, [name for known in SECTIONS.values() for name in known.settings])
+    remedy = f'did you mean "{near}", below {owners(near)}?' if near else f"known sections are {headers}"
+    return f"{name}: unknown setting outside any section: {remedy}"
+
+
+def locate(problems: list[Problem], text: str, name: str) -> list[str]:
+    """The problems' messages, in the order of the file; without a line number where the line is not sure."""
+    lines = find_lines(text)
+    placed = []
+    for section, number, key, message in problems:
+        line = lines.get((section, number, key)) or lines.get((section, number, ""), 0)
+        placed.append((line, f"{name}:{line}: {message}" if line else f"{name}: {message}"))
+    return [message for _, message in sorted(placed, key=lambda item: item[0])]
+
+
+def show(value: object) -> str:
+    """A value as TOML writes it, shortened."""
+    if isinstance(value, str):
+        escaped = shorten(value).replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return shorten(
+            str(value) if abs(value) < 1 << 64 else hex(value)
+        )  # Python refuses to write thousands of digits
+    if isinstance(value, list):
+        return "[...]"
+    return "{...}" if isinstance(value, dict) else str(value)
+
+
+def shorten(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def printable(text: str) -> str:
+    """The text on one line, with escapes for whatever would break or hide it."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

@@ -1,0 +1,86 @@
+"""The `decode` command: capture files in, readings as text out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+
+from inverter_capture.capture import CaptureError, FileCapture, FilterError
+from inverter_capture.decoder import Begun, Decoded, Decoder, Event, Unknown
+from inverter_capture.finder import Finder
+from inverter_capture.formats import formatter
+from inverter_capture.progress import ProgressBar
+from inverter_capture.raw import Anonymiser, hex_dump
+from inverter_capture.terminal import has_colour, width
+
+_SECOND = 1_000_000_000
+
+
+class DecodeCommand:
+    """Decodes capture files one after another, as one capture, and prints the readings."""
+
+    def __init__(
+        self, zone: tzinfo | None, format: str, *, filter: str = "", raw: bool = False, anonymise: bool = False
+    ) -> None:
+        self._filter = filter
+        self._raw = raw
+        self._anonymiser = Anonymiser() if anonymise else None
+        self._formatter = formatter(format, zone=zone, colour=has_colour(sys.stdout), width=width(sys.stdout))
+        self._decoder = Decoder(zone)
+        self._finder = Finder()
+        self._bar: ProgressBar | None = None
+
+    def run(self, paths: Sequence[str]) -> list[str]:
+        """Print all that can be decoded. Returns what could not be, a line for each. Raises FilterError."""
+        problems: list[str] = []
+        sys.stdout.write(self._formatter.header())
+        for path in paths:
+            try:
+                self._read(path)
+            except FilterError:
+                raise
+            except CaptureError as error:
+                problems.append(str(error))
+        self._print(self._decoder.close())
+        sys.stdout.flush()
+        counts = self._decoder.frame_counts
+        if counts.unknown and not self._raw:
+            problems.append(f"frames of unknown length, which are not decoded: {counts.unknown}; --raw shows them")
+        return problems
+
+    def _read(self, path: str) -> None:
+        capture = FileCapture(path, self._filter_for)
+        with ProgressBar(lambda: capture.position, capture.size, path) as self._bar:
+            for packet in capture:
+                events = self._decoder.receive(packet)
+                if events:
+                    self._let_through(events, capture)
+                    self._print(events)
+        capture.close()
+
+    def _filter_for(self, link_type: int) -> str:
+        return self._filter or self._finder.filter(link_type, live=False)
+
+    def _let_through(self, events: list[Event], capture: FileCapture) -> None:
+        for event in events:
+            if isinstance(event, Begun | Decoded) and self._finder.add(event.flow, proven=isinstance(event, Decoded)):
+                capture.refilter()
+
+    def _print(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Decoded | Unknown):
+                text = self._text(self._anonymiser.event(event) if self._anonymiser else event)
+                if text:
+                    if self._bar is not None:
+                        self._bar.clear()
+                    sys.stdout.write(text)
+
+    def _text(self, event: Decoded | Unknown) -> str:
+        text = self._formatter.format(event.reading) if isinstance(event, Decoded) and event.reading else ""
+        if self._raw:
+            captured = datetime.fromtimestamp(event.time // _SECOND, UTC)
+            # Addresses can tell as much about the owner as the serial number.
+            flow = "" if self._anonymiser else f", from {event.flow}"
+            text += f"captured {captured:%Y-%m-%d %H:%M:%S} UTC{flow}\n{hex_dump(event.frame.data)}\n"
+        return text

@@ -1,0 +1,30 @@
+"""What a terminal is and can show. A stream that is closed or missing is none."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+DEFAULT_WIDTH = 80
+"""Columns where there is no terminal, and of a terminal that does not know its size, as on a serial line."""
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal that understands control sequences."""
+    try:
+        return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:
+        return False
+
+
+def has_colour(stream: TextIO | None) -> bool:
+    """Whether colours may be written: to a terminal whose owner does not refuse them (see no-color.org)."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def width(stream: TextIO | None) -> int:
+    """The number of columns."""
+    try:
+        return (os.get_terminal_size(stream.fileno()).columns if stream is not None else 0) or DEFAULT_WIDTH
+    except (OSError, ValueError):
+        return DEFAULT_WIDTH

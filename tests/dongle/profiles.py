@@ -1,0 +1,105 @@
+"""The two inverters that the simulator knows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class PvString(NamedTuple):
+    """Solar panels in series."""
+
+    peak: float
+    """Watts in full sun."""
+    voltage: float
+    """At the working point."""
+    facing: float
+    """Degrees west of due north (or south, towards the equator): when in the day they do best."""
+
+
+class History(NamedTuple):
+    """What the counters show when the simulation begins, in tenths of a kilowatt-hour."""
+
+    pv: int
+    charge: int
+    discharge: int
+    imported: int
+    exported: int
+    inverter: int
+    generator: int
+
+
+class Profile(NamedTuple):
+    """An inverter with what is connected to it."""
+
+    number: int
+    """Makes the chances of one inverter differ from the other's."""
+    serial: str
+    frame_length: int
+    inverter_power: int
+    """The most that it gives, in watts."""
+    strings: tuple[PvString, ...]
+    battery_capacity: int
+    """Ampere-hours at 51.2 volts."""
+    battery_current: int
+    """The most that it takes and gives, in amperes."""
+    exports: bool
+    """Sells to the grid. Otherwise panels are held back when there is too much sun."""
+    has_ct: bool
+    """There are loads between the meter and the inverter, which a current transformer at the meter sees. Otherwise
+    all loads are behind the inverter."""
+    has_generator_input: bool
+    smart_load: int
+    """Watts of the load that is switched on when the battery is full; 0 for none."""
+    base_load: int
+    has_ac_sensor: bool
+    """Whether the AC temperature sensor is fitted."""
+    sd_status: int
+    history: History
+
+
+SMALL = Profile(
+    number=1,
+    serial="2205164738",
+    frame_length=292,
+    inverter_power=5000,
+    strings=(PvString(peak=3300, voltage=172, facing=0),),
+    battery_capacity=100,
+    battery_current=90,
+    exports=False,
+    has_ct=True,
+    has_generator_input=True,
+    smart_load=1200,
+    base_load=190,
+    has_ac_sensor=True,
+    sd_status=2000,
+    # The imported energy passes 6553.6 kWh, where its high register begins to count, within a day or two.
+    history=History(
+        pv=123_457, charge=48_211, discharge=44_870, imported=65_360, exported=212, inverter=113_204, generator=36
+    ),
+)
+"""The older firmware: 292-byte frames, a small battery, nothing sold, a generator input that idles."""
+
+LARGE = Profile(
+    number=2,
+    serial="E47R2K0193",
+    frame_length=302,
+    inverter_power=8000,
+    strings=(
+        PvString(peak=4400, voltage=338, facing=-35),
+        PvString(peak=3900, voltage=301, facing=40),
+        PvString(peak=900, voltage=96, facing=0),
+    ),
+    battery_capacity=300,
+    battery_current=150,
+    exports=True,
+    has_ct=False,
+    has_generator_input=False,
+    smart_load=0,
+    base_load=340,
+    has_ac_sensor=False,
+    sd_status=1000,
+    history=History(
+        pv=411_902, charge=160_333, discharge=149_804, imported=31_022, exported=98_770, inverter=385_118, generator=0
+    ),
+)
+"""The newer firmware: 302-byte frames, letters in the serial number, a large battery, no generator, energy sold."""

@@ -1,0 +1,134 @@
+"""`make bench`: how fast and how small, as ratios of things measured side by side in one run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.bench.captures import DONGLE_HOST, write_busy_capture, write_frames_capture
+from tests.bench.service import service_memory
+
+PACKETS = 1_000_000
+SMALL_PACKETS = 50_000
+FRAMES = 20_000
+ROUNDS = 5
+
+
+def main() -> int:
+    """Run all measurements. Returns 1 when a ratio misses its limit."""
+    missed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # Compiled once, as on the router, and outside the tree.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+        for title, ratio, limit, at_least, detail in measurements(folder):
+            good = ratio >= limit if at_least else ratio <= limit
+            missed += not good
+            bound = "at least" if at_least else "at most"
+            print(f"{'ok  ' if good else 'MISS'} {title}: {ratio:.2f} ({bound} {limit}); {detail}", flush=True)
+    return 1 if missed else 0
+
+
+def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
+    """Title, ratio, limit, whether the limit is a lower one, and the figures behind the ratio."""
+    busy, small, frames = folder / "busy.pcap", folder / "small.pcap", folder / "frames.pcap"
+    write_busy_capture(busy, PACKETS)
+    write_busy_capture(small, SMALL_PACKETS)
+    write_frames_capture(frames, FRAMES)
+
+    host_filter = f"host {DONGLE_HOST}"
+    start = best(lambda: decode(small, "--filter", "port 1"))[0]
+    ours = best(lambda: decode(busy, "--filter", host_filter))[0] - start
+    found = best(lambda: decode(busy))[0] - start
+    tcpdump = best(lambda: run("tcpdump", "-r", str(busy), "-w", os.devnull, host_filter))[0]
+    yield (
+        "decoding a million packets, against tcpdump with the same filter",
+        *(ours / tcpdump, 2.0, False),
+        f"{ours:.2f} s against {tcpdump:.2f} s; without a filter {found:.2f} s",
+    )
+
+    rates = [frame_rates(frames) for _ in range(ROUNDS)]
+    ratio = statistics.median(ours / bare for ours, bare in rates)
+    yield (
+        "frames from packets to readings, against a bare dpkt loop",
+        *(ratio, 0.25, True),
+        f"{max(ours for ours, _ in rates):,.0f}/s against {max(bare for _, bare in rates):,.0f}/s",
+    )
+
+    memory_small, memory_busy = decode(small)[1], decode(busy)[1]
+    yield (
+        "peak memory for a large file, against a small one",
+        *(memory_busy / memory_small, 1.1, False),
+        f"{memory_busy} kB for {busy.stat().st_size:,} bytes, {memory_small} kB for {small.stat().st_size:,} bytes",
+    )
+
+    bare_memory = run(sys.executable, "-c", "import pcap, dpkt")[1]
+    service, readings = service_memory(folder)
+    yield (
+        "memory of the service after a day's frames, against importing pcap and dpkt",
+        *(service / bare_memory, 1.5, False),
+        f"{service} kB after {readings} readings, against {bare_memory} kB",
+    )
+
+
+def best(measure: Callable[[], tuple[float, int]]) -> tuple[float, int]:
+    """The quickest of some rounds: what disturbs a measurement only ever makes it slower."""
+    return min(measure() for _ in range(ROUNDS))
+
+
+def decode(path: Path, *options: str) -> tuple[float, int]:
+    """Seconds and peak kB of the `decode` command."""
+    return run(sys.executable, "-m", "inverter_capture", "decode", str(path), "--format", "json", *options)
+
+
+def run(*command: str) -> tuple[float, int]:
+    """Seconds and peak kB of a command."""
+    before = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - before
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return seconds, usage.ru_maxrss
+
+
+def frame_rates(path: Path) -> tuple[float, float]:
+    """Packets a second of our decoder and of a bare dpkt loop, over the same packets in memory, in turns."""
+    import dpkt
+
+    from inverter_capture.decoder import Decoder
+    from inverter_capture.packets import Packet
+
+    with path.open("rb") as file:
+        packets = [Packet(int(when * 1_000_000_000), 1, data) for when, data in dpkt.pcap.Reader(file)]
+    buffers = [packet.data for packet in packets]
+
+    def ours() -> None:
+        decoder = Decoder()
+        for packet in packets:
+            decoder.receive(packet)
+        assert decoder.readings.counts.readings == len(packets)
+
+    def bare() -> None:
+        for buffer in buffers:
+            dpkt.ethernet.Ethernet(buffer)
+
+    return len(packets) / seconds_of(ours), len(packets) / seconds_of(bare)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    before = time.perf_counter()
+    work()
+    return time.perf_counter() - before
+
+
+if __name__ == "__main__":
+    sys.exit(main())

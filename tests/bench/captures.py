@@ -1,0 +1,72 @@
+"""Capture files to measure with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests import wire
+from tests.dongle.frames import encode
+from tests.dongle.house import SOUTH_AFRICA, House
+from tests.dongle.profiles import SMALL
+
+DONGLE_HOST = "192.168.8.202"
+DONGLE_EVERY = 1000
+"""One packet in so many is the dongle's."""
+OTHER_SIZES = (0, 0, 536, 1436)
+"""Payloads of the others: half of their packets are bare acknowledgements."""
+START = datetime(2024, 6, 20, 22, tzinfo=UTC)
+FRAMES_A_DAY = 288
+
+
+def frames(count: int) -> Iterator[tuple[int, bytes]]:
+    """Frames of a believable house, one every five minutes: ns since the epoch, and bytes. The days are alike."""
+    house = House(SMALL, START)
+    day = [house.at(START + timedelta(minutes=5 * number)) for number in range(FRAMES_A_DAY)]
+    for number in range(count):
+        moment = START + timedelta(minutes=5 * number)
+        clock = moment.astimezone(SOUTH_AFRICA).replace(tzinfo=None)
+        yield int(moment.timestamp()) * wire.SECOND, encode(SMALL.serial, clock, day[number % FRAMES_A_DAY])
+
+
+def dongle_records(count: int) -> Iterator[wire.Record]:
+    """The packets with frames of one long connection."""
+    client, server = wire.Endpoint(DONGLE_HOST, 50586), wire.Endpoint("203.0.113.10", 51100, wire.MAC_B)
+    connection = wire.Connection(client, server)
+    for time, frame in frames(count):
+        connection.records.clear()
+        connection.packet(time, client, connection.sequence, frame, wire.PSH | wire.ACK)
+        connection.sequence += len(frame)
+        yield connection.records[0]
+
+
+def write_frames_capture(path: Path, count: int) -> None:
+    """A capture of nothing but frames."""
+    with path.open("wb") as file:
+        wire.write_pcap(file, dongle_records(count))
+
+
+def write_busy_capture(path: Path, packets: int) -> None:
+    """A capture of this many packets, of which one in a thousand is the dongle's."""
+    others = [other_packet(random.Random(number)) for number in range(DONGLE_EVERY - 1)]
+
+    def records() -> Iterator[wire.Record]:
+        for record in dongle_records(packets // DONGLE_EVERY):
+            yield record
+            for number, data in enumerate(others, 1):
+                yield wire.Record(record.time + number * wire.MILLISECOND, data)
+
+    with path.open("wb") as file:
+        wire.write_pcap(file, records())
+
+
+def other_packet(chance: random.Random) -> bytes:
+    """Encrypted traffic of another device."""
+    client = wire.Endpoint(f"192.168.8.{chance.randrange(10, 200)}", chance.randrange(32768, 61000))
+    server = wire.Endpoint(f"198.51.100.{chance.randrange(1, 255)}", 443, wire.MAC_B)
+    payload = chance.randbytes(chance.choice(OTHER_SIZES))
+    connection = wire.Connection(client, server)
+    connection.packet(0, chance.choice((client, server)), chance.randrange(1 << 32), payload)
+    return connection.records[0].data

@@ -1,0 +1,750 @@
+"""The configuration: what is read, and that every mistake is told once, in one line, with its place and its remedy."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import struct
+import subprocess
+import sys
+import zoneinfo
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from inverter_capture import config
+from inverter_capture.config import Config, ConfigError, ConsoleConfig, LogConfig, PcapConfig, load, parse
+from inverter_capture.settings import NAME, REQUIRED, TEXT, Kind, Section, SectionConfig, SettingError, setting
+from inverter_capture.toml_text import MAX_STATEMENT_LINES
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+GOOD = '[pcap]\ndevice = "br-lan"\n\n[[console]]\n'
+
+
+def complaints(text: str) -> list[str]:
+    """What is said about this text, without the file's name; each message is known to be one line."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "c.toml")
+    messages = caught.value.messages
+    assert messages
+    assert str(caught.value) == "\n".join(messages)
+    for message in messages:
+        assert message.startswith("c.toml:")
+        assert message.isprintable()
+    return [message.removeprefix("c.toml:") for message in messages]
+
+
+def complaint(text: str) -> str:
+    """The only thing that is said about this text."""
+    messages = complaints(text)
+    assert len(messages) == 1, messages
+    return messages[0]
+
+
+@pytest.fixture
+def zone_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of zone data that takes the place of the system's; empty at first."""
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(to=[str(tmp_path)])
+    zoneinfo.ZoneInfo.clear_cache()
+    yield tmp_path
+    zoneinfo.reset_tzpath()
+    zoneinfo.ZoneInfo.clear_cache()
+
+
+def add_zones(folder: Path, *names: str) -> None:
+    """The smallest zone files there can be: one hour east of Greenwich, always."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(
+            b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lbb", 3600, 0, 0) + b"CET\0"
+        )
+
+
+# What is read
+
+
+def test_the_least_that_is_needed() -> None:
+    assert parse(GOOD, "c.toml") == Config(
+        pcap=PcapConfig(device="br-lan", filter="", file=False, timezone="local"),
+        console=(ConsoleConfig(format="table"),),
+        log=LogConfig(level="info"),
+    )
+
+
+def test_every_setting(zone_data: Path) -> None:
+    add_zones(zone_data, "Europe/Paris")
+    text = """
+        [pcap]
+        device = "/data/day.pcap"
+        filter = "host 192.168.1.7"
+        file = true
+        timezone = "Europe/Paris"
+        [[console]]
+        format = "json"
+        [[console]]
+        format = "line-protocol"
+        [log]
+        level = "debug"
+    """
+    assert parse(text, "c.toml") == Config(
+        pcap=PcapConfig(device="/data/day.pcap", filter="host 192.168.1.7", file=True, timezone="Europe/Paris"),
+        console=(ConsoleConfig(format="json"), ConsoleConfig(format="line-protocol")),
+        log=LogConfig(level="debug"),
+    )
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv", "line-protocol"])
+def test_every_format(form: str) -> None:
+    assert parse(f'{GOOD}format = "{form}"', "c.toml").console == (ConsoleConfig(format=form),)
+
+
+@pytest.mark.parametrize("level", ["error", "warning", "info", "debug"])
+def test_every_level(level: str) -> None:
+    assert parse(f'{GOOD}[log]\nlevel = "{level}"', "c.toml").log == LogConfig(level=level)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'console = [{format = "csv"}]\npcap = {device = "any"}',
+        'pcap.device = "any"\nconsole = [\n{"format" = "csv"},\n]',
+        '[[console]]\nformat = """csv"""\n[pcap]\n\'device\' = "any"\n',
+        '\ufeff[pcap]\r\ndevice = "any"\r\n[[console]]\r\nformat = "csv"\r\n',
+    ],
+)
+def test_every_way_to_write_toml(text: str) -> None:
+    read = parse(text, "c.toml")
+    assert read.pcap.device == "any"
+    assert read.console == (ConsoleConfig(format="csv"),)
+
+
+def test_nothing_can_be_changed_afterwards() -> None:
+    read = parse(GOOD, "c.toml")
+    for item, name in ((read, "log"), (read.pcap, "device"), (read.console[0], "format"), (read.log, "level")):
+        with pytest.raises(AttributeError):
+            setattr(item, name, "x")
+
+
+# Files
+
+
+def test_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD + '[log]\nlevel = "debug" # für später', encoding="utf-8")
+    assert load(str(path)).log.level == "debug"
+
+
+def test_mistakes_name_the_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD + "formt = 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load(str(path))
+    assert caught.value.messages == (f'{path}:5: [[console]] formt: unknown setting: did you mean "format"?',)
+
+
+def refused(path: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    (message,) = caught.value.messages
+    assert message.isprintable()
+    return message
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "c.toml")
+    assert (
+        refused(path)
+        == f"{path}: cannot be read (No such file or directory): check the path, and who may read the file"
+    )
+
+
+def test_no_file_at_all(tmp_path: Path) -> None:
+    assert "Is a directory" in refused(str(tmp_path))
+    assert refused("a\0b\n").startswith("a\\x00b\\n: cannot be read")
+
+
+def test_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(GOOD.encode() + '# für\nx = "für"'.encode("latin-1"))
+    assert refused(str(path)) == f"{path}:5: not UTF-8 text: save the file as UTF-8"
+
+
+def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(GOOD.encode().ljust(config.MAX_FILE_SIZE, b"#"))
+    assert load(str(path)) == parse(GOOD, "c.toml")
+    path.write_bytes(b"#" * (config.MAX_FILE_SIZE + 1))
+    assert refused(str(path)) == f"{path}: longer than 262144 bytes: give the path of a TOML file"
+
+
+# Text that is no TOML
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[pcap]\ndevice = br-lan",
+            "2: not TOML: Invalid value: write text in quotes; true, false and numbers without",
+        ),
+        ("[pcap]\ndevice =", "2: not TOML: Invalid value: write text in quotes; true, false and numbers without"),
+        (
+            "pcap = {}\npcap.file.x = 1",
+            "2: not TOML: Cannot mutate immutable namespace ('pcap', 'file'): write settings as",
+        ),
+        ("[pcap]\ndevice =\n", "2: not TOML: Invalid value: write text in quotes; true, false and numbers without"),
+        (
+            "[pcap]\nfilter = 1.2.3.4\n",
+            "2: not TOML: Expected newline or end of document after a statement: write text in quotes",
+        ),
+        (
+            '[pcap]\n\ndevice = "br-lan\n[log]\n',
+            "3: not TOML: Illegal character '\\n': end text on its line, with the quote",
+        ),
+        (
+            "[pcap]\nfile = true\nfile = true\n[[console]]",
+            "3: not TOML: Cannot overwrite a value: it stands there twice: keep one",
+        ),
+        ("[pcap]\n[pcap]\n", "2: not TOML: Cannot declare ('pcap',) twice: write each [section] once"),
+        (
+            "[[console]]\n[console]\n",
+            "2: not TOML: Cannot declare ('console',) twice: write each [section] once; sections that",
+        ),
+        ('[pcap]\ndevice = "C:\\x"\n', "2: not TOML: Unescaped '\\' in a string: write a backslash twice"),
+        (
+            "[pcap]\ndevice\n",
+            "2: not TOML: Expected '=' after a key in a key/value pair: write settings as name = \"text\"",
+        ),
+        ("[pcap\n", "1: not TOML: Expected ']' at the end of a table declaration: write settings as name"),
+        ("\n\x00", "2: not TOML: Invalid statement: write settings as name"),
+    ],
+)
+def test_syntax_errors_tell_the_line_and_the_remedy(text: str, said: str) -> None:
+    assert complaint(text).startswith(said)
+
+
+def test_what_does_not_end_is_named_by_its_beginning() -> None:
+    for start in ('"""a\n\n[log]', "'''a\n", "[", "[\n1,\n\n", "[\n1\n# ]\n", '["""'):
+        assert complaint(f"[pcap]\n# x\nfilter = {start}\n") == "3: not TOML: no end: close its quotes or brackets"
+
+
+def test_what_the_parser_cannot_bear() -> None:
+    assert complaint("a = " + "[" * 100_000).startswith(" not TOML: too many brackets within brackets")
+    assert complaint("a = " + "1" * 5000) == " not TOML: too many digits in a number: mend or remove that setting"
+
+
+# Sections
+
+
+def test_unknown_sections() -> None:
+    assert complaint('[pcapp]\ndevice = "x"\n[[console]]') == "1: [pcapp]: unknown section: did you mean [pcap]?"
+    assert complaint(GOOD + "\n[[Consoles]]\n") == "6: [[Consoles]]: unknown section: did you mean [[console]]?"
+    assert complaint(GOOD + "[xyzzy]\na.b = 1\n") == "5: [xyzzy]: unknown section: known are [pcap], [[console]], [log]"
+
+
+def test_sections_in_the_wrong_brackets() -> None:
+    text = '[[pcap]]\ndevice = "x"\n\n[console]\nformat = "xml"\n[[log]]\n[[log]]\nlevel = 1\n'
+    assert complaints(text) == [
+        "1: [[pcap]]: this section can stand once only: write [pcap]",
+        "4: [console]: this section can stand several times: write [[console]]",
+        '5: [[console]] format = "xml": expected one of "table", "json", "csv", "line-protocol"',
+        "6: [[log]]: this section can stand once only: write [log]",
+        '8: [log] level = 1: expected one of "error", "warning", "info", "debug" (the least that is logged)',
+    ]
+
+
+def test_sections_written_as_settings() -> None:
+    assert complaints('log = "debug"\nconsole = ["json"]\npcap.device = "x"\n') == [
+        "1: log: a section, no setting: write [log] on a line of its own, its settings below",
+        "2: console: a section, no setting: write [[console]] on a line of its own, its settings below",
+    ]
+
+
+def test_an_empty_list_is_no_section() -> None:
+    assert complaint('pcap.device = "x"\nconsole = []').startswith(" no backend:")
+    assert complaints("pcap = []\n[[console]]")[0].startswith("1: [[pcap]]: this section can stand once only")
+
+
+def test_a_backend_is_needed() -> None:
+    assert complaint('[pcap]\ndevice = "x"\n') == " no backend: add a [[console]] section for the readings to go to"
+
+
+def test_a_setting_that_is_required() -> None:
+    meaning = '(a network device, "any", or with file = true the path of a capture file)'
+    assert complaint("[[console]]") == f" [pcap] device: missing: add it {meaning}"
+    assert complaint("[[console]]\n\n[pcap]\nfile = true") == f"3: [pcap] device: missing: add it {meaning}"
+
+
+# Settings in the wrong place or under the wrong name
+
+
+def test_unknown_settings() -> None:
+    assert complaint('[pcap]\ndevise = "x"\n[[console]]') == '2: [pcap] devise: unknown setting: did you mean "device"?'
+    assert complaint(GOOD + 'Format = "csv"') == '5: [[console]] Format: unknown setting: did you mean "format"?'
+    assert (
+        complaint(GOOD + "[pcap.x]\ny = 1") == "5: [pcap] x: unknown setting: known are device, filter, file, timezone"
+    )
+
+
+def test_a_setting_of_another_section() -> None:
+    assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of [log]: move it there"
+
+
+def test_settings_outside_any_section() -> None:
+    assert complaints('# x\ndevice = "x"\nformt = 1\nxyzzy = {}\nzzz = 1\n') == [
+        "2: device: a setting outside any section: move it below [pcap]",
+        '3: formt: unknown setting outside any section: did you mean "format", below [[console]]?',
+        "4: [xyzzy]: unknown section: known are [pcap], [[console]], [log]",
+        "5: zzz: unknown setting outside any section: known sections are [pcap], [[console]], [log]",
+    ]
+
+
+def test_values_under_unknown_names_are_not_shown() -> None:
+    for text in (
+        '{}[log]\nlevl = "s3cret"',
+        'x = "s3cret"\n{}',
+        '{}format2 = ["s3cret"]',
+        'mqtt = "s3cret"\n{}',
+        '{}[mqtt]\npassword = "s3cret"',
+    ):
+        assert "s3cret" not in complaint(text.format(GOOD))
+
+
+# Values
+
+
+WRONG = [
+    ("device = 5", 'device = 5: expected text in quotes that is not empty (a network device, "any", or with'),
+    ("device = true", "device = true: expected text in quotes that is not empty"),
+    ('device = ""', 'device = "": expected text in quotes that is not empty'),
+    ('device = " "', 'device = " ": expected text in quotes that is not empty'),
+    ('device = ["a"]', "device = [...]: expected text in quotes that is not empty"),
+    ("device.x = 1", "device = {...}: expected text in quotes that is not empty"),
+    ("device = 1979-05-27", "device = 1979-05-27: expected text in quotes that is not empty"),
+    ("device = -inf", "device = -inf: expected text in quotes that is not empty"),
+    ("device = 0x" + "f" * 5000, "device = 0xffff"),
+    ('device = "a\\u0000b"', 'device = "a\\x00b": has a line break or another control character in it: leave that out'),
+    ('device = "a\\u0085b"', 'device = "a\\x85b": has a line break or another control character in it: leave that out'),
+    (
+        'device = "day.pcap/"',
+        'device = "day.pcap/": no network device has "/" in its name: for a capture file add file = true',
+    ),
+    ("filter = 5", "filter = 5: expected text in quotes (the packets to read, as for tcpdump;"),
+    (
+        'filter = """host\n1"""',
+        'filter = "host\\n1": has a line break or another control character in it: leave that out',
+    ),
+    ('filter = "' + '\\\\\\"é' * 1000 + '\\n"', 'filter = "\\\\\\"é\\\\\\"é'),
+    ('file = "true"', 'file = "true": expected true or false, without quotes (whether device is the path of a capture'),
+    ("file = 1", "file = 1: expected true or false, without quotes (whether device is the path of a capture"),
+    (
+        "timezone = 2",
+        'timezone = 2: expected a name such as "Europe/Paris", or "local" (the zone of the inverter\'s clock)',
+    ),
+    ('timezone = ""', 'timezone = "": expected a name such as "Europe/Paris", or "local"'),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), WRONG)
+def test_wrong_values_name_what_is_expected(line: str, said: str) -> None:
+    start = "" if line.startswith("device") else 'device = "x"\n'
+    message = complaint(f"[[console]]\n\n[pcap]\n{start}{line}\n")
+    assert message.startswith(f"{4 + bool(start)}: [pcap] {said}")
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('"jsn"', '"jsn": did you mean "json"? Possible are "table", "json", "csv", "line-protocol"'),
+        ('"JSON"', '"JSON": did you mean "json"? Possible are "table", "json", "csv", "line-protocol"'),
+        ('"xml"', '"xml": expected one of "table", "json", "csv", "line-protocol"'),
+        ("1", '1: expected one of "table", "json", "csv", "line-protocol" (how a reading is printed)'),
+    ],
+)
+def test_wrong_words(value: str, said: str) -> None:
+    assert complaint(f"{GOOD}[[console]]\nformat = {value}") == f"6: [[console]] format = {said}"
+
+
+def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
+    consoles = "[[console]]\nformat = 4\n[[console]]\nformat = 5\ny = 6\n"
+    messages = complaints(f'[log]\nlevel = "x"\n[pcap]\nfile = 1\nfilter = 2\nx = 3\n{consoles}')
+    assert [message.partition(":")[0] for message in messages] == ["2", "3", "4", "5", "6", "8", "10", "11"]
+    assert "device: missing" in messages[1]
+
+
+# Time zones
+
+
+def test_the_systems_zone_needs_no_zone_data(zone_data: Path) -> None:
+    assert parse('[[console]]\n[pcap]\ndevice = "x"\ntimezone = "local"', "c.toml").pcap.timezone == "local"
+
+
+def zone_complaint(name: str) -> str:
+    """What is said about this zone, after its name."""
+    message = complaint(f'[[console]]\n[pcap]\ndevice = "x"\ntimezone = "{name}"\n')
+    start = f'4: [pcap] timezone = "{name}": '
+    assert message.startswith(start)
+    assert message.endswith('or use "local"')
+    return message.removeprefix(start)
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [
+        ("Europe/Pariss", "Europe/Paris"),
+        ("Eurpoe/Paris", "Europe/Paris"),
+        ("europe/paris", "Europe/Paris"),
+        ("Paris", "Europe/Paris"),
+        ("Africa/Paris", "Europe/Paris"),
+        ("America/New York", "America/New_York"),
+        ("America/Buenos_Aires", "America/Argentina/Buenos_Aires"),
+    ],
+)
+def test_mistyped_zones(zone_data: Path, name: str, guess: str) -> None:
+    add_zones(
+        zone_data, "Europe/Paris", "America/New_York", "America/Argentina/Buenos_Aires", "Etc/GMT+2", "UTC", "posix/x"
+    )
+    assert zone_complaint(name).startswith(f'unknown time zone: did you mean "{guess}"? Or install its data')
+
+
+@pytest.mark.parametrize("name", ["GMT+2", "Europe/Berlin", "/Europe/Rome", "../x", "Europe", "x/" * 30, "Ü"])
+def test_zones_that_resemble_none(zone_data: Path, name: str) -> None:
+    add_zones(zone_data, "Europe/Paris", "Etc/GMT+2", "UTC", "posix/Europe/Berlin")
+    assert zone_complaint(name).startswith("unknown time zone: check its spelling, install its data")
+
+
+def test_a_file_that_is_no_zone(zone_data: Path) -> None:
+    (zone_data / "zone.tab").write_text("# no zone")
+    assert zone_complaint("zone.tab").startswith("this system has no time zone data: install")
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("Europe/Paris", "europe"), ("Africa/Harare", "africa"), ("US/Pacific", "all")]
+)
+def test_a_right_name_without_zone_data(zone_data: Path, name: str, package: str) -> None:
+    expected = f"this system has no time zone data: install its data (on OpenWrt zoneinfo-{package}, elsewhere tzdata)"
+    assert zone_complaint(name).startswith(expected)
+
+
+def test_python_light_on_a_router(zone_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # There importlib.resources cannot be imported, which zoneinfo does for whatever it finds no file of.
+    monkeypatch.delattr(importlib, "resources", raising=False)
+    monkeypatch.setitem(sys.modules, "importlib.resources", None)
+    with pytest.raises(ImportError):
+        zoneinfo.ZoneInfo("Europe/Paris")
+    assert zone_complaint("Europe/Paris").startswith("this system has no time zone data: install")
+    add_zones(zone_data, "Africa/Johannesburg")
+    assert zone_complaint("Africa/Johanesburg").startswith('unknown time zone: did you mean "Africa/Johannesburg"? Or')
+
+
+# Lines
+
+
+def test_lookalikes_are_not_taken_for_settings() -> None:
+    text = """
+# file = 1
+[log]
+level = '''
+[pcap]
+file = 1
+'''
+[[console]]
+format = [ # file = 1
+  "file = 1",
+  [1],
+]
+[pcap] # [pcap]
+filter = "file = 1 [pcap]"
+device = "x"
+"file" = 1
+"""
+    messages = complaints(text)
+    assert [message.partition(" = ")[0] for message in messages] == [
+        "4: [log] level",
+        "9: [[console]] format",
+        "16: [pcap] file",
+    ]
+
+
+def test_nested_tables() -> None:
+    consoles = "[[console]]\nformat.x = 1\n[[console]]\n[console.format]\n[[console.y]]\n[[console.y]]\n"
+    messages = complaints(f"[pcap.x]\na = 1\n{consoles}[pcap]\nfile = 1\n")
+    assert [message.partition(":")[0] for message in messages] == ["1", "4", "6", "7", "9", "10"]
+    assert "device: missing" in messages[4]
+
+
+def test_inline_tables_are_named_by_their_first_line() -> None:
+    text = 'pcap = {device = "x", file = 1}\nconsole = [\n  {},\n  {format = "x"}, # 4\n]\n'
+    assert [message.partition(":")[0] for message in complaints(text)] == ["1", "2"]
+
+
+def test_no_line_is_better_than_a_wrong_one() -> None:
+    long = "\n" * (MAX_STATEMENT_LINES + 1)
+    messages = complaints(f'[log]\nlevel = """{long}"""\n[pcap]\nfile = 1\ndevice = "x"\n[[console]]\n')
+    assert messages[0].startswith(" [pcap] file = 1: expected")
+    assert messages[1].startswith("1: [log] level =")
+
+
+NAMES = {section.name: list(section.settings) for section in config.SECTIONS.values()}
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[str, list[tuple[int, str, str]]]:
+    """A file in which all is wrong, in any order and form; and where it is: line, header, key."""
+    lines: list[str] = []
+    wrong = []
+    for name in draw(st.permutations(["pcap", "log", *["console"] * draw(st.integers(0, 3))])):
+        header = config.SECTIONS[name].header
+        lines += draw(st.lists(st.sampled_from(["", "# [log]", "  # level = 1"]), max_size=2))
+        lines.append(
+            draw(st.sampled_from([header, f"  {header}", f"{header} # x", header.replace(name, f' "{name}"\t')]))
+        )
+        for key in draw(st.permutations(NAMES[name])):
+            lines += draw(st.lists(st.sampled_from(["", "# file = 1", "\t"]), max_size=2))
+            wrong.append((len(lines) + 1, header, key))
+            written = draw(st.sampled_from([key, f'"{key}"', f"'{key}'", f"  {key}"]))
+            value = draw(
+                st.sampled_from(
+                    ["5", "[\n 5, # file = 1\n\n]", "[]", "0.5 # = 1", '{file = "1"}', "['''\nfile = 1\n''']"]
+                )
+            )
+            lines += f"{written} = {value}".split("\n")
+    return draw(st.sampled_from(["\n", "\r\n"])).join(lines), wrong
+
+
+@unhurried
+@given(layouts())
+def test_every_wrong_value_is_reported_with_its_line(layout: tuple[str, list[tuple[int, str, str]]]) -> None:
+    text, wrong = layout
+    told = [message.partition(" = ")[0] for message in complaints(text)]
+    assert [line for line in told if "no backend" not in line] == [
+        f"{line}: {header} {key}" for line, header, key in wrong
+    ]
+
+
+@st.composite
+def typos(draw: st.DrawFn) -> tuple[str, str, str]:
+    """A section, one of its settings, and what became of its name."""
+    name = draw(st.sampled_from(sorted(NAMES)))
+    key = draw(st.sampled_from(NAMES[name]))
+    at = draw(st.integers(0, len(key) - 1))
+    letter = draw(st.sampled_from("abcdefghijklmnopqrstuvwxyzE_-0"))
+    typo = draw(
+        st.sampled_from(
+            [
+                key[:at] + key[at + 1 :],
+                key[:at] + letter + key[at:],
+                key[:at] + letter + key[at + 1 :],
+                key[: at - 1] + key[at] + key[at - 1] + key[at + 1 :] if at else key.upper(),
+            ]
+        ).filter(lambda word: word not in NAMES[name])
+    )
+    return name, key, typo
+
+
+@unhurried
+@given(typos(), st.integers(0, 5), st.integers(0, 5))
+def test_every_typo_is_reported_with_its_line(typo: tuple[str, str, str], before: int, after: int) -> None:
+    name, key, written = typo
+    others = "".join(f"{other} = []\n" for other in NAMES[name] if other != key)
+    header = config.SECTIONS[name].header
+    rest = "".join(f"{config.SECTIONS[other].header}\n" for other in NAMES if other != name)
+    text = "\n" * before + rest + header + "\n" + others + "# x\n" * after + f'{written} = "x"\n'
+    messages = complaints(text)
+    start = f"{len(text.splitlines())}: {header} {written}: unknown setting: did you mean "
+    (message,) = [message for message in messages if message.startswith(start)]
+    # Some typos lie between two settings: fite is like file and filter.
+    assert message.removeprefix(start) in {f'"{other}"?' for other in NAMES[name]}
+    assert not any("missing" in message for message in messages if key == "device")
+
+
+# Anything at all
+
+
+FRAGMENTS = [
+    *(
+        "[pcap]\n",
+        "[[pcap]]\n",
+        "[console]\n",
+        "[[console]]\n",
+        "[log]\n",
+        "[pcap.file]\n",
+        "[[log.x]]\n",
+        '[""]\n',
+        "[\n",
+        "]\n",
+    ),
+    *("device", "filter", "file", "timezone", "format", "level", "pcap", "console", "x", '""', '"a\\nb"', "."),
+    *(
+        " = ",
+        " = true\n",
+        ' = "x"\n',
+        ' = "a\\u0000"\n',
+        " = [",
+        " = {",
+        "}",
+        ", ",
+        "1",
+        "\n",
+        "\r\n",
+        "# x",
+        '"""',
+        "'''",
+        "\\",
+    ),
+    *(
+        ' = "Europe/Nowhere"\n',
+        " = nan\n",
+        " = 0xf\n",
+        " = 1979-05-27T07:32:00Z\n",
+        "\ufeff",
+        "\x00",
+        "\x1c",
+        "\u2028",
+        "\ud800",
+    ),
+]
+
+
+@unhurried
+@given(st.text() | st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join))
+def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None:
+    messages: tuple[str, ...] = ()
+    try:
+        assert isinstance(parse(text, "c.toml"), Config)
+    except ConfigError as error:
+        messages = error.messages or ("no message",)
+    for message in messages:
+        assert message.isprintable()
+        place = re.match(r"c\.toml:(?:(\d+):)? \S", message)
+        assert place, message
+        assert 1 <= int(place[1] or 1) <= text.count("\n") + 1
+
+
+@unhurried
+@given(st.binary())
+def test_any_file_is_a_configuration_or_a_configuration_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError):
+        load(str(path))
+
+
+# The door for backends to come
+
+
+class LetterConfig(SectionConfig):
+    host: str = setting(NAME, help="where to")
+    stamp: str = setting(NAME, secret=True, help="what it costs")
+    verify: Any = setting(Kind((bool, str), "true, false or a path", lambda value: value), True, help="whom to trust")
+    level: str = setting(TEXT, "low", help="x")
+    pages: int = setting(Kind((int,), "a number", int), 1, help="how long")
+
+    def check(self) -> None:
+        if self.stamp == "stolen":
+            raise SettingError("not this one", "stamp")
+        if self.verify == "blame another":
+            raise SettingError("add it", "level")
+
+
+class WiderConfig(NamedTuple):
+    pcap: PcapConfig
+    log: LogConfig
+    console: tuple[ConsoleConfig, ...]
+    letter: tuple[LetterConfig, ...]
+
+
+@pytest.fixture
+def wider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration with one more backend: a class, and a line each in Config and SECTIONS."""
+    monkeypatch.setattr(config, "Config", WiderConfig)
+    monkeypatch.setitem(config.SECTIONS, "letter", Section("letter", LetterConfig, repeated=True))
+
+
+LETTER = '[pcap]\ndevice = "x"\n[[letter]]\nhost = "h"\nstamp = '
+
+
+@pytest.mark.usefixtures("wider")
+def test_a_new_backend_is_read() -> None:
+    read = parse(LETTER + '"s3cret"\nverify = "ca.pem"\n[[letter]]\nhost = "i"\nstamp = "t"', "c.toml")
+    assert isinstance(read, WiderConfig)
+    assert read.console == ()
+    assert [(letter.host, letter.stamp, letter.verify) for letter in read.letter] == [
+        ("h", "s3cret", "ca.pem"),
+        ("i", "t", True),
+    ]
+    assert "s3cret" not in repr(read)
+
+
+@pytest.mark.usefixtures("wider")
+def test_true_is_no_number() -> None:
+    assert complaint(LETTER + '"s"\npages = true') == "6: [[letter]] pages = true: expected a number (how long)"
+
+
+@pytest.mark.usefixtures("wider")
+def test_secrets_are_never_shown() -> None:
+    assert (
+        complaint(LETTER + '["s3cret"]')
+        == "5: [[letter]] stamp = (hidden): expected text in quotes that is not empty (what it costs)"
+    )
+    assert complaint(LETTER + '"s3cret\\n"').startswith("5: [[letter]] stamp = (hidden): has a line break")
+    assert complaint(LETTER + '"stolen"') == "5: [[letter]] stamp = (hidden): not this one"
+
+
+@pytest.mark.usefixtures("wider")
+def test_a_section_can_blame_a_setting_that_is_not_there() -> None:
+    assert complaint(LETTER + '"s"\nverify = "blame another"') == "3: [[letter]] level: add it"
+
+
+@pytest.mark.usefixtures("wider")
+def test_all_sections_that_could_be_meant_are_named() -> None:
+    assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of [log] or [[letter]]: move it there"
+    no_backend = " no backend: add a [[console]] or [[letter]] section for the readings to go to"
+    assert complaint('pcap.device = "x"') == no_backend
+
+
+def test_the_schema_is_data() -> None:
+    assert {section.header: section.type for section in config.SECTIONS.values()} == {
+        "[pcap]": PcapConfig,
+        "[[console]]": ConsoleConfig,
+        "[log]": LogConfig,
+    }
+    settings = config.SECTIONS["pcap"].settings
+    assert [(name, spec.kind.types, spec.default, spec.secret) for name, spec in settings.items()] == [
+        ("device", (str,), REQUIRED, False),
+        ("filter", (str,), "", False),
+        ("file", (bool,), False, False),
+        ("timezone", (str,), "local", False),
+    ]
+    assert all(spec.help for section in config.SECTIONS.values() for spec in section.settings.values())
+
+
+def test_defaults_pass_their_own_checks() -> None:
+    for section in config.SECTIONS.values():
+        for spec in section.settings.values():
+            if spec.default is not REQUIRED:
+                assert spec.kind.read(spec.default) == spec.default
+
+
+def test_imports_are_late() -> None:
+    code = """if True:
+        import sys
+        from inverter_capture import config
+        heavy = {"tomllib", "difflib", "zoneinfo"}
+        assert not heavy & sys.modules.keys()
+        config.parse(sys.argv[1], "c.toml")
+        assert heavy & sys.modules.keys() == {"tomllib"}
+    """
+    folder = os.path.dirname(os.path.dirname(config.__file__))
+    subprocess.run([sys.executable, "-c", code, GOOD], cwd=folder, check=True)

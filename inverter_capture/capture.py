@@ -23,11 +23,13 @@ from inverter_capture import links
 from inverter_capture.packets import Packet
 
 SNAPSHOT_LENGTH = 16000
-"""Bytes kept of a packet: more than offloading network cards make of a dongle's backlog, and half a kernel slot."""
-BUFFER_LENGTH = 1024 * 1024
-"""Bytes of kernel memory for packets that wait to be read: room for about sixty."""
-READ_PACKETS_MAX = 64
-"""Packets read at a time, so that a flood cannot fill our memory."""
+"""Bytes kept of a packet: more than offloading network cards make of a dongle's backlog."""
+BUFFER_LENGTH = 512 * 1024
+"""Bytes of kernel memory for packets that wait to be read: 32 slots, more than a dongle has on its way at a time."""
+READ_PACKETS = 32
+"""Packets read with one call."""
+READ_BYTES_MAX = 256 * 1024
+"""Bytes read before they are worked on: all that waits, but a flood cannot fill our memory."""
 RETRY_SECONDS = 5
 """How often opening is tried again while the device is there but cannot be opened."""
 ANY = "any"
@@ -204,14 +206,20 @@ class LiveCapture:
         link_type = self.link_type
         assert link_type is not None
 
+        size = 0
+
         def keep(when: int, data: bytes) -> None:
+            nonlocal size
             packets.append(Packet(when, link_type, data))
+            size += len(data)
 
         # None may come of it: libpcap itself filters what was captured before the filter was set.
-        failed = self._handle.dispatch(READ_PACKETS_MAX, keep) < 0
-        if failed:
+        count = READ_PACKETS
+        while count == READ_PACKETS and size < READ_BYTES_MAX:
+            count = self._handle.dispatch(READ_PACKETS, keep)
+        if count < 0:
             _log.debug("%s: %s", self.device, _text(self._handle.geterr()))
-        return packets, failed
+        return packets, count < 0
 
     def _drain_changes(self) -> None:
         try:

@@ -1,14 +1,13 @@
 """A reading as text: a table for people, and JSON, CSV or line protocol for programs.
 
-Nothing here reads or writes anything: the time zone, the width and whether to colour are arguments. A value that is
-not finite counts as absent in every format, since none of them has a number for it.
+Nothing here reads or writes anything: the time zone, the width and whether to colour are arguments. The values of a
+reading are finite: they come from whole numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
-from math import isfinite
 from typing import TYPE_CHECKING, Protocol
 
 from inverter_capture.codes import STATES, describe
@@ -101,11 +100,6 @@ def utc_text(time: int) -> str:
     return text + "+00:00"
 
 
-def finite_values(reading: Reading) -> dict[str, int | float]:
-    """The values that the formats can write."""
-    return {name: value for name, value in reading.values.items() if isfinite(value)}
-
-
 class Json:
     """One object a line."""
 
@@ -122,7 +116,7 @@ class Json:
             "timestamp": reading.time,
             "time": utc_text(reading.time),
             "serial": reading.serial,
-            "values": finite_values(reading),
+            "values": reading.values,
         }
         return self._encode(row) + "\n"
 
@@ -138,7 +132,7 @@ class Csv:
         return ",".join(("timestamp", "time", "serial", *(field.id for field in FIELDS))) + "\n"
 
     def format(self, reading: Reading) -> str:
-        values = finite_values(reading)
+        values = reading.values
         numbers = (repr(values[field.id]) if field.id in values else "" for field in FIELDS)
         return ",".join((str(reading.time), utc_text(reading.time), csv_text(reading.serial), *numbers)) + "\n"
 
@@ -170,7 +164,7 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
     """
     if not measurement or measurement.startswith("#"):
         raise ValueError(f"the measurement {measurement!r} cannot be written: use a name that does not start with '#'")
-    fields = ",".join(f"{escape(name)}={value!r}" for name, value in finite_values(reading).items())
+    fields = ",".join(f"{escape(name)}={value!r}" for name, value in reading.values.items())
     if not fields:
         return ""
     names = {writable(name): writable(value) for name, value in (tags or {}).items() if name and value}
@@ -215,7 +209,7 @@ class Table:
 
     def format(self, reading: Reading) -> str:
         """The reading, and an empty line after it."""
-        values = finite_values(reading)
+        values = reading.values
         groups = [self._group(group, fields, values) for group, fields in self._groups]
         columns = balance([lines for lines in groups if lines], self._columns)
         height = max((len(column) for column in columns), default=0)

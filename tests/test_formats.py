@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 import time
 from datetime import UTC, datetime, timedelta, timezone
@@ -243,15 +242,6 @@ def test_csv_quotes_a_serial_that_is_no_plain_word(serial: str, cell: str) -> No
 )
 def test_utc_text(nanoseconds: int, text: str) -> None:
     assert utc_text(REAL.time + nanoseconds) == text
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_what_is_no_number_is_absent(name: str) -> None:
-    strange = {"pv_voltage_1": math.nan, "grid_voltage": math.inf, "load_voltage": -math.inf}
-    form = formatter(name, zone=UTC)
-    assert form.format(REAL._replace(values={"battery_soc": 54, **strange})) == form.format(
-        REAL._replace(values={"battery_soc": 54})
-    )
 
 
 @pytest.mark.parametrize("name", ["table", "json", "csv"])

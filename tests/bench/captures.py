@@ -19,6 +19,8 @@ OTHER_SIZES = (0, 0, 536, 1436)
 """Payloads of the others: half of their packets are bare acknowledgements."""
 START = datetime(2024, 6, 20, 22, tzinfo=UTC)
 FRAMES_A_DAY = 288
+ANSWER = bytes(23)
+"""Of the server to a frame; nobody knows what real ones say."""
 
 
 def frames(count: int) -> Iterator[tuple[int, bytes]]:
@@ -46,6 +48,21 @@ def write_frames_capture(path: Path, count: int) -> None:
     """A capture of nothing but frames."""
     with path.open("wb") as file:
         wire.write_pcap(file, dongle_records(count))
+
+
+def write_wire_capture(path: Path, count: int) -> None:
+    """A capture of frames as they are on a wire: the server acknowledges each, answers, and is acknowledged."""
+    client, server = wire.Endpoint(DONGLE_HOST, 50586), wire.Endpoint("203.0.113.10", 51100, wire.MAC_B)
+    connection = wire.Connection(client, server)
+
+    def records() -> Iterator[wire.Record]:
+        for time, frame in frames(count):
+            connection.records.clear()
+            connection.reply(connection.send(time, frame), ANSWER)
+            yield from connection.records
+
+    with path.open("wb") as file:
+        wire.write_pcap(file, records())
 
 
 def write_busy_capture(path: Path, packets: int) -> None:

@@ -157,6 +157,9 @@ class FrameParser:
             following = header.start()
             if sane and (claimed == following or (claimed < following and data[claimed] == registers.START)):
                 return claimed
+            # A frame can end with 0xA5, and the next message make that look like a header.
+            if sane and following < claimed < following + _SERIAL_END and _HEADER.match(data, claimed):
+                return claimed
             # Two known lengths that differ, the claimed one longer: the frame lost its tail.
             if following in registers.LAYOUTS and not (claimed in registers.LAYOUTS and claimed > following):
                 return following

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from functools import cache
+from math import inf
 from operator import itemgetter, truediv
 from struct import Struct
 from typing import NamedTuple
@@ -81,19 +82,17 @@ class FrameReader:
         values.update(zip(plan.whole_names, plan.whole(words), strict=True))
         values.update(zip(plan.scaled_names, map(truediv, plan.scaled(words), plan.divisors), strict=True))
         if not plan.plausible(words):
-            self._leave_out_implausible(values)
+            self._leave_out_implausible(values, plan)
         return values
 
-    def _leave_out_implausible(self, values: dict[str, int | float]) -> None:
-        for field in FIELDS:
-            value = values[field.id]
-            if (field.minimum is not None and value < field.minimum) or (
-                field.maximum is not None and value > field.maximum
-            ):
-                del values[field.id]
-                if not (field.absent_when_zero and value == field.bias):
+    def _leave_out_implausible(self, values: dict[str, int | float], plan: _Plan) -> None:
+        for name, low, high, absent in plan.bounds:
+            value = values[name]
+            if not low <= value <= high:
+                del values[name]
+                if value != absent:
                     self.counts.implausible += 1
-                    self.implausible[field.id] = self.implausible.get(field.id, 0) + 1
+                    self.implausible[name] = self.implausible.get(name, 0) + 1
 
 
 class _Plan:
@@ -118,9 +117,15 @@ class _Plan:
         self.scaled = itemgetter(*(places[field.id] for field in scaled))
         self.divisors = [field.divisor for field in scaled]
         self.blank: dict[str, int | float] = dict.fromkeys(places, 0)
+        self.bounds: list[tuple[str, float, float, float | None]] = []
+        """Field id, minimum, maximum, and the value that stands for a sensor that is not fitted."""
         maxima: dict[int, list[int]] = {}
         minima: dict[int, list[int]] = {}
         for field in FIELDS:
+            low = -inf if field.minimum is None else field.minimum
+            high = inf if field.maximum is None else field.maximum
+            if (low, high) != (-inf, inf):
+                self.bounds.append((field.id, low, high, field.bias if field.absent_when_zero else None))
             if field.maximum is not None:
                 maxima.setdefault(field.maximum * field.divisor, []).append(places[field.id])
             if field.minimum is not None and (field.signed or field.bias < field.minimum):

@@ -1,0 +1,323 @@
+"""Feeds a decoder with broken packets: `python -m tests.fuzz --seconds N [--seed S]`.
+
+A dongle's connections, in every wrapping, are changed, cut off, mixed, repeated and joined with hostile segments and
+fragments. Nothing may raise, every bound must hold after each packet, and memory may not grow. A failure prints the
+packets of its round; the same seed repeats the whole run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import random
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+from inverter_capture import packets, streams
+from inverter_capture.decoder import REPEATS_MAX, Decoded, Decoder, Event
+from inverter_capture.frames import FRAME_LENGTH_MAX
+from inverter_capture.packets import Packet
+from tests import wire
+from tests.dongle import messages
+from tests.dongle.frames import encode, pack_clock
+from tests.strategies import LINK_TYPES, WRAPPINGS, Wrapping
+from tests.wire import SECOND
+
+ROUND_PACKETS = 400
+"""Packets of one round, all of which are printed when it fails."""
+ROUNDS_OF_A_DECODER = 25
+WARM_UP_ROUNDS = 75
+"""Rounds until all that is made once has been made; then memory is measured."""
+OBJECTS_GROWTH_MAX = 2000
+RESIDENT_GROWTH_MAX = 16 * 1024 * 1024
+"""By how many small objects, and resident bytes, memory may grow from one closed decoder to another, much later."""
+
+START = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp()) * SECOND
+SERIALS = ["1235687108", "2211229876", "AB12cd34EF"]
+FRAMES = {
+    serial: [
+        encode(serial, datetime(2026, 6, 1), {"battery_soc": soc}, length) for length in (292, 302) for soc in (50, 200)
+    ]
+    for serial in SERIALS
+}
+"""By serial number. Half of them hold a value that is not plausible."""
+HOSTS = [wire.Endpoint("192.168.0.202", 50586), wire.Endpoint("2001:db8::202", 50586)]
+SERVERS = [wire.Endpoint("47.242.67.221", 51100, wire.MAC_B), wire.Endpoint("2001:db8:1::dd", 51100, wire.MAC_B)]
+
+
+class Failure(Exception):
+    """A bound that does not hold."""
+
+
+class Fuzzer:
+    """Makes the packets of one round; the same ones from the same seed."""
+
+    def __init__(self, seed: int, start: int) -> None:
+        self._chance = random.Random(seed)
+        self._time = start
+
+    def packets(self) -> list[Packet]:
+        """A round's packets, in the order in which they come."""
+        made: list[Packet] = []
+        while len(made) < ROUND_PACKETS:
+            made += self._disturb(self._chance.choice([self._connection, self._fragments, self._segments])())
+        return made[:ROUND_PACKETS]
+
+    def _connection(self) -> list[Packet]:
+        """A connection of a dongle, with good frames and bad ones in segments of any size."""
+        chance = self._chance
+        place = chance.randrange(2)
+        wrapping = self._wrapping()
+        connection = wire.Connection(
+            HOSTS[place]._replace(port=chance.choice([50586, chance.randrange(65536)])),
+            SERVERS[place],
+            sequence=chance.choice([1000, 2**32 - 500, chance.randrange(2**32)]),
+            wrap=lambda packet, _, __: wrapping.wrap(packet),
+        )
+        now = self._time
+        if chance.random() < 0.7:
+            now = connection.open(now)
+        for _ in range(chance.randrange(1, 6)):
+            now = connection.send(now, self._payload(), [chance.randrange(1, 400) for _ in range(chance.randrange(4))])
+            if chance.random() < 0.2:
+                connection.keep_alive(now)
+            if chance.random() < 0.2:
+                connection.repeat(now, self._payload())
+            now += chance.choice([SECOND, 300 * SECOND])
+        ending = chance.randrange(3)
+        if ending == 0:
+            connection.close(now)
+        elif ending == 1:
+            connection.reset(now)
+        return [Packet(record.time, wrapping.link_type, record.data) for record in connection.records]
+
+    def _fragments(self) -> list[Packet]:
+        """A segment in fragments that may overlap, be missing, or belong to several datagrams."""
+        chance = self._chance
+        wrapping = self._wrapping()
+        source, destination = HOSTS[0].address, SERVERS[0].address
+        whole = wire.tcp(source, 50586, destination, 51100, chance.randrange(2**32), self._payload() or b"x")
+        sizes = [8 * chance.randrange(1, 20) for _ in range(chance.randrange(1, chance.choice([4, 100])))]
+        while sum(sizes) >= len(whole):
+            sizes.pop()
+        number = chance.randrange(40)
+        made = wire.ipv4_fragments(source, destination, whole, sizes, identification=number)
+        for _ in range(chance.randrange(3)):
+            offset = 8 * chance.choice([chance.randrange(40), chance.randrange(8192)])
+            piece = chance.randbytes(chance.choice([chance.randrange(300), 1400, 9000]))
+            more = chance.random() < 0.8
+            made.append(wire.ipv4(source, destination, piece, offset=offset, more=more, identification=number))
+        if chance.random() < 0.5:
+            chance.shuffle(made)
+        return [Packet(self._time, wrapping.link_type, wrapping.wrap(fragment)) for fragment in made]
+
+    def _segments(self) -> list[Packet]:
+        """Segments of a few flows with sequence numbers, flags and lengths from anywhere."""
+        chance = self._chance
+        wrapping = self._wrapping()
+        made = []
+        base = chance.randrange(2**32)
+        for _ in range(chance.randrange(1, 60)):
+            place = chance.randrange(2)
+            source, destination = HOSTS[place].address, SERVERS[place].address
+            port = chance.choice([50586, 1, 2, chance.randrange(65536)])
+            sequence = base + chance.choice(
+                [
+                    0,
+                    chance.randrange(600),
+                    chance.randrange(streams.WINDOW),
+                    -chance.randrange(2000),
+                    chance.randrange(2**32),
+                ]
+            )
+            flags = chance.choice([wire.ACK] * 12 + [wire.SYN, wire.FIN | wire.ACK, wire.RST, chance.randrange(256)])
+            payload = chance.choice([b"", b"\xa5", bytes(chance.randrange(1460)), bytes(60_000), self._payload()])
+            segment = wire.tcp(
+                source,
+                port,
+                destination,
+                51100,
+                sequence,
+                payload[:65000],
+                flags=flags,
+                options=bytes(chance.choice([0, 12])),
+            )
+            packet = wire.ipv6(source, destination, segment) if place else wire.ipv4(source, destination, segment)
+            made.append(Packet(self._time, wrapping.link_type, wrapping.wrap(packet)))
+        return made
+
+    def _disturb(self, made: list[Packet]) -> list[Packet]:
+        """Lose, repeat, reorder and change packets, and let the clock jump."""
+        chance = self._chance
+        made = [packet for packet in made if chance.random() < 0.97 for _ in range(chance.choice([1] * 9 + [2]))]
+        if chance.random() < 0.3:
+            for _ in range(len(made) // 4):
+                first, second = chance.randrange(len(made)), chance.randrange(len(made))
+                made[first], made[second] = made[second], made[first]
+        worst = chance.choice([0, 0, 0.05, 0.5])
+        changed = []
+        for packet in made:
+            self._time += chance.choice([0, 1000, SECOND // 100, SECOND])
+            if chance.random() < 0.002:
+                self._time += chance.choice([-1, 1]) * chance.choice([20, 4000, 10**7]) * SECOND
+            data = self._change(packet.data) if chance.random() < worst else packet.data
+            link_type = chance.choice([*LINK_TYPES, 147]) if chance.random() < worst / 10 else packet.link_type
+            changed.append(Packet(max(0, self._time), link_type, data))
+        return changed
+
+    def _change(self, data: bytes) -> bytes:
+        """Some bytes are other ones, missing, or from elsewhere."""
+        chance = self._chance
+        changed = bytearray(data)
+        for _ in range(chance.randrange(1, 4)):
+            at = chance.randrange(len(changed) + 1)
+            kind = chance.randrange(5)
+            if kind == 0:
+                del changed[at:]
+            elif kind == 1 and at < len(changed):
+                changed[at] ^= 1 << chance.randrange(8)
+            elif kind == 2:
+                # The headers are what is worth breaking.
+                at = chance.randrange(min(len(changed), 80) + 1)
+                changed[at : at + 1] = bytes([chance.choice([0, 1, 6, 44, 60, 127, 128, 255, chance.randrange(256)])])
+            elif kind == 3:
+                changed[at:at] = chance.randbytes(chance.randrange(30))
+            else:
+                other = chance.randrange(len(changed) + 1)
+                changed[at:] = changed[other:]
+        return bytes(changed)
+
+    def _payload(self) -> bytes:
+        """What a dongle may send, and what it never would."""
+        chance = self._chance
+        serial = chance.choice(SERIALS)
+        clock = pack_clock(datetime(2026, 6, 1) + timedelta(seconds=chance.randrange(10**7)))
+        frame = chance.choice(FRAMES[serial])
+        frame = frame[:37] + clock + frame[43:]
+        kind = chance.randrange(8)
+        if kind == 0:
+            return frame[: chance.randrange(len(frame))]
+        if kind == 1:
+            return frame[:9] + chance.choice([b"\0\0", b"\xff\xff", chance.randbytes(2)]) + frame[11:]
+        if kind == 2:
+            return messages.heartbeat(serial, 1) + frame + messages.login(serial)
+        if kind == 3:
+            return chance.choice([b"\xa5", frame[:43], frame[:42]]) * chance.randrange(1, 60)
+        if kind == 4:
+            return self._change(frame)
+        if kind == 5:
+            return chance.randbytes(chance.randrange(2000))
+        return frame * chance.randrange(1, 4)
+
+    def _wrapping(self) -> Wrapping:
+        return self._chance.choice(list(WRAPPINGS.values()))
+
+
+def check_bounds(decoder: Decoder) -> None:
+    """Raises Failure where the decoder holds more than it may, or counts do not add up."""
+    counts = decoder.packets.counts
+    datagrams = decoder.packets._datagrams.values()
+    flows = decoder.streams._flows.values()
+    held = sum(segment.cost for flow in flows for segment in flow.held)
+    for what, holds in {
+        "packet counts add up": counts.packets == counts.segments + counts.other + counts.malformed,
+        "datagrams": len(datagrams) <= packets.FRAGMENTED_DATAGRAMS_MAX,
+        "fragments": all(len(datagram.parts) <= packets.FRAGMENTS_PER_DATAGRAM_MAX for datagram in datagrams),
+        "bytes of fragments": all(
+            sum(len(payload) for _, payload in datagram.parts) <= packets.DATAGRAM_LENGTH_MAX for datagram in datagrams
+        ),
+        "flows": len(flows) <= streams.FLOWS_MAX,
+        "waiting flows": sum(bool(flow.held) for flow in flows) == len(decoder.streams._waiting),
+        "bytes of a flow": all(flow.held_bytes <= streams.FLOW_BYTES_MAX for flow in flows),
+        "bytes of all flows": held == decoder.streams.held_bytes <= streams.TOTAL_BYTES_MAX,
+        "holes": all(len(flow.holes) <= streams.HOLES_MAX for flow in flows),
+        "parsers": set(decoder._parsers) == set(decoder._flows) == {flow.stream for flow in flows} - {None},
+        "bytes of parsers": all(len(parser._buffer) <= FRAME_LENGTH_MAX for parser in decoder._parsers.values()),
+        "remembered frames": len(decoder._recent) <= REPEATS_MAX,
+    }.items():
+        if not holds:
+            raise Failure(what)
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Run:
+    """Rounds until the time is over."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._chance = random.Random(seed)
+        self._decoder = Decoder(UTC)
+        self._began = START
+        self._before: tuple[int, int] | None = None
+        self.rounds = 0
+        self.packets = 0
+        self.readings = 0
+        self.grown = (0, 0)
+
+    def round(self) -> None:
+        """One round. Raises whatever goes wrong in it, with the round's packets printed."""
+        made = Fuzzer(self._chance.randrange(2**63), self._began).packets()
+        self._began = made[-1].time
+        try:
+            for packet in made:
+                self._check(self._decoder.receive(packet))
+            deadline = self._decoder.deadline
+            if deadline is not None and self._chance.random() < 0.5:
+                self._check(self._decoder.advance(deadline))
+            self.rounds += 1
+            self.packets += len(made)
+            if self.rounds % ROUNDS_OF_A_DECODER == 0:
+                self._check(self._decoder.close())
+                self._measure()
+        except Exception:
+            for packet in made:
+                print(packet.time, packet.link_type, packet.data.hex(), file=sys.stderr)
+            print(f"fuzz: above is round {self.rounds} of seed {self._seed}: time, link type, bytes", file=sys.stderr)
+            raise
+
+    def _check(self, events: list[Event]) -> None:
+        self.readings += sum(isinstance(event, Decoded) for event in events)
+        check_bounds(self._decoder)
+
+    def _measure(self) -> None:
+        """A new decoder; what the old one held must be gone."""
+        self._decoder = Decoder(UTC)
+        gc.collect()
+        objects, resident = sys.getallocatedblocks(), resident_bytes()
+        if self.rounds < WARM_UP_ROUNDS:
+            return
+        if self._before is None:
+            self._before = objects, resident
+        self.grown = objects - self._before[0], resident - self._before[1]
+        if self.grown[0] > OBJECTS_GROWTH_MAX or self.grown[1] > RESIDENT_GROWTH_MAX:
+            raise Failure(f"memory has grown by {self.grown[0]} objects, {self.grown[1]} bytes")
+
+
+def main() -> int:
+    """Run, and print what was done."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Feed a decoder with broken packets.")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to repeat it")
+    arguments = parser.parse_args()
+    seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
+    print(f"fuzz: seed {seed}, {arguments.seconds:g} s", flush=True)
+    run = Run(seed)
+    until = time.monotonic() + arguments.seconds
+    while time.monotonic() < until:
+        run.round()
+    print(
+        f"fuzz: {run.packets} packets in {run.rounds} rounds, {run.readings} readings; nothing raised, bounds held; "
+        f"memory has grown by {run.grown[0]} objects, {run.grown[1] // 1024} KiB"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

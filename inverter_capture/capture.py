@@ -22,14 +22,16 @@ import pcap
 from inverter_capture import links
 from inverter_capture.packets import Packet
 
-SNAPSHOT_LENGTH = 16000
-"""Bytes kept of a packet: more than offloading network cards make of a dongle's backlog."""
+SNAPSHOT_LENGTH = 8000
+"""Bytes kept of a packet: more than a dongle has on its way at a time, if network cards merge all of it."""
 BUFFER_LENGTH = 512 * 1024
-"""Bytes of kernel memory for packets that wait to be read: 32 slots, more than a dongle has on its way at a time."""
+"""Bytes of kernel memory for packets that wait to be read: 64 slots, each for a packet of any length."""
 READ_PACKETS = 32
 """Packets read with one call."""
 READ_BYTES_MAX = 256 * 1024
 """Bytes read before they are worked on: all that waits, but a flood cannot fill our memory."""
+LARGE_FILTER_BYTES = 64 * 1024
+"""More kernel memory than any filter needs."""
 RETRY_SECONDS = 5
 """How often opening is tried again while the device is there but cannot be opened."""
 ANY = "any"
@@ -68,6 +70,18 @@ class FilterError(CaptureError):
 def check_filter(text: str) -> None:
     """Raises FilterError, with the part that is wrong, for what is no filter. Needs no device and no rights."""
     _set_filter(_memory_capture(), text)
+
+
+def takes_large_filters() -> bool:
+    """Whether the kernel does: before version 6.8 its limit was 20 KB, on 32 bits 10 KB.
+
+    A filter that is too large for it would be run by libpcap, in this process, on every packet there is.
+    """
+    try:
+        with open("/proc/sys/net/core/optmem_max", encoding="ascii") as file:
+            return int(file.read()) >= LARGE_FILTER_BYTES
+    except OSError:
+        return False
 
 
 def device_problem(device: str) -> str | None:
@@ -181,10 +195,10 @@ class LiveCapture:
         """Apply the filter anew: it now lets more through."""
         if self._handle is not None and self.link_type is not None:
             try:
-                _set_filter(self._handle, self._filter_for(self.link_type))
-            except FilterError as error:
+                self._handle.setfilter(self._filter_for(self.link_type))
+            except OSError as error:
                 # The filter is right, so the device is gone or down.
-                _log.debug("%s: %s", self.device, error.__cause__)
+                _log.debug("%s: %s", self.device, _text(error.args[0]))
                 self._release()
                 self._retry_at = time.monotonic()
 
@@ -368,7 +382,8 @@ def _set_filter(handle: Any, text: str) -> None:
         handle.setfilter(text)
     except OSError as error:
         reason = _text(error.args[0]).removeprefix("can't parse filter expression: ")
-        raise FilterError(f'"{text}": {reason}{_wrong_part(text)}; see `man pcap-filter`') from error
+        part = _wrong_part(text) if reason.startswith("syntax error") else ""
+        raise FilterError(f'"{text}": {reason}{part}; see `man pcap-filter`') from error
     except ValueError as error:
         raise FilterError(f'"{text!a}": {error}') from error
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
 from inverter_capture.capture import CaptureError, FileCapture, FilterError
-from inverter_capture.decoder import Begun, Decoded, Decoder, Event, Unknown
+from inverter_capture.decoder import Decoded, Decoder, Event, Unknown
 from inverter_capture.finder import Finder
 from inverter_capture.formats import formatter
 from inverter_capture.progress import ProgressBar
 from inverter_capture.raw import Anonymiser, hex_dump
-from inverter_capture.terminal import has_colour, width
+from inverter_capture.terminal import has_colour, is_terminal, width
 
 _SECOND = 1_000_000_000
 
@@ -30,6 +30,7 @@ class DecodeCommand:
         self._decoder = Decoder(zone)
         self._finder = Finder()
         self._bar: ProgressBar | None = None
+        self._clears_bar = is_terminal(sys.stdout)
 
     def run(self, paths: Sequence[str]) -> list[str]:
         """Print all that can be decoded. Returns what could not be, a line for each. Raises FilterError."""
@@ -55,24 +56,20 @@ class DecodeCommand:
             for packet in capture:
                 events = self._decoder.receive(packet)
                 if events:
-                    self._let_through(events, capture)
+                    if self._finder.heed(events):
+                        capture.refilter()
                     self._print(events)
         capture.close()
 
     def _filter_for(self, link_type: int) -> str:
         return self._filter or self._finder.filter(link_type, live=False)
 
-    def _let_through(self, events: list[Event], capture: FileCapture) -> None:
-        for event in events:
-            if isinstance(event, Begun | Decoded) and self._finder.add(event.flow, proven=isinstance(event, Decoded)):
-                capture.refilter()
-
     def _print(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Decoded | Unknown):
                 text = self._text(self._anonymiser.event(event) if self._anonymiser else event)
                 if text:
-                    if self._bar is not None:
+                    if self._bar is not None and self._clears_bar:
                         self._bar.clear()
                     sys.stdout.write(text)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from inverter_capture.capture import ANY, CaptureError, FileCapture, LiveCapture, device_problem
-from inverter_capture.decoder import Begun, Decoded, Decoder, Event, Unknown
+from inverter_capture.capture import ANY, CaptureError, FileCapture, LiveCapture, device_problem, takes_large_filters
+from inverter_capture.decoder import Decoded, Decoder, Event, Unknown
 from inverter_capture.finder import Finder
 from inverter_capture.progress import ProgressBar, StatusLine
 from inverter_capture.signals import on_stop
@@ -77,11 +77,12 @@ class _Discover:
         capture.close()
 
     def _filter_for(self, link_type: int) -> str:
-        return self._finder.filter(link_type, live=not self._is_file)
+        live = not self._is_file
+        return self._finder.filter(link_type, live=live, small=live and not takes_large_filters())
 
     def _add(self, events: list[Event], capture: FileCapture | LiveCapture) -> None:
+        if events and self._finder.heed(events):
+            capture.refilter()
         for event in events:
             if isinstance(event, Decoded | Unknown):
                 self.survey.add(event)
-            if isinstance(event, Begun | Decoded) and self._finder.add(event.flow, proven=isinstance(event, Decoded)):
-                capture.refilter()

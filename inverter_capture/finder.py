@@ -5,9 +5,11 @@ Pure text and bookkeeping; libpcap compiles the program and the kernel runs it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from inverter_capture import links, registers
+from inverter_capture.decoder import Begun, Event, Skipped
 from inverter_capture.packets import Flow, address_text
 
 ENDPOINTS_MAX = 8
@@ -68,10 +70,27 @@ class Finder:
         self._endpoints[endpoint] = proven
         return True
 
-    def filter(self, link_type: int, *, live: bool) -> str:
+    def heed(self, events: Iterable[Event]) -> bool:
+        """Let through who begins or sends frames, as a decoder finds them. True when that changes the program."""
+        before = set(self._endpoints)
+        for event in events:
+            if isinstance(event, Skipped):
+                self.drop(event.flow)
+            else:
+                self.add(event.flow, proven=not isinstance(event, Begun))
+        return self._endpoints.keys() != before
+
+    def drop(self, flow: Flow) -> None:
+        """This flow's sender has not begun a frame after all: let it through no longer, unless it is proven."""
+        endpoint = Endpoint(flow.source, flow.destination_port)
+        if not self._endpoints.get(endpoint, True):
+            del self._endpoints[endpoint]
+
+    def filter(self, link_type: int, *, live: bool, small: bool = False) -> str:
         """The program, in libpcap's filter language.
 
         `live`: the kernel runs it, which strips VLAN tags before, and on cooked devices cannot look behind a tag.
+        `small`: for a kernel that takes no more than 10 KB. It then does not look behind second tags and PPPoE.
         """
         # Endpoints come first: a program rejects a packet as soon as it looks for what is not there, such as the first
         # byte of data in a segment without any.
@@ -79,7 +98,7 @@ class Finder:
             f"({guard} and {_any_of([*self._endpoints_v4(layer), _frame_start_v4(layer)])})"
             if version == links.IPV4
             else f"({guard} and {_any_of([*self._endpoints_v6(layer), _frame_start_v6(layer)])})"
-            for guard, layer, version in _layers(link_type, live=live)
+            for guard, layer, version in _layers(link_type, plain=small or (live and link_type != links.ETHERNET))
         )
 
     def _endpoints_v4(self, layer: _Layer) -> list[str]:
@@ -104,11 +123,11 @@ class Finder:
         ]
 
 
-def _layers(link_type: int, *, live: bool) -> list[tuple[str, _Layer, int]]:
+def _layers(link_type: int, *, plain: bool) -> list[tuple[str, _Layer, int]]:
     """Where IP headers may begin: the condition for it, how to read there, and the protocol."""
     places = [("ip", _Layer("ip", 0), links.IPV4), ("ip6", _Layer("ip6", 0), links.IPV6)]
     link = links.LINKS[link_type]
-    if link.type_offset is None or (live and link_type != links.ETHERNET):
+    if link.type_offset is None or plain:
         return places
     # `vlan` and `pppoes` of the filter language shift all that follows them, also behind `or`: so by hand.
     starts = [("", link.type_offset, link.length)]

@@ -12,11 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from inverter_capture import __version__
 from inverter_capture.formats import FORMATS, printable
 from inverter_capture.log import start_log
+
+if TYPE_CHECKING:
+    from inverter_capture.config import Config
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="say whether a configuration is right")
     check.add_argument("config", metavar="CONFIG.toml")
+    check.add_argument("--connect", action="store_true", help="try the servers, too; changes nothing there")
     check.set_defaults(command=_check)
 
     decode = commands.add_parser("decode", help="print the readings in capture files")
@@ -152,7 +156,22 @@ def _check(options: argparse.Namespace) -> int:
     problem = None if config.pcap.file else device_problem(config.pcap.device)
     if problem:
         _log.warning("%s: [pcap] device = %s; the service will wait for it", options.config, problem)
+    if options.connect:
+        return _try_backends(config)
     return _print(f"{options.config}: right\n")
+
+
+def _try_backends(config: Config) -> int:
+    from inverter_capture.backends import create
+
+    code = DONE
+    for backend in create(config):
+        problem = backend.check()
+        if problem:
+            code = _fail(FAILED, f"{backend.name}: {problem}")
+        else:
+            code = _print(f"{backend.name}: right\n") or code
+    return code
 
 
 def _decode(options: argparse.Namespace) -> int:

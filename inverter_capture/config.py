@@ -12,10 +12,17 @@ from typing import Any, NamedTuple
 from inverter_capture.formats import FORMATS
 from inverter_capture.settings import (
     BOOLEAN,
+    BYTES,
+    MEASUREMENT,
     NAME,
+    PATH,
     REQUIRED,
+    SECONDS,
+    TAGS,
     TEXT,
     TIMEZONE,
+    URL,
+    VERIFY,
     Section,
     SectionConfig,
     SettingError,
@@ -30,6 +37,9 @@ MAX_FILE_SIZE = 256 * 1024
 
 SHOWN = 80
 """Characters of a value or name that a message shows."""
+
+
+_INFLUXDB2_PATH = "/api/v2/write"
 
 
 class ConfigError(Exception):
@@ -54,6 +64,46 @@ class PcapConfig(SectionConfig):
             raise SettingError('no network device has "/" in its name: for a capture file add file = true', "device")
 
 
+class InfluxDb2Config(SectionConfig):
+    """A database that takes InfluxDB's line protocol over HTTP."""
+
+    host: str = setting(URL, help="the server's address, with http:// or https://, and its port")
+    org: str = setting(TEXT, "", help="the organisation that the bucket belongs to")
+    bucket: str = setting(TEXT, "", help="where the readings go")
+    token: str = setting(TEXT, "", secret=True, help="what lets us write")
+    db: str = setting(TEXT, "", help="where the readings go, on servers that know databases instead of buckets")
+    path: str = setting(PATH, _INFLUXDB2_PATH, help="where the server takes line protocol")
+    authentication: str = setting(
+        choice("token", "bearer", "basic", "none"), "token", help="how the token is sent; basic: it is user:password"
+    )
+    measurement: str = setting(MEASUREMENT, "inverter", help="what the readings are called")
+    tags: dict[str, str] = setting(TAGS, {}, help="tags that each line has beside the serial number")
+    schema: str = setting(choice("wide", "narrow"), "wide", help="one line a reading, or one a value")
+    timeout: float = setting(SECONDS, 10.0, help="how long to wait for the server")
+    verify: bool | str = setting(
+        VERIFY, True, help="whether to check the server's certificate, or the file of its authority"
+    )
+    buffer: int = setting(BYTES, 4 * 1024 * 1024, help="how much memory readings may take that cannot be delivered")
+
+    def check(self) -> None:
+        if self.path == _INFLUXDB2_PATH and self.authentication == "token" and not self.db:
+            for name in ("org", "bucket"):
+                if not getattr(self, name):
+                    raise SettingError(f"missing: add it ({self.settings[name].help})", name)
+        for name in ("group", "name", "unit"):
+            if self.schema == "narrow" and name in self.tags:
+                raise SettingError(f'with schema = "narrow" {name} is a tag of each value: choose another name', "tags")
+        if self.authentication == "none":
+            return
+        if not self.token:
+            raise SettingError('missing: add it, or authentication = "none"', "token")
+        if self.authentication == "basic":
+            if ":" not in self.token:
+                raise SettingError('with authentication = "basic" it must be user:password', "token")
+        elif not all("!" <= letter <= "~" for letter in self.token):
+            raise SettingError("has a character that HTTP cannot carry: copy it again, without spaces", "token")
+
+
 class ConsoleConfig(SectionConfig):
     """Readings on standard output."""
 
@@ -70,6 +120,7 @@ class Config(NamedTuple):
     """The whole configuration."""
 
     pcap: PcapConfig
+    influxdb2: tuple[InfluxDb2Config, ...]
     console: tuple[ConsoleConfig, ...]
     log: LogConfig
 
@@ -78,6 +129,7 @@ SECTIONS: dict[str, Section] = {
     section.name: section
     for section in (
         Section("pcap", PcapConfig),
+        Section("influxdb2", InfluxDb2Config, repeated=True),
         Section("console", ConsoleConfig, repeated=True),
         Section("log", LogConfig),
     )

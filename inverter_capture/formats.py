@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from inverter_capture.codes import STATES, describe
-from inverter_capture.registers import FIELDS, Field
+from inverter_capture.registers import FIELDS, FIELDS_BY_ID, Field
 
 if TYPE_CHECKING:
     from inverter_capture.readings import Reading
@@ -164,7 +165,7 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
     """
     if not measurement or measurement.startswith("#"):
         raise ValueError(f"the measurement {measurement!r} cannot be written: use a name that does not start with '#'")
-    fields = ",".join(f"{escape(name)}={value!r}" for name, value in reading.values.items())
+    fields = ",".join(f"{_field_key(name)}={value!r}" for name, value in reading.values.items())
     if not fields:
         return ""
     names = {writable(name): writable(value) for name, value in (tags or {}).items() if name and value}
@@ -174,6 +175,27 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
         if names[name]:
             head += f",{escape(name)}={escape(names[name])}"
     return f"{head} {fields} {reading.time}"
+
+
+@cache
+def _field_key(name: str) -> str:
+    """Worked out once for each field of the table."""
+    return escape(name)
+
+
+def narrow_line_protocol(
+    reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None
+) -> str:
+    """A reading as one line a value, for those who come from a tool that wrote so; otherwise as `line_protocol`.
+
+    The tags `group`, `name` and `unit` say what the field `value` is, in the words of the register table.
+    """
+    lines: list[str] = []
+    for field_id, value in reading.values.items():
+        field = FIELDS_BY_ID[field_id]
+        own = {"group": field.group, "name": field.name, "unit": field.unit}
+        lines.append(line_protocol(reading._replace(values={"value": value}), measurement, {**(tags or {}), **own}))
+    return "\n".join(lines)
 
 
 def writable(text: str) -> str:

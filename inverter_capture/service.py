@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 
 from inverter_capture.backends import Backend
-from inverter_capture.capture import CaptureError, FileCapture, FilterFor, LiveCapture, check_filter
+from inverter_capture.capture import CaptureError, FileCapture, LiveCapture, check_filter, takes_large_filters
 from inverter_capture.clock import named_zone
-from inverter_capture.config import Config, PcapConfig
-from inverter_capture.decoder import Begun, Decoded, Decoder, Event
+from inverter_capture.config import Config
+from inverter_capture.decoder import Decoded, Decoder, Event
 from inverter_capture.finder import Finder
 from inverter_capture.observer import Observer
 from inverter_capture.signals import on_stop
 
 STOP_SECONDS = 0.5
-"""How long capture and backends together may take to end once the service is to stop."""
+"""How long the capture may take to end once the service is to stop."""
 NOTICE_SECONDS = 0.1
 """How soon what waits for a backend notices that."""
 WAIT_SECONDS_MAX = 3600
@@ -37,12 +37,12 @@ class Service:
     """One run of the program."""
 
     def __init__(self, config: Config, backends: Sequence[Backend]) -> None:
-        """Raises CaptureError when the device or the capture file cannot be used, FilterError for a wrong filter."""
+        """Raises FilterError for a wrong filter."""
         self._backends = backends
         self._config = config.pcap
         self._finder = None if config.pcap.filter else Finder()
         self._stopping = False
-        self._stop_by = 0.0
+        self._stopped_at = 0.0
         self._ended: SimpleQueue[None] = SimpleQueue()
         """Gets an item when the capture has ended or the service is to stop; signal handlers may put one."""
         self._failure: str | None = None
@@ -52,12 +52,20 @@ class Service:
         self._observer = Observer(self._decoder, time.time_ns(), live=live)
         if config.pcap.filter:
             check_filter(config.pcap.filter)
-        self._capture = _open_capture(config.pcap, self._filter)
+        self._capture: FileCapture | LiveCapture
         self._thread = threading.Thread(target=self._run_capture, name="capture", daemon=True)
 
     def run(self) -> int:
-        """Capture and deliver. Returns the exit code: 1 when the capture file is damaged or not all of it delivered."""
+        """Capture and deliver. Returns the exit code: 1 when the capture file is damaged or not all of it delivered.
+
+        Raises CaptureError when the device or the capture file cannot be used.
+        """
+        if self._config.file:
+            # Here libpcap may wait for a pipe, from which a signal's own effect frees us, but no handler could.
+            self._capture = FileCapture(self._config.device, self._filter)
         with on_stop(self._stop):
+            if not self._config.file:
+                self._capture = LiveCapture(self._config.device, self._filter)
             for backend in self._backends:
                 backend.start()
             with _progress(self._capture):
@@ -65,7 +73,7 @@ class Service:
                 self._ended.get()
             if isinstance(self._capture, LiveCapture):
                 self._capture.wake()
-            self._thread.join(self._seconds_left())
+            self._thread.join(self._seconds_left(STOP_SECONDS))
             undelivered = self._finish()
             if not self._thread.is_alive():
                 self._capture.close()
@@ -76,29 +84,34 @@ class Service:
 
     def _stop(self) -> None:
         if not self._stopping:
-            self._stop_by = time.monotonic() + STOP_SECONDS
+            self._stopped_at = time.monotonic()
             self._stopping = True
         self._ended.put(None)
 
-    def _seconds_left(self) -> float:
-        return max(0.0, self._stop_by - time.monotonic()) if self._stopping else STOP_SECONDS
+    def _seconds_left(self, seconds: float) -> float:
+        """What is left of this time, which began with the signal to stop, if there was one."""
+        return max(0.0, self._stopped_at + seconds - time.monotonic()) if self._stopping else seconds
 
     def _finish(self) -> int:
         """Let the backends end: at the end of a file as long as they need, otherwise in short time."""
-        undelivered = 0
-        for number, backend in enumerate(self._backends):
+        for backend in self._backends:
             while not self._stopping and not backend.wait_until_empty(NOTICE_SECONDS):
                 pass
-            left = backend.finish(self._seconds_left() / (len(self._backends) - number))
+        for backend in self._backends:
+            backend.end()
+        lost = 0
+        for backend in self._backends:
+            left = backend.join(self._seconds_left(backend.stop_seconds))
             if left:
                 _log.warning("%s: %d readings are lost", backend.name, left)
-            undelivered += left
-        return undelivered
+            lost += left
+        return lost
 
     def _filter(self, link_type: int) -> str:
         if self._finder is None:
             return self._config.filter
-        return self._finder.filter(link_type, live=not self._config.file)
+        live = not self._config.file
+        return self._finder.filter(link_type, live=live, small=live and not takes_large_filters())
 
     def _run_capture(self) -> None:
         try:
@@ -147,21 +160,15 @@ class Service:
             self._handle(self._decoder.close())
 
     def _handle(self, events: list[Event]) -> None:
+        if events and self._finder is not None and self._finder.heed(events):
+            self._capture.refilter()
         for event in events:
             self._observer.observe(event)
-            if isinstance(event, Begun):
-                self._let_through(event, proven=False)
-            elif isinstance(event, Decoded):
-                if event.reading is not None:
-                    self._readings += 1
-                    for backend in self._backends:
-                        self._make_room(backend)
-                        backend.put(event.reading)
-                self._let_through(event, proven=True)
-
-    def _let_through(self, event: Begun | Decoded, *, proven: bool) -> None:
-        if self._finder is not None and self._finder.add(event.flow, proven=proven):
-            self._capture.refilter()
+            if isinstance(event, Decoded) and event.reading is not None:
+                self._readings += 1
+                for backend in self._backends:
+                    self._make_room(backend)
+                    backend.put(event.reading)
 
     def _make_room(self, backend: Backend) -> None:
         """A file can wait for the backends, the network cannot."""
@@ -182,10 +189,6 @@ class Service:
         )
         if isinstance(self._capture, LiveCapture) and self._capture.dropped:
             _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
-
-
-def _open_capture(config: PcapConfig, filter_for: FilterFor) -> FileCapture | LiveCapture:
-    return (FileCapture if config.file else LiveCapture)(config.device, filter_for)
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
+RESERVED_TAGS = ("time", "_field", "_measurement")
+"""With such a tag one version of InfluxDB or another refuses every line."""
+
 REQUIRED = object()
 """In place of a default: the setting must be given."""
 
@@ -118,6 +121,88 @@ def check_name(value: str) -> str:
     return check_text(value)
 
 
+def check_url(value: str) -> str:
+    """A server's URL, without a slash at its end; http:// when it has no scheme."""
+    url = check_name(value).strip().rstrip("/")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "http", url
+    if scheme not in ("http", "https"):
+        raise SettingError("begin with http:// or https://")
+    authority = rest.partition("/")[0]
+    if "@" in authority:
+        raise SettingError("leave user name and password out: they go into their own settings", hide=True)
+    if any(letter in rest for letter in "?# "):
+        raise SettingError("give the server's address alone, without spaces, ? and #")
+    # A bracketed IPv6 address, or a name; a port behind it.
+    name, _, port = authority.rpartition(":") if authority.rpartition(":")[2].isdecimal() else (authority, "", "")
+    labels = name.split(".")
+    bracketed = name.startswith("[") and name.endswith("]")
+    if not bracketed and (":" in name or not all(0 < len(label) < 64 for label in labels) or not authority.isascii()):
+        raise SettingError("no host name or address, with a port where it is not the usual one")
+    if port and not 0 < int(port) < 65536:
+        raise SettingError("a port is a number from 1 to 65535")
+    return f"{scheme}://{rest}"
+
+
+def check_path(value: str) -> str:
+    if not value.startswith("/") or any(letter in value for letter in "?# "):
+        raise SettingError
+    return check_text(value)
+
+
+def check_measurement(value: str) -> str:
+    if value.startswith("#"):
+        raise SettingError("servers take what begins with # for a comment: choose another name")
+    return check_name(value)
+
+
+def check_seconds(value: float) -> float:
+    if not 0 < value <= 300:
+        raise SettingError
+    return float(value)
+
+
+def check_bytes(value: int | str) -> int:
+    """A number of bytes, also as text such as "4 MiB"."""
+    number, unit = (value, "") if isinstance(value, int) else _split_number(value)
+    units = {"": 1, "b": 1, "k": 1024, "kib": 1024, "m": 1024**2, "mib": 1024**2, "g": 1024**3, "gib": 1024**3}
+    factor = units.get(unit.lower())
+    if factor is None or not 16 * 1024 <= number * factor <= 1024**3:
+        raise SettingError
+    return number * factor
+
+
+def _split_number(text: str) -> tuple[int, str]:
+    digits = text.strip()
+    unit = digits.lstrip("0123456789")
+    number = digits[: len(digits) - len(unit)]
+    if not number.isascii() or not number or len(number) > 12:
+        raise SettingError
+    return int(number), unit.strip()
+
+
+def check_verify(value: bool | str) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        raise SettingError("write it without quotes")
+    return check_name(value)
+
+
+def check_tags(value: dict[str, object]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for name, text in value.items():
+        if name == "serial":
+            raise SettingError("serial is the inverter's own tag: choose another name")
+        if name in RESERVED_TAGS:
+            raise SettingError(f"servers keep the name {name} for themselves: choose another name")
+        if not isinstance(text, str) or not text or not name:
+            raise SettingError('a tag is a name and a text, as in tags = { site = "farm" }')
+        tags[check_name(name)] = check_name(text)
+    return tags
+
+
 def check_timezone(value: str) -> str:
     if check_name(value) == "local":
         return value
@@ -176,6 +261,13 @@ def choice(*words: str) -> Kind:
 BOOLEAN = Kind((bool,), "true or false, without quotes", bool)
 TEXT = Kind((str,), "text in quotes", check_text)
 NAME = Kind((str,), "text in quotes that is not empty", check_name)
+URL = Kind((str,), 'a server\'s address such as "http://192.168.1.10:8086"', check_url)
+PATH = Kind((str,), 'a path such as "/api/v2/write"', check_path)
+MEASUREMENT = Kind((str,), "text in quotes that is not empty", check_measurement)
+SECONDS = Kind((int, float), "a number of seconds above 0, up to 300", check_seconds)
+BYTES = Kind((int, str), 'a number of bytes or text such as "4 MiB", from 16 KiB to 1 GiB', check_bytes)
+VERIFY = Kind((bool, str), "true, false, or the path of a file with certificates", check_verify)
+TAGS = Kind((dict,), 'names and texts, as in { site = "farm" }', check_tags)
 TIMEZONE = Kind((str,), 'a name such as "Europe/Paris", or "local"', check_timezone)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -74,10 +77,21 @@ class Stopped(NamedTuple):
     seconds: float
 
 
+@cache
+def bytecode_folder() -> str:
+    """Where Python keeps what it has compiled, so that programs start fast, and nothing of it is left."""
+    folder = tempfile.mkdtemp(prefix="bytecode-")
+    os.chmod(folder, 0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def environment(**changes: str) -> dict[str, str]:
     """That of the tests, without what would change the output, and with these changes."""
-    variables = {name: text for name, text in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
-    return variables | {"PYTHONPATH": ROOT, "TZ": "UTC", "TERM": "xterm"} | changes
+    left_out = ("NO_COLOR", "COLUMNS", "LINES", "PYTHONDONTWRITEBYTECODE")
+    variables = {name: text for name, text in os.environ.items() if name not in left_out}
+    ours = {"PYTHONPATH": ROOT, "PYTHONPYCACHEPREFIX": bytecode_folder(), "TZ": "UTC", "TERM": "xterm"}
+    return variables | ours | changes
 
 
 def check_log(text: str) -> None:
@@ -105,9 +119,9 @@ def run_program(
     return finished
 
 
-def as_nobody() -> list[str]:
-    """What starts a program without any rights."""
-    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+def without_rights() -> list[str]:
+    """What starts a program as root without any of root's rights: another user may not get at the Python."""
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
 
 
 class Program:

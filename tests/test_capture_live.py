@@ -430,6 +430,7 @@ print("flooding", flush=True)
 while True:
     for kind in kinds:
         connection.sendall(kind)
+    time.sleep(0.0003)
 """
 
 SINK = """
@@ -522,8 +523,8 @@ def test_other_devices_traffic_stays_in_the_kernel(network: Network, tmp_path: P
             assert counts["readings"] == counts["frames"] == 4
             assert program.said("Warning") == 0, program.log
             assert program.said("capturing") == 1, program.log
-    assert passed > 1000
-    assert max(woken) < passed / 100
+    assert passed > 500
+    assert max(woken) < passed / 50
 
 
 def test_an_idle_service_sleeps(network: Network, tmp_path: Path) -> None:

@@ -29,13 +29,13 @@ from tests.programs import (
     ZONE,
     Finished,
     Program,
-    as_nobody,
     cloud,
     environment,
     run_program,
     send,
     service,
     start_dongle,
+    without_rights,
     write_config,
 )
 
@@ -410,12 +410,12 @@ def test_capturing_needs_rights(tmp_path: Path) -> None:
     reason = (
         "no permission to capture (socket: Operation not permitted); run as root, or with the capability CAP_NET_RAW"
     )
-    message = wrong(run_program("run", config, before=as_nobody()), 1)
+    message = wrong(run_program("run", config, before=without_rights()), 1)
     assert message == f'{config}: [pcap] device = "lo": cannot be opened: {reason}'
-    message = wrong(run_program("discover", "lo", "--seconds", "1", before=as_nobody()), 1)
+    message = wrong(run_program("discover", "lo", "--seconds", "1", before=without_rights()), 1)
     assert message == f'"lo": cannot be opened: {reason}'
     # What needs none does without.
-    assert good(run_program("check", config, before=as_nobody())) == f"{config}: right\n"
+    assert good(run_program("check", config, before=without_rights())) == f"{config}: right\n"
 
 
 # --- discover -----------------------------------------------------------------------------------------------------

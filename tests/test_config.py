@@ -18,7 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inverter_capture import config
-from inverter_capture.config import Config, ConfigError, ConsoleConfig, LogConfig, PcapConfig, load, parse
+from inverter_capture.config import (
+    Config,
+    ConfigError,
+    ConsoleConfig,
+    InfluxDb2Config,
+    LogConfig,
+    PcapConfig,
+    load,
+    parse,
+)
 from inverter_capture.settings import NAME, REQUIRED, TEXT, Kind, Section, SectionConfig, SettingError, setting
 from inverter_capture.toml_text import MAX_STATEMENT_LINES
 
@@ -74,6 +83,7 @@ def add_zones(folder: Path, *names: str) -> None:
 def test_the_least_that_is_needed() -> None:
     assert parse(GOOD, "c.toml") == Config(
         pcap=PcapConfig(device="br-lan", filter="", file=False, timezone="local"),
+        influxdb2=(),
         console=(ConsoleConfig(format="table"),),
         log=LogConfig(level="info"),
     )
@@ -87,6 +97,25 @@ def test_every_setting(zone_data: Path) -> None:
         filter = "host 192.168.1.7"
         file = true
         timezone = "Europe/Paris"
+        [[influxdb2]]
+        host = "https://db.example:8086/influx/"
+        org = "home"
+        bucket = "solar"
+        token = "T0p=="
+        db = "d"
+        path = "/write"
+        authentication = "bearer"
+        measurement = "m"
+        tags = { site = "farm" }
+        schema = "narrow"
+        timeout = 2.5
+        verify = "/etc/ca.pem"
+        buffer = "1 MiB"
+        [[influxdb2]]
+        host = "db"
+        org = "o"
+        bucket = "b"
+        token = "t"
         [[console]]
         format = "json"
         [[console]]
@@ -96,6 +125,24 @@ def test_every_setting(zone_data: Path) -> None:
     """
     assert parse(text, "c.toml") == Config(
         pcap=PcapConfig(device="/data/day.pcap", filter="host 192.168.1.7", file=True, timezone="Europe/Paris"),
+        influxdb2=(
+            InfluxDb2Config(
+                host="https://db.example:8086/influx",
+                org="home",
+                bucket="solar",
+                token="T0p==",
+                db="d",
+                path="/write",
+                authentication="bearer",
+                measurement="m",
+                tags={"site": "farm"},
+                schema="narrow",
+                timeout=2.5,
+                verify="/etc/ca.pem",
+                buffer=1024 * 1024,
+            ),
+            InfluxDb2Config(host="http://db", org="o", bucket="b", token="t"),
+        ),
         console=(ConsoleConfig(format="json"), ConsoleConfig(format="line-protocol")),
         log=LogConfig(level="debug"),
     )
@@ -247,7 +294,10 @@ def test_what_the_parser_cannot_bear() -> None:
 def test_unknown_sections() -> None:
     assert complaint('[pcapp]\ndevice = "x"\n[[console]]') == "1: [pcapp]: unknown section: did you mean [pcap]?"
     assert complaint(GOOD + "\n[[Consoles]]\n") == "6: [[Consoles]]: unknown section: did you mean [[console]]?"
-    assert complaint(GOOD + "[xyzzy]\na.b = 1\n") == "5: [xyzzy]: unknown section: known are [pcap], [[console]], [log]"
+    assert (
+        complaint(GOOD + "[xyzzy]\na.b = 1\n")
+        == "5: [xyzzy]: unknown section: known are [pcap], [[influxdb2]], [[console]], [log]"
+    )
 
 
 def test_sections_in_the_wrong_brackets() -> None:
@@ -274,7 +324,8 @@ def test_an_empty_list_is_no_section() -> None:
 
 
 def test_a_backend_is_needed() -> None:
-    assert complaint('[pcap]\ndevice = "x"\n') == " no backend: add a [[console]] section for the readings to go to"
+    said = " no backend: add a [[influxdb2]] or [[console]] section for the readings to go to"
+    assert complaint('[pcap]\ndevice = "x"\n') == said
 
 
 def test_a_setting_that_is_required() -> None:
@@ -302,8 +353,8 @@ def test_settings_outside_any_section() -> None:
     assert complaints('# x\ndevice = "x"\nformt = 1\nxyzzy = {}\nzzz = 1\n') == [
         "2: device: a setting outside any section: move it below [pcap]",
         '3: formt: unknown setting outside any section: did you mean "format", below [[console]]?',
-        "4: [xyzzy]: unknown section: known are [pcap], [[console]], [log]",
-        "5: zzz: unknown setting outside any section: known sections are [pcap], [[console]], [log]",
+        "4: [xyzzy]: unknown section: known are [pcap], [[influxdb2]], [[console]], [log]",
+        "5: zzz: unknown setting outside any section: known sections are [pcap], [[influxdb2]], [[console]], [log]",
     ]
 
 
@@ -564,7 +615,172 @@ def test_every_typo_is_reported_with_its_line(typo: tuple[str, str, str], before
     (message,) = [message for message in messages if message.startswith(start)]
     # Some typos lie between two settings: fite is like file and filter.
     assert message.removeprefix(start) in {f'"{other}"?' for other in NAMES[name]}
-    assert not any("missing" in message for message in messages if key == "device")
+    assert not any(f"{header} {key}: missing" in message for message in messages)
+
+
+# InfluxDB
+
+
+SECRET = "s3cret-T0ken=="
+
+
+def influxdb2(*lines: str) -> str:
+    """A section that is right but for these lines, which come in place of their likes."""
+    given = {"host": '"db"', "org": '"o"', "bucket": '"b"', "token": f'"{SECRET}"'}
+    given |= dict(line.split(" = ", 1) for line in lines)
+    return GOOD + "[[influxdb2]]\n" + "".join(f"{name} = {value}\n" for name, value in given.items() if value)
+
+
+def read_influxdb2(*lines: str) -> InfluxDb2Config:
+    (section,) = parse(influxdb2(*lines), "c.toml").influxdb2
+    assert SECRET not in repr(section)
+    return section
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("db", "http://db"),
+        ("192.168.1.10:8086", "http://192.168.1.10:8086"),
+        ("https://db.example/", "https://db.example"),
+        (" http://db//", "http://db"),
+        ("http://[fe80::1]:8086", "http://[fe80::1]:8086"),
+        ("http://[::1]", "http://[::1]"),
+        ("https://x_y.z:65535/a/b", "https://x_y.z:65535/a/b"),
+    ],
+)
+def test_hosts(written: str, read: str) -> None:
+    assert read_influxdb2(f'host = "{written}"').host == read
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("", "expected a server's address such as"),
+        ("ftp://db", "begin with http:// or https://"),
+        ("http://", "no host name"),
+        ("http://:8086", "no host name"),
+        ("http://db:0", "a port is a number"),
+        ("http://db:65536", "a port is a number"),
+        ("http://db:x", "no host name"),
+        ("http://db:٣", "no host name"),
+        ("http://a..b", "no host name"),
+        ("http://höhe", "no host name"),
+        ("http://::1", "no host name"),
+        ("http://" + "a" * 64, "no host name"),
+        ("http://db?x=1", "the server's address alone"),
+        ("http://db#x", "the server's address alone"),
+        ("http://d b", "the server's address alone"),
+        ("db\\n", "has a line break"),
+    ],
+)
+def test_wrong_hosts(written: str, said: str) -> None:
+    message = complaint(influxdb2(f'host = "{written}"'))
+    assert message.startswith("6: [[influxdb2]] host = ")
+    assert said in message
+
+
+def test_a_password_in_the_host_is_not_shown() -> None:
+    message = complaint(influxdb2(f'host = "http://me:{SECRET}@db"'))
+    assert (
+        message == "6: [[influxdb2]] host = (hidden): leave user name and password out: they go into their own settings"
+    )
+
+
+@pytest.mark.parametrize("text", ["two words", "line\\nbreak", "nul\\u0000", "tab\\t", "Höhe", "\\u20ac"])
+@pytest.mark.parametrize("authentication", ["token", "bearer"])
+def test_tokens_that_http_cannot_carry(text: str, authentication: str) -> None:
+    message = complaint(influxdb2(f'token = "{SECRET}{text}"', f'authentication = "{authentication}"'))
+    assert re.match(r"9: \[\[influxdb2]] token = \(hidden\): has a ", message)
+    assert SECRET not in message
+    assert ": " in message.partition("(hidden): ")[2], "a remedy"
+
+
+def test_what_is_missing() -> None:
+    for name in ("org", "bucket", "token"):
+        assert f"[[influxdb2]] {name}: missing: add it" in complaint(influxdb2(f"{name} = "))
+    assert "[[influxdb2]] host: missing: add it" in complaint(influxdb2("host = "))
+    assert read_influxdb2("org = ", "bucket = ", 'db = "d"').db == "d"
+    assert read_influxdb2("org = ", "bucket = ", "token = ", 'authentication = "none"').token == ""
+    basic = 'authentication = "basic"'
+    assert read_influxdb2('token = "jörg: x "', basic).token == "jörg: x "
+    assert complaint(influxdb2(basic)).endswith('(hidden): with authentication = "basic" it must be user:password')
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("16384", 16384),
+        ("1073741824", 1024**3),
+        ('"4 MiB"', 4 * 1024**2),
+        ('"4MiB"', 4 * 1024**2),
+        ('" 64 k "', 65536),
+        ('"20000"', 20000),
+        ('"20000 B"', 20000),
+        ('"1 GiB"', 1024**3),
+    ],
+)
+def test_bytes(written: str, read: int) -> None:
+    assert read_influxdb2(f"buffer = {written}").buffer == read
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "0",
+        "-1",
+        "16383",
+        "1073741825",
+        "4.5",
+        "true",
+        '"4 MB"',
+        '""',
+        '"MiB"',
+        '"-4 MiB"',
+        '"4 MiB x"',
+        '"٤ MiB"',
+        f'"{"9" * 50}"',
+    ],
+)
+def test_wrong_bytes(written: str) -> None:
+    assert "expected a number of bytes or text such as" in complaint(influxdb2(f"buffer = {written}"))
+
+
+@pytest.mark.parametrize("written", ["0", "-1", "301", "nan", "inf", "true", '"5"'])
+def test_wrong_seconds(written: str) -> None:
+    assert "expected a number of seconds above 0, up to 300" in complaint(influxdb2(f"timeout = {written}"))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('verify = "true"', "write it without quotes"),
+        ('verify = ""', "expected true, false, or the path"),
+        ("verify = 1", "expected true, false, or the path"),
+        ('path = "write"', "expected a path such as"),
+        ('path = "/write?db=x"', "expected a path such as"),
+        ('measurement = "#x"', "servers take what begins with # for a comment"),
+        ('measurement = ""', "expected text in quotes that is not empty"),
+        ('schema = "narow"', 'did you mean "narrow"?'),
+        ("tags = { serial = 'x' }", "serial is the inverter's own tag"),
+        ("tags = { time = 'x' }", "servers keep the name time for themselves"),
+        ("tags = { _field = 'x' }", "servers keep the name _field for themselves"),
+        ("tags = { a = 1 }", "a tag is a name and a text"),
+        ("tags = { a = '' }", "a tag is a name and a text"),
+        ("tags = { '' = 'a' }", "a tag is a name and a text"),
+        ('tags = { a = "b\\nc" }', "has a line break"),
+        ("tags = 'a'", "expected names and texts"),
+    ],
+)
+def test_other_wrong_settings(written: str, said: str) -> None:
+    assert said in complaint(influxdb2(written))
+
+
+def test_tags_that_the_narrow_schema_writes_itself() -> None:
+    for name in ("group", "name", "unit"):
+        assert read_influxdb2(f"tags = {{ {name} = 'x' }}").tags == {name: "x"}
+        message = complaint(influxdb2('schema = "narrow"', f"tags = {{ {name} = 'x' }}"))
+        assert f'with schema = "narrow" {name} is' in message
 
 
 # Anything at all
@@ -661,6 +877,7 @@ class LetterConfig(SectionConfig):
 class WiderConfig(NamedTuple):
     pcap: PcapConfig
     log: LogConfig
+    influxdb2: tuple[InfluxDb2Config, ...]
     console: tuple[ConsoleConfig, ...]
     letter: tuple[LetterConfig, ...]
 
@@ -710,13 +927,14 @@ def test_a_section_can_blame_a_setting_that_is_not_there() -> None:
 @pytest.mark.usefixtures("wider")
 def test_all_sections_that_could_be_meant_are_named() -> None:
     assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of [log] or [[letter]]: move it there"
-    no_backend = " no backend: add a [[console]] or [[letter]] section for the readings to go to"
+    no_backend = " no backend: add a [[influxdb2]] or [[console]] or [[letter]] section for the readings to go to"
     assert complaint('pcap.device = "x"') == no_backend
 
 
 def test_the_schema_is_data() -> None:
     assert {section.header: section.type for section in config.SECTIONS.values()} == {
         "[pcap]": PcapConfig,
+        "[[influxdb2]]": InfluxDb2Config,
         "[[console]]": ConsoleConfig,
         "[log]": LogConfig,
     }

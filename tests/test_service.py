@@ -77,10 +77,9 @@ def test_the_log_tells_as_much_as_it_is_asked_to(tmp_path: Path) -> None:
     path = tmp_path / "cut.pcap"
     path.write_bytes(DAY.read_bytes()[:-1])
     errs = {}
-    for level in ("error", "warning", "info", "debug"):
+    for level in ("error", "info", "debug"):
         errs[level] = run_program("run", write_config(tmp_path / "c.toml", path, file=True, level=level)).err
         assert errs[level].count("error: ") == 1
-    assert errs["error"] == errs["warning"]
     assert errs["error"].count("\n") == 1
     assert "info: " in errs["info"]
     assert "debug: " not in errs["info"]
@@ -121,6 +120,7 @@ def endless_capture(*, with_frames: bool) -> Iterator[int]:
                 file.write(header)
                 while True:
                     file.write(chunk)
+                    time.sleep(0.01)
             except BrokenPipeError:
                 return
 

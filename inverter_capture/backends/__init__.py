@@ -14,6 +14,8 @@ class Backend(ABC):
 
     name: str
     """As the logs call it."""
+    stop_seconds: float
+    """How long the last readings may take to be delivered when the service is to stop. procd kills after five."""
 
     @abstractmethod
     def start(self) -> None:
@@ -32,13 +34,25 @@ class Backend(ABC):
         """Whether all readings are delivered or given up, at the latest after this time."""
 
     @abstractmethod
-    def finish(self, seconds: float) -> int:
-        """Deliver what waits, for at most this time, and stop. Returns how many readings were not delivered."""
+    def end(self) -> None:
+        """Deliver what waits, if that is possible at once, and stop. Does not wait for that; `join` does."""
+
+    @abstractmethod
+    def join(self, seconds: float) -> int:
+        """Wait for the end, at most this time. Returns how many readings are lost."""
+
+    def check(self) -> str | None:
+        """Try whether readings could be delivered, and deliver none. Returns what is wrong; None when nothing is."""
+        return None
 
 
 def create(config: Config) -> list[Backend]:
     """The backends that a configuration asks for. Each kind is imported only where it is used."""
     backends: list[Backend] = []
+    for influxdb2 in config.influxdb2:
+        from inverter_capture.backends.influxdb2 import InfluxDb2
+
+        backends.append(InfluxDb2(influxdb2))
     for console in config.console:
         from inverter_capture.backends.console import Console
 

@@ -31,6 +31,7 @@ class Console(Backend):
     """Writes readings in one format to standard output, unbuffered."""
 
     name = "console"
+    stop_seconds = 0.5
 
     def __init__(self, config: ConsoleConfig, zone: tzinfo | None) -> None:
         """`zone` is that of the table's times, None the system's."""
@@ -72,10 +73,12 @@ class Console(Backend):
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._writing, seconds)
 
-    def finish(self, seconds: float) -> int:
+    def end(self) -> None:
         with self._changed:
             self._ending = True
             self._changed.notify_all()
+
+    def join(self, seconds: float) -> int:
         self._thread.join(seconds)
         with self._changed:
             return len(self._waiting) + self._writing + self.dropped

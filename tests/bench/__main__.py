@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench.captures import DONGLE_HOST, write_busy_capture, write_frames_capture, write_wire_capture
+from tests.bench.delivery import backlog_memory, import_measurements
 from tests.bench.service import service_memory
 
 PACKETS = 1_000_000
@@ -78,6 +79,14 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
         f"{service} kB after {readings} readings, against {bare_memory} kB",
     )
 
+    yield from import_measurements(folder)
+    waiting = backlog_memory()
+    yield (
+        "MiB that a backlog of 30 days takes",
+        *(waiting / 1024, 6.0, False),
+        f"{waiting} kB above an empty buffer",
+    )
+
 
 def best(measure: Callable[[], float]) -> float:
     """The quickest of some rounds: what disturbs a measurement only ever makes it slower."""
@@ -103,7 +112,7 @@ def peak_of_decode(path: Path) -> int:
 
 
 def peak_of(code: str) -> int:
-    """The most kB that a program ever takes. It tells itself: what the kernel tells of a child includes its parent's."""
+    """The most kB that a program ever takes. It tells itself: the kernel counts its parent in, too."""
     code += "; import sys; print(open('/proc/self/status').read(), file=sys.stderr)"
     result = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True

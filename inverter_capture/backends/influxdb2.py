@@ -1,0 +1,273 @@
+"""Readings to InfluxDB, or another database that takes line protocol over HTTP.
+
+A reading leaves the buffer only when the server has confirmed it with a 2xx, or refuses it alone while it takes others.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from inverter_capture.backends import Backend
+from inverter_capture.backoff import Backoff
+from inverter_capture.buffer import Buffer
+from inverter_capture.config import InfluxDb2Config
+from inverter_capture.formats import line_protocol, narrow_line_protocol
+from inverter_capture.http import HttpClient
+from inverter_capture.readings import Reading
+from inverter_capture.write_api import Outcome, Verdict, WriteApi
+
+REPORT_SECONDS = 3600
+"""How often the log is reminded of readings that cannot be delivered."""
+PROBES_MAX = 3
+"""How many of the next readings are tried alone to learn whether a server that refuses one refuses all."""
+COLLECT_SECONDS = 1.0
+"""How long readings out of a file may be collected before they are delivered together."""
+RESTART_SECONDS = 5
+"""How long the thread rests after an error of ours."""
+
+_log = logging.getLogger(__name__)
+
+
+class InfluxDb2(Backend):
+    """Delivers to one server, in a thread of its own."""
+
+    stop_seconds = 4.0
+
+    def __init__(self, config: InfluxDb2Config) -> None:
+        self.name = f"influxdb2 {config.host}"
+        self.delivered = 0
+        self.refused = 0
+        """Readings that the server did not take even alone."""
+        self._config = config
+        self._api = WriteApi(config)
+        self._buffer = Buffer(config.buffer)
+        self._changed = threading.Condition()
+        self._ending = False
+        self._importing = False
+        """A file is being read, which can wait for us, as we can for it."""
+        self._draining = False
+        """What has been read of it is now to be delivered."""
+        self._backoff = Backoff()
+        self._latest_taken: bytes | None = None
+        """What the server took last; it will take that again if it takes anything."""
+        self._problem = ""
+        self._failing_since: float | None = None
+        self._said: set[str] = set()
+        self._report_at = 0.0
+        self._refusal_at = 0.0
+        """When the log may tell of a refused reading again."""
+        self._overflowing = False
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, reading: Reading) -> None:
+        write = line_protocol if self._config.schema == "wide" else narrow_line_protocol
+        text = write(reading, self._config.measurement, self._config.tags).encode()
+        if not text:
+            return
+        with self._changed:
+            dropped = self._buffer.add(text)
+            if dropped and not self._overflowing:
+                self._overflowing = True
+                _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
+            if not self._importing or len(self._buffer) == 1:
+                self._changed.notify_all()
+
+    def wait_for_room(self, seconds: float) -> bool:
+        # Reading a file and delivering take turns: together they would fight for the interpreter, to the harm of both.
+        with self._changed:
+            self._importing = True
+            if self._buffer.has_room and not self._draining:
+                return True
+            self._draining = True
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: not len(self._buffer), seconds):
+                return False
+            self._draining = False
+            return True
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        with self._changed:
+            self._importing = False
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: not len(self._buffer), seconds)
+
+    def end(self) -> None:
+        with self._changed:
+            self._importing = False
+            self._ending = True
+            self._changed.notify_all()
+
+    def join(self, seconds: float) -> int:
+        self._thread.join(seconds)
+        with self._changed:
+            return len(self._buffer)
+
+    def check(self) -> str | None:
+        verdict = self._api.check()
+        return None if verdict.outcome is Outcome.TAKEN else verdict.reason
+
+    def _run(self) -> None:
+        checked = False
+        while not (self._ending and not len(self._buffer)):
+            try:
+                if not checked:
+                    checked = True
+                    self._say_whether_ready()
+                with self._changed:
+                    self._changed.wait_for(lambda: len(self._buffer) or self._ending)
+                seconds = self._deliver()
+            except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
+                _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
+                seconds = RESTART_SECONDS
+            if seconds:
+                if self._ending:
+                    return
+                self._pause(seconds)
+
+    def _say_whether_ready(self) -> None:
+        problem = self.check()
+        if problem:
+            self._fail(problem)
+        else:
+            _log.info("%s: ready to deliver", self.name)
+
+    def _deliver(self) -> float:
+        """Deliver all that waits. Returns 0, or seconds to wait before the next attempt."""
+        with self._api.client() as client:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: not self._importing or self._draining, COLLECT_SECONDS)
+                    batch = self._buffer.take()
+                    if not batch:
+                        self._overflowing = False
+                try:
+                    if not batch:
+                        return 0
+                    verdict = self._deliver_batch(client, batch)
+                finally:
+                    with self._changed:
+                        self._buffer.release()
+                if verdict is not None:
+                    self._fail(verdict.reason)
+                    if verdict.outcome is Outcome.PASSING:
+                        return self._backoff.passing(verdict.retry_after)
+                    return self._backoff.lasting()
+
+    def _deliver_batch(self, client: HttpClient, batch: Sequence[bytes]) -> Verdict | None:
+        """Deliver a batch in as few requests as the server allows. Returns what stopped it; None when nothing did."""
+        at, size = 0, len(batch)
+        is_sure = False
+        while at < len(batch):
+            part = batch[at : at + size]
+            verdict = self._api.write(client, part)
+            if verdict.outcome is Outcome.TAKEN:
+                is_sure = False
+                self._latest_taken = part[-1]
+                self.delivered += len(part)
+                self._remove(len(part))
+                self._recover()
+                at += len(part)
+                size *= 2
+            elif verdict.outcome in (Outcome.PASSING, Outcome.LASTING):
+                return verdict
+            elif len(part) > 1:
+                size = len(part) // 2
+            elif verdict.outcome is Outcome.TOO_OLD or is_sure:
+                is_sure = False
+                self._refuse(verdict)
+                at += 1
+            elif self._takes_any(client, batch[at + 1 :]):
+                # The reading is tried once more, for the server may have been mended only now.
+                is_sure = True
+            else:
+                return verdict._replace(
+                    outcome=Outcome.LASTING, reason=f"the server refuses readings ({verdict.reason})"
+                )
+        return None
+
+    def _takes_any(self, client: HttpClient, batch: Sequence[bytes]) -> bool:
+        """Whether the server takes anything now: else it is not the reading that is wrong.
+
+        Tried with what it has taken before, then with other readings; to write them once more does no harm.
+        """
+        probes = [*([self._latest_taken] if self._latest_taken else []), *batch[-1:], *batch[:PROBES_MAX]]
+        return any(self._api.write(client, [text]).outcome is Outcome.TAKEN for text in probes)
+
+    def _remove(self, count: int) -> None:
+        with self._changed:
+            self._buffer.remove(count)
+            self._changed.notify_all()
+
+    def _refuse(self, verdict: Verdict) -> None:
+        self.refused += 1
+        self._remove(1)
+        if time.monotonic() >= self._refusal_at:
+            self._refusal_at = time.monotonic() + REPORT_SECONDS
+            _log.error(
+                "%s: the server refuses a reading, which is dropped (%s); %d so far",
+                self.name,
+                verdict.reason,
+                self.refused,
+            )
+
+    def _fail(self, problem: str) -> None:
+        """Note that nothing can be delivered; say so when it is news."""
+        if self._failing_since is None:
+            self._failing_since = time.time()
+            self._report_at = time.monotonic() + REPORT_SECONDS
+        self._problem = problem
+        # Servers put numbers and times into what they explain.
+        kind = problem.partition(" (")[0]
+        if kind not in self._said:
+            self._said.add(kind)
+            _log.error("%s: %s; %d readings wait", self.name, problem, len(self._buffer))
+
+    def _recover(self) -> None:
+        """Note that something was delivered; say so when it is news."""
+        self._backoff.reset()
+        if self._failing_since is None:
+            return
+        with self._changed:
+            waiting, dropped = len(self._buffer), self._buffer.counts.dropped
+        since = _clock_text(self._failing_since)
+        _log.info(
+            "%s: delivering again, after %s; %d readings wait, %d were dropped", self.name, since, waiting, dropped
+        )
+        self._failing_since = None
+        self._said.clear()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt, or until the end; remind the log when it is time."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._failing_since is not None:
+                left = min(left, max(0.0, self._report_at - time.monotonic()))
+            with self._changed:
+                if self._changed.wait_for(lambda: self._ending, left):
+                    return
+            self._remind()
+
+    def _remind(self) -> None:
+        if self._failing_since is None or time.monotonic() < self._report_at:
+            return
+        self._report_at = time.monotonic() + REPORT_SECONDS
+        with self._changed:
+            waiting, dropped = len(self._buffer), self._buffer.counts.dropped
+        _log.error(
+            "%s: nothing delivered since %s (%s); %d readings wait, %d dropped",
+            self.name,
+            _clock_text(self._failing_since),
+            self._problem,
+            waiting,
+            dropped,
+        )
+
+
+def _clock_text(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,149 @@
+"""The buffer against a plain list: what goes in comes out, in order, and what is dropped is the oldest."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from inverter_capture import buffer as module
+from inverter_capture.buffer import BATCH_BYTES_MAX, TEXT_OVERHEAD, Buffer
+from inverter_capture.formats import line_protocol, narrow_line_protocol
+from inverter_capture.readings import Reading
+from tests.dongle.profiles import SMALL
+from tests.dongle.reports import Inverter
+
+
+class Machine(RuleBasedStateMachine):
+    """Small limits, so that all that can happen happens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(module, "RAW_BYTES_MAX", 4000)
+        self.patch.setattr(module, "PACK_BYTES", 1000)
+        self.patch.setattr(module, "PACK_TEXTS", 7)
+        self.patch.setattr(module, "BATCH_BYTES_MAX", 3000)
+        self.buffer = Buffer(8000)
+        self.waiting: list[bytes] = []
+        self.taken: list[bytes] | None = None
+        self.number = 0
+        self.delivered = 0
+        self.lost: set[bytes] = set()
+
+    def teardown(self) -> None:
+        self.patch.undo()
+
+    @rule(count=st.integers(1, 30), length=st.integers(0, 1500), noise=st.booleans())
+    def add(self, count: int, length: int, noise: bool) -> None:
+        for _ in range(count):
+            self.number += 1
+            filling = random.Random(self.number).randbytes(length).replace(b"\0", b"\1") if noise else b"x" * length
+            text = b"%d " % self.number + filling
+            dropped = self.buffer.add(text)
+            self.waiting.append(text)
+            self.lost |= set(self.waiting[:dropped])
+            del self.waiting[:dropped]
+
+    @precondition(lambda self: self.taken is None)
+    @rule()
+    def take(self) -> None:
+        self.taken = self.buffer.take()
+        assert self.taken == self.waiting[: len(self.taken)]
+        assert bool(self.taken) == bool(self.waiting)
+        sizes = [len(text) + TEXT_OVERHEAD for text in self.taken]
+        # A pack that is begun counts whole.
+        assert sum(sizes) <= 3000 or len(sizes) == 1
+        if len(self.taken) < len(self.waiting):
+            assert sum(sizes) >= 3000 - 1000 - 1600
+
+    @precondition(lambda self: self.taken)
+    @rule(share=st.floats(0, 1))
+    def remove(self, share: float) -> None:
+        assert self.taken is not None
+        count = round(len(self.taken) * share)
+        self.buffer.remove(count)
+        for text in self.taken[:count]:
+            if text in self.lost:
+                # It was dropped while it was in flight, and has arrived.
+                self.lost.discard(text)
+            else:
+                assert self.waiting.pop(0) == text
+        del self.taken[:count]
+        self.delivered += count
+
+    @rule(more=st.integers(1, 5))
+    def remove_too_many(self, more: int) -> None:
+        with pytest.raises(ValueError, match="texts to remove"):
+            self.buffer.remove(len(self.taken or []) + more)
+
+    @precondition(lambda self: self.taken is not None)
+    @rule()
+    def release(self) -> None:
+        self.buffer.release()
+        self.taken = None
+
+    @invariant()
+    def agrees(self) -> None:
+        counts = self.buffer.counts
+        assert len(self.buffer) == len(self.waiting)
+        assert (counts.added, counts.removed, counts.dropped) == (self.number, self.delivered, len(self.lost))
+        assert 0 <= self.buffer.size <= self.buffer.limit
+        if not self.waiting:
+            assert self.buffer.size == 0
+
+
+TestBuffer = Machine.TestCase
+TestBuffer.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+def test_room() -> None:
+    buffer = Buffer(4 * 1024 * 1024)
+    while buffer.has_room:
+        assert buffer.add(b"x" * 1000) == 0
+    count = len(buffer)
+    assert buffer.size >= count * 1000 >= BATCH_BYTES_MAX // 2, "nothing is compressed"
+    texts = buffer.take()
+    assert len(texts) == count
+    assert not buffer.has_room
+    buffer.remove(count)
+    assert buffer.has_room
+
+
+def test_a_text_larger_than_the_buffer() -> None:
+    buffer = Buffer(16 * 1024)
+    assert buffer.add(b"small") == 0
+    assert buffer.add(b"x" * 20_000) == 2
+    assert (len(buffer), buffer.size) == (0, 0)
+    assert buffer.add(b"small") == 0
+    assert buffer.take() == [b"small"]
+
+
+@pytest.fixture(scope="module")
+def month() -> list[Reading]:
+    """30 days of one inverter, every five minutes: six days, five times. Far apart, likeness helps no compression."""
+    start = datetime(2024, 6, 1, tzinfo=UTC)
+    inverter = Inverter(SMALL, start)
+    reports = (inverter.report(start + timedelta(seconds=303 * number)) for number in range(6 * 288))
+    return [Reading(report.serial, int(report.moment.timestamp()) * 10**9, report.values) for report in reports] * 5
+
+
+@pytest.mark.parametrize("schema", ["wide", "narrow"])
+def test_thirty_days_fit(schema: str, month: list[Reading]) -> None:
+    write = line_protocol if schema == "wide" else narrow_line_protocol
+    tags = {"site": "farm"}
+    buffer = Buffer(4 * 1024 * 1024)
+    texts = [write(reading, "inverter", tags).encode() for reading in month[: len(month) // 5]] * 5
+    for text in texts:
+        assert buffer.add(text) == 0
+    print(f"{schema}: {sum(map(len, texts)) / 2**20:.1f} MiB in {buffer.size / 2**20:.2f} MiB")
+    taken = []
+    while batch := buffer.take():
+        taken += batch
+        buffer.remove(len(batch))
+        buffer.release()
+    assert taken == texts

@@ -39,7 +39,7 @@ class Backend(ABC):
 
     @abstractmethod
     def join(self, seconds: float) -> int:
-        """Wait for the end, at most this time. Returns how many readings are lost."""
+        """Wait for the end, at most this time. Returns how many readings are lost, those dropped before among them."""
 
     def check(self) -> str | None:
         """Try whether readings could be delivered, and deliver none. Returns what is wrong; None when nothing is."""

@@ -106,7 +106,7 @@ class InfluxDb2(Backend):
     def join(self, seconds: float) -> int:
         self._thread.join(seconds)
         with self._changed:
-            return len(self._buffer)
+            return len(self._buffer) + self._buffer.counts.dropped + self.refused
 
     def check(self) -> str | None:
         verdict = self._api.check()

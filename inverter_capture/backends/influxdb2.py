@@ -86,10 +86,7 @@ class InfluxDb2(Backend):
                 return True
             self._draining = True
             self._changed.notify_all()
-            if not self._changed.wait_for(lambda: not len(self._buffer), seconds):
-                return False
-            self._draining = False
-            return True
+            return self._changed.wait_for(lambda: not self._draining, seconds)
 
     def wait_until_empty(self, seconds: float) -> bool:
         with self._changed:
@@ -202,6 +199,7 @@ class InfluxDb2(Backend):
     def _remove(self, count: int) -> None:
         with self._changed:
             self._buffer.remove(count)
+            self._draining = self._draining and len(self._buffer) > 0
             self._changed.notify_all()
 
     def _refuse(self, verdict: Verdict) -> None:

@@ -17,8 +17,6 @@ NOTHING_FOUND = (
     "ten minutes; a switch chip or hardware offload can carry traffic past the router's own processor"
 )
 
-_SECOND = 1_000_000_000
-
 
 def discover(source: str, seconds: int) -> tuple[str | None, str | None]:
     """The report on a device, after this time or Ctrl-C, or on a capture file; None when there was no frame.

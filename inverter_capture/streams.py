@@ -141,7 +141,7 @@ class Reassembler:
                 return events
             if not segment.flags & SYN:
                 self.counts.displaced += 1
-            self._close(flow, state, events)
+            self._end(flow, state, events)
             state = None
         if state is None:
             if segment.flags & RST:
@@ -340,9 +340,6 @@ class Reassembler:
         if state.stream is not None:
             events.append(End(state.stream))
             state.stream = None
-
-    def _close(self, flow: Flow, state: _FlowState, events: list[StreamEvent]) -> None:
-        self._end(flow, state, events)
 
     def _forget_oldest(self, events: list[StreamEvent]) -> None:
         flow = next(iter(self._flows))

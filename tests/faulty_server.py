@@ -139,12 +139,12 @@ class FaultyServer:
         self.refuse()
         wait_for(lambda: not self._open, "end of the connections")
 
-    def wait_for_stored(self, count: int, seconds: float = 10) -> list[str]:
+    def wait_for_stored(self, count: int, seconds: float = 30) -> list[str]:
         """What is stored, as soon as there is so much."""
         wait_for(lambda: len(self.stored) >= count, f"{count} lines, but {len(self.stored)}", seconds)
         return list(self.stored)
 
-    def wait_for_exchanges(self, count: int, seconds: float = 10) -> list[Exchange]:
+    def wait_for_exchanges(self, count: int, seconds: float = 30) -> list[Exchange]:
         """The requests, as soon as there are so many."""
         wait_for(lambda: len(self.exchanges) >= count, f"{count} requests, but {len(self.exchanges)}", seconds)
         return list(self.exchanges)

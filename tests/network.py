@@ -326,7 +326,7 @@ def delete_namespace(name: str) -> None:
     subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
     """Waits until a function returns something true; TimeoutError, which says what was waited for, if it does not."""
     deadline = time.monotonic() + seconds
     while not condition():

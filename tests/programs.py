@@ -203,16 +203,16 @@ class Program:
         """How many lines of its log have this in them."""
         return sum(text in line for line in list(self.log))
 
-    def wait_until_said(self, text: str, count: int = 1, seconds: float = 10) -> None:
+    def wait_until_said(self, text: str, count: int = 1, seconds: float = 30) -> None:
         """Until so many lines of its log have this in them."""
         self.wait_for(lambda: self.said(text) >= count, f"{text!r} in the log", seconds)
 
-    def wait_for_readings(self, count: int, seconds: float = 10) -> list[Json]:
+    def wait_for_readings(self, count: int, seconds: float = 30) -> list[Json]:
         """The readings, as soon as there are so many."""
         self.wait_for(lambda: len(self.out) >= count, f"{count} readings", seconds)
         return self.readings
 
-    def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 10) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 30) -> None:
         """As the function of that name; but the program must not end before."""
 
         def come_true() -> bool:

@@ -291,7 +291,7 @@ class Terminal:
                 return False
         return True
 
-    def read_until(self, pattern: str, seconds: float = 10) -> None:
+    def read_until(self, pattern: str, seconds: float = 30) -> None:
         end = time.monotonic() + seconds
         while not re.search(pattern, self.text):
             assert time.monotonic() < end, self.text

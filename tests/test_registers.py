@@ -78,6 +78,30 @@ def test_no_register_is_signed_for_one_field_and_unsigned_for_another() -> None:
     assert len(highest) == len({register for register, _ in highest})
 
 
+def test_what_counts_is_guarded() -> None:
+    for field in FIELDS:
+        counts = field.state_class in ("total", "total_increasing")
+        assert bool(field.period) == counts, field.id
+        if counts:
+            assert field.period == field.id.rsplit("_", 1)[1].replace("today", "day")
+            assert field.limit, field.id
+            assert field.net == field.id.startswith("inverter_energy_")
+            assert field.net or not field.signed, field.id
+        else:
+            assert field.limit is None or (field.state_class == "measurement" and not field.signed), field.id
+
+
+def test_limits_leave_room_for_large_houses_and_tell_garbage() -> None:
+    for field in FIELDS:
+        if field.limit is None:
+            continue
+        if field.unit == "kWh":
+            assert 16 < field.limit <= 100
+            assert (2**16 - 1) / field.divisor > 10 * field.limit, "all ones in a register stand out"
+        elif not field.period:
+            assert (2**16 - 1) / field.divisor > field.limit
+
+
 def test_layouts_are_those_of_the_description(shared: Path) -> None:
     text = (shared / "protocol" / "FRAME.md").read_text(encoding="utf-8")
     heading = re.search(r"^\| frame length((?: \| registers \d+-\d+ at)+) \|$", text, re.MULTILINE)

@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 from inverter_capture.formats import FORMATS
 from inverter_capture.settings import (
     BOOLEAN,
+    BROKER,
     BYTES,
+    CLIENT_ID,
+    DURATION,
+    KEEPALIVE,
     MEASUREMENT,
     NAME,
     PATH,
@@ -21,6 +25,8 @@ from inverter_capture.settings import (
     TAGS,
     TEXT,
     TIMEZONE,
+    TOPIC,
+    TOPIC_OR_NONE,
     URL,
     VERIFY,
     Section,
@@ -43,10 +49,14 @@ _INFLUXDB2_PATH = "/api/v2/write"
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. `messages` holds a line for each thing that is wrong; none shows a secret."""
+    """The configuration cannot be used. `messages` holds a line for each thing that is wrong; none shows a secret.
 
-    def __init__(self, messages: Iterable[str]) -> None:
+    `problems` holds the same things in parts, for who has to name them otherwise, when the text was TOML at least.
+    """
+
+    def __init__(self, messages: Iterable[str], problems: Iterable[Problem] = ()) -> None:
         self.messages = tuple(printable(message) for message in messages)
+        self.problems = tuple(problems)
         super().__init__("\n".join(self.messages))
 
 
@@ -57,6 +67,7 @@ class PcapConfig(SectionConfig):
     filter: str = setting(TEXT, "", help="the packets to read, as for tcpdump; when empty, the dongle's are found")
     file: bool = setting(BOOLEAN, False, help="whether device is the path of a capture file")
     timezone: str = setting(TIMEZONE, "local", help="the zone of the inverter's clock")
+    guard: bool = setting(BOOLEAN, True, help="whether unlikely values wait until later ones confirm them")
 
     def check(self) -> None:
         # The service would wait for such a device for ever.
@@ -104,6 +115,37 @@ class InfluxDb2Config(SectionConfig):
             raise SettingError("has a character that HTTP cannot carry: copy it again, without spaces", "token")
 
 
+class MqttConfig(SectionConfig):
+    """An MQTT broker, and Home Assistant behind it."""
+
+    url: str = setting(BROKER, help="the broker's address, with mqtt://, mqtts://, ws://, wss:// or unix://")
+    username: str = setting(TEXT, "", help="the user that the broker knows us as")
+    password: str = setting(TEXT, "", secret=True, help="that user's password")
+    verify: bool | str = setting(
+        VERIFY, True, help="whether to check the broker's certificate, or the file of its authority"
+    )
+    certificate: str = setting(TEXT, "", help="the file of our own certificate, where the broker wants one")
+    key: str = setting(TEXT, "", help="the file of its key, if that is in another file")
+    base_topic: str = setting(TOPIC, "inverter-capture", help="what our topics begin with")
+    discovery_prefix: str = setting(
+        TOPIC_OR_NONE, "homeassistant", help='what the topics of Home Assistant\'s discovery begin with; "" for none'
+    )
+    client_id: str = setting(CLIENT_ID, "", help="what we call ourselves; when empty, a name of this system's own")
+    keepalive: int = setting(KEEPALIVE, 30, help="seconds without a message after which the connection is tried")
+    stale_after: float = setting(
+        DURATION, 900.0, help="how long after its last reading an inverter counts as not available"
+    )
+    field_topics: bool = setting(BOOLEAN, False, help="whether each value goes to a topic of its own, too")
+
+    def check(self) -> None:
+        if self.password and not self.username:
+            raise SettingError("missing: add it (a password alone cannot be sent)", "username")
+        if self.key and not self.certificate:
+            raise SettingError("missing: add it (the certificate that the key is for)", "certificate")
+        if self.certificate and not self.url.startswith(("mqtts://", "wss://")):
+            raise SettingError("a certificate goes with mqtts:// and wss:// only", "url")
+
+
 class ConsoleConfig(SectionConfig):
     """Readings on standard output."""
 
@@ -121,6 +163,7 @@ class Config(NamedTuple):
 
     pcap: PcapConfig
     influxdb2: tuple[InfluxDb2Config, ...]
+    mqtt: tuple[MqttConfig, ...]
     console: tuple[ConsoleConfig, ...]
     log: LogConfig
 
@@ -130,6 +173,7 @@ SECTIONS: dict[str, Section] = {
     for section in (
         Section("pcap", PcapConfig),
         Section("influxdb2", InfluxDb2Config, repeated=True),
+        Section("mqtt", MqttConfig, repeated=True),
         Section("console", ConsoleConfig, repeated=True),
         Section("log", LogConfig),
     )
@@ -144,10 +188,25 @@ class Problem(NamedTuple):
     number: int
     key: str
     text: str
+    reason: str = ""
+    """Why this setting is refused: the text without section, setting and value."""
+    hidden: bool = False
+    """Whether the setting's value must not be shown."""
 
 
 def load(path: str) -> Config:
     """The configuration in this file. Raises ConfigError, also when the file cannot be read."""
+    data = read_file(path, "TOML")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: not UTF-8 text: save the file as UTF-8"]) from None
+    return parse(text, path)
+
+
+def read_file(path: str, kind: str) -> bytes:
+    """What this file of such a kind holds. Raises ConfigError."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_SIZE + 1)
@@ -155,13 +214,8 @@ def load(path: str) -> Config:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError([f"{path}: cannot be read ({reason}): check the path, and who may read the file"]) from None
     if len(data) > MAX_FILE_SIZE:
-        raise ConfigError([f"{path}: longer than {MAX_FILE_SIZE} bytes: give the path of a TOML file"])
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{path}:{line}: not UTF-8 text: save the file as UTF-8"]) from None
-    return parse(text, path)
+        raise ConfigError([f"{path}: longer than {MAX_FILE_SIZE} bytes: give the path of a {kind} file"])
+    return data
 
 
 def parse(text: str, name: str) -> Config:
@@ -195,7 +249,7 @@ def parse(text: str, name: str) -> Config:
             headers = " or ".join(SECTIONS[backend].header for backend in backends)
             problems.append(Problem("", 0, "", f"no backend: add a {headers} section for the readings to go to"))
     if problems:
-        raise ConfigError(locate(problems, text, name))
+        raise ConfigError(locate(problems, text, name), problems)
     values: dict[str, Any] = {
         known.name: tuple(found.get(known.name, ())) if known.repeated else found[known.name][0]
         for known in SECTIONS.values()
@@ -209,13 +263,15 @@ def read_section(known: Section, number: int, table: dict[str, Any], problems: l
     handled = set()
     before = len(problems)
 
-    def complain(key: str, text: str) -> None:
-        problems.append(Problem(known.name, number, key, f"{known.header} {shorten(key)}{text}"))
+    def complain(key: str, reason: str, value: str = "", hidden: bool = True) -> None:
+        text = f"{known.header} {shorten(key)}{value}: {reason}"
+        problems.append(Problem(known.name, number, key, text, reason, hidden))
 
     def refuse(key: str, wrong: SettingError) -> None:
         spec = known.settings[key]
-        value = "" if key not in table else " = (hidden)" if spec.secret or wrong.hide else f" = {show(table[key])}"
-        complain(key, f"{value}: {str(wrong) or f'expected {spec.kind.expected} ({spec.help})'}")
+        hidden = spec.secret or wrong.hide
+        value = "" if key not in table else " = (hidden)" if hidden else f" = {show(table[key])}"
+        complain(key, str(wrong) or f"expected {spec.kind.expected} ({spec.help})", value, hidden)
 
     for key, value in table.items():
         handled.add(key)
@@ -223,7 +279,7 @@ def read_section(known: Section, number: int, table: dict[str, Any], problems: l
             near = nearest(key, known.settings)
             handled.add(near or key)
             # Without the value: it may be a secret under a mistyped name.
-            complain(key, f": {explain_unknown(key, near, known)}")
+            complain(key, explain_unknown(key, near, known))
             continue
         try:
             values[key] = known.settings[key].kind.read(value)
@@ -231,7 +287,7 @@ def read_section(known: Section, number: int, table: dict[str, Any], problems: l
             refuse(key, wrong)
     for key, spec in known.settings.items():
         if spec.default is REQUIRED and key not in handled:
-            complain(key, f": missing: add it ({spec.help})")
+            complain(key, f"missing: add it ({spec.help})")
     if len(problems) == before:
         try:
             return known.type(**values)
@@ -273,9 +329,10 @@ def locate(problems: list[Problem], text: str, name: str) -> list[str]:
     """The problems' messages, in the order of the file; without a line number where the line is not sure."""
     lines = find_lines(text)
     placed = []
-    for section, number, key, message in problems:
-        line = lines.get((section, number, key)) or lines.get((section, number, ""), 0)
-        placed.append((line, f"{name}:{line}: {message}" if line else f"{name}: {message}"))
+    for problem in problems:
+        section, number = problem.section, problem.number
+        line = lines.get((section, number, problem.key)) or lines.get((section, number, ""), 0)
+        placed.append((line, f"{name}:{line}: {problem.text}" if line else f"{name}: {problem.text}"))
     return [message for _, message in sorted(placed, key=lambda item: item[0])]
 
 

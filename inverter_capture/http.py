@@ -7,7 +7,6 @@ much that is no RequestException. All of that is dealt with here.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 import threading
@@ -24,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from inverter_capture.formats import printable
+from inverter_capture.tls import authority_problem, explain_certificate, no_tls
 
 ANSWER_BYTES_MAX = 2048
 """As much of an answer as is read: enough for a server's explanation."""
@@ -31,12 +31,6 @@ EXPLANATION_LENGTH_MAX = 200
 """Characters of it that are passed on."""
 TOTAL_TIMEOUTS = 3
 """A request ends within this many of its timeouts, name resolution apart, which is the system's affair."""
-
-# OpenSSL's verification codes.
-_NOT_YET_VALID = 9
-_EXPIRED = 10
-_WRONG_NAME = (62, 64)
-
 
 # What urllib3 has to say comes as exceptions and answers; its warnings would bring tracebacks into the log.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -148,17 +142,16 @@ class HttpClient:
 
     def _explain(self, error: BaseException) -> HttpError:
         causes = list(_causes(error))
-        problem = _authority_problem(self._session.verify)
+        problem = authority_problem(self._session.verify)
         if problem:
             return HttpError(problem, passing=False)
         for cause in causes:
             if isinstance(cause, ssl.SSLCertVerificationError):
-                return _explain_certificate(cause)
+                reason, passing = explain_certificate(cause, "host")
+                return HttpError(reason, passing=passing)
         for cause in causes:
             if isinstance(cause, ssl.SSLError):
-                return HttpError(
-                    f'no TLS there ({cause.reason}): is host = "https://..." right, and the port?', passing=True
-                )
+                return HttpError(no_tls(cause, 'host = "https://..."'), passing=True)
             if isinstance(cause, socket.gaierror):
                 return HttpError(f"its name cannot be resolved ({cause.strerror})", passing=True)
             if isinstance(cause, requests.Timeout | TimeoutError):
@@ -257,31 +250,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             seen.append(cause)
             yield cause
             waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
-
-
-def _authority_problem(verify: bool | str | None) -> str:
-    """What is wrong with the file of an authority; empty when nothing is."""
-    if not isinstance(verify, str) or os.path.isdir(verify):
-        return ""
-    try:
-        ssl.create_default_context(cafile=verify)
-    except OSError as error:
-        reason = "not in PEM format" if isinstance(error, ssl.SSLError) else error.strerror
-        return f'verify = "{printable(verify)}": no file with certificates ({reason})'
-    return ""
-
-
-def _explain_certificate(error: ssl.SSLCertVerificationError) -> HttpError:
-    if error.verify_code == _NOT_YET_VALID:
-        return HttpError("its certificate is not valid yet: is this system's clock right?", passing=True)
-    if error.verify_code == _EXPIRED:
-        return HttpError("its certificate has expired: renew it, or set this system's clock", passing=False)
-    if error.verify_code in _WRONG_NAME:
-        return HttpError("its certificate is for another name: write host as the certificate has it", passing=False)
-    return HttpError(
-        f"its certificate is not trusted ({error.verify_message}): set verify to the file of its authority",
-        passing=False,
-    )
 
 
 def _written(secret: str) -> tuple[str, ...]:

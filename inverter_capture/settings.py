@@ -11,6 +11,16 @@ from typing import Any, ClassVar, NamedTuple
 RESERVED_TAGS = ("time", "_field", "_measurement")
 """With such a tag one version of InfluxDB or another refuses every line."""
 
+BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+"""The usual port for each way to a broker over a network."""
+
+UNIX_PATH_BYTES_MAX = 107
+"""Linux takes no longer path for a socket."""
+TOPIC_BYTES_MAX = 200
+"""Far below what MQTT allows: more comes behind it."""
+CLIENT_ID_BYTES_MAX = 128
+"""Brokers must take 23 characters, and most take more."""
+
 REQUIRED = object()
 """In place of a default: the setting must be given."""
 
@@ -129,20 +139,87 @@ def check_url(value: str) -> str:
         scheme, rest = "http", url
     if scheme not in ("http", "https"):
         raise SettingError("begin with http:// or https://")
+    _check_server(rest)
+    return f"{scheme}://{rest}"
+
+
+def check_broker(value: str) -> str:
+    """A broker's URL; mqtt:// when it has no scheme. unix:// is followed by the path of a socket."""
+    url = check_name(value).strip()
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "mqtt", url
+    if scheme == "unix":
+        if not rest.startswith("/") or len(rest.encode()) > UNIX_PATH_BYTES_MAX:
+            raise SettingError("after unix:// comes the path of the broker's socket, as in unix:///run/mosquitto.sock")
+        return url
+    if scheme not in BROKER_PORTS:
+        raise SettingError(f"begin with {', '.join(f'{name}://' for name in BROKER_PORTS)} or unix://")
+    if scheme in ("mqtt", "mqtts"):
+        rest = rest.rstrip("/")
+    _check_server(rest)
+    if scheme in ("mqtt", "mqtts") and "/" in rest:
+        raise SettingError("no path can follow: topics have settings of their own, WebSockets begin with ws://")
+    return f"{scheme}://{rest}"
+
+
+def _check_server(rest: str) -> None:
+    """What follows the :// of a URL. Raises SettingError."""
     authority = rest.partition("/")[0]
     if "@" in authority:
         raise SettingError("leave user name and password out: they go into their own settings", hide=True)
     if any(letter in rest for letter in "?# "):
         raise SettingError("give the server's address alone, without spaces, ? and #")
-    # A bracketed IPv6 address, or a name; a port behind it.
-    name, _, port = authority.rpartition(":") if authority.rpartition(":")[2].isdecimal() else (authority, "", "")
+    name, port = split_port(authority)
     labels = name.split(".")
     bracketed = name.startswith("[") and name.endswith("]")
     if not bracketed and (":" in name or not all(0 < len(label) < 64 for label in labels) or not authority.isascii()):
         raise SettingError("no host name or address, with a port where it is not the usual one")
     if port and not 0 < int(port) < 65536:
         raise SettingError("a port is a number from 1 to 65535")
-    return f"{scheme}://{rest}"
+
+
+def split_port(authority: str) -> tuple[str, str]:
+    """A name or bracketed IPv6 address, and the port behind it, if there is one."""
+    name, _, port = authority.rpartition(":")
+    return (name, port) if port.isdecimal() else (authority, "")
+
+
+def check_topic(value: str) -> str:
+    """The beginning of topics."""
+    if any(letter in value for letter in "+#") or value.startswith("$"):
+        raise SettingError("a topic cannot have + or # in it, nor begin with $")
+    if value.startswith("/") or value.endswith("/"):
+        raise SettingError("leave out the / at its ends")
+    if len(value.encode()) > TOPIC_BYTES_MAX:
+        raise SettingError(f"longer than {TOPIC_BYTES_MAX} bytes")
+    return check_name(value)
+
+
+def check_topic_or_none(value: str) -> str:
+    return check_topic(value) if value else value
+
+
+def check_client_id(value: str) -> str:
+    if len(value.encode()) > CLIENT_ID_BYTES_MAX:
+        raise SettingError(f"longer than {CLIENT_ID_BYTES_MAX} bytes")
+    return check_text(value)
+
+
+def check_keepalive(value: int) -> int:
+    if not 5 <= value <= 3600:
+        raise SettingError
+    return value
+
+
+def check_duration(value: float | str) -> float:
+    """Seconds, also of text such as "15 min"."""
+    number, unit = (value, "") if isinstance(value, int | float) else _split_number(value)
+    units = {"": 1, "s": 1, "min": 60, "h": 3600}
+    factor = units.get(unit.lower())
+    if factor is None or not 1 <= number * factor <= 24 * 3600:
+        raise SettingError
+    return float(number * factor)
 
 
 def check_path(value: str) -> str:
@@ -262,6 +339,12 @@ BOOLEAN = Kind((bool,), "true or false, without quotes", bool)
 TEXT = Kind((str,), "text in quotes", check_text)
 NAME = Kind((str,), "text in quotes that is not empty", check_name)
 URL = Kind((str,), 'a server\'s address such as "http://192.168.1.10:8086"', check_url)
+BROKER = Kind((str,), 'a broker\'s address such as "mqtt://192.168.1.10:1883"', check_broker)
+TOPIC = Kind((str,), "a topic's beginning in quotes", check_topic)
+TOPIC_OR_NONE = Kind((str,), 'a topic\'s beginning in quotes, or ""', check_topic_or_none)
+CLIENT_ID = Kind((str,), "text in quotes", check_client_id)
+KEEPALIVE = Kind((int,), "a whole number of seconds from 5 to 3600", check_keepalive)
+DURATION = Kind((int, float, str), 'a number of seconds or text such as "15 min", up to a day', check_duration)
 PATH = Kind((str,), 'a path such as "/api/v2/write"', check_path)
 MEASUREMENT = Kind((str,), "text in quotes that is not empty", check_measurement)
 SECONDS = Kind((int, float), "a number of seconds above 0, up to 300", check_seconds)

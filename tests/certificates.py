@@ -40,7 +40,7 @@ commonName = supplied
 [leaf]
 basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature
-extendedKeyUsage = serverAuth
+extendedKeyUsage = serverAuth,clientAuth
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 [req]
@@ -61,11 +61,19 @@ subjectKeyIdentifier = hash
             *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "ca.key", "-out", "ca.crt"),
         )
 
-    @functools.cache  # noqa: B019 (it lives as long as the tests)
     def server(
         self, begin: str = "20200101000000Z", end: str = "20991231235959Z", names: str = NAMES
     ) -> ssl.SSLContext:
         """For a server with a certificate that is valid at these times, for these names."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.files(begin, end, names))
+        return context
+
+    @functools.cache  # noqa: B019 (it lives as long as the tests)
+    def files(
+        self, begin: str = "20200101000000Z", end: str = "20991231235959Z", names: str = NAMES
+    ) -> tuple[str, str]:
+        """The files of such a certificate and of its key."""
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         key, request, certificate = (str(folder / name) for name in ("key", "request", "certificate"))
         _openssl(
@@ -88,6 +96,4 @@ subjectKeyIdentifier = hash
             *("ca", "-config", "ca.cnf", "-batch", "-notext", "-cert", "ca.crt", "-keyfile", "ca.key"),
             *("-startdate", begin, "-enddate", end, "-in", request, "-out", certificate),
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        return context
+        return certificate, key

@@ -24,6 +24,7 @@ from inverter_capture.config import (
     ConsoleConfig,
     InfluxDb2Config,
     LogConfig,
+    MqttConfig,
     PcapConfig,
     load,
     parse,
@@ -84,6 +85,7 @@ def test_the_least_that_is_needed() -> None:
     assert parse(GOOD, "c.toml") == Config(
         pcap=PcapConfig(device="br-lan", filter="", file=False, timezone="local"),
         influxdb2=(),
+        mqtt=(),
         console=(ConsoleConfig(format="table"),),
         log=LogConfig(level="info"),
     )
@@ -116,6 +118,21 @@ def test_every_setting(zone_data: Path) -> None:
         org = "o"
         bucket = "b"
         token = "t"
+        [[mqtt]]
+        url = "mqtts://broker.example:8884/"
+        username = "solar"
+        password = "pass word"
+        verify = false
+        certificate = "/etc/ours.pem"
+        key = "/etc/ours.key"
+        base_topic = "house/solar"
+        discovery_prefix = ""
+        client_id = "router"
+        keepalive = 60
+        stale_after = "1 h"
+        field_topics = true
+        [[mqtt]]
+        url = "broker"
         [[console]]
         format = "json"
         [[console]]
@@ -142,6 +159,23 @@ def test_every_setting(zone_data: Path) -> None:
                 buffer=1024 * 1024,
             ),
             InfluxDb2Config(host="http://db", org="o", bucket="b", token="t"),
+        ),
+        mqtt=(
+            MqttConfig(
+                url="mqtts://broker.example:8884",
+                username="solar",
+                password="pass word",
+                verify=False,
+                certificate="/etc/ours.pem",
+                key="/etc/ours.key",
+                base_topic="house/solar",
+                discovery_prefix="",
+                client_id="router",
+                keepalive=60,
+                stale_after=3600.0,
+                field_topics=True,
+            ),
+            MqttConfig(url="mqtt://broker"),
         ),
         console=(ConsoleConfig(format="json"), ConsoleConfig(format="line-protocol")),
         log=LogConfig(level="debug"),
@@ -296,7 +330,7 @@ def test_unknown_sections() -> None:
     assert complaint(GOOD + "\n[[Consoles]]\n") == "6: [[Consoles]]: unknown section: did you mean [[console]]?"
     assert (
         complaint(GOOD + "[xyzzy]\na.b = 1\n")
-        == "5: [xyzzy]: unknown section: known are [pcap], [[influxdb2]], [[console]], [log]"
+        == "5: [xyzzy]: unknown section: known are [pcap], [[influxdb2]], [[mqtt]], [[console]], [log]"
     )
 
 
@@ -324,7 +358,7 @@ def test_an_empty_list_is_no_section() -> None:
 
 
 def test_a_backend_is_needed() -> None:
-    said = " no backend: add a [[influxdb2]] or [[console]] section for the readings to go to"
+    said = " no backend: add a [[influxdb2]] or [[mqtt]] or [[console]] section for the readings to go to"
     assert complaint('[pcap]\ndevice = "x"\n') == said
 
 
@@ -341,7 +375,8 @@ def test_unknown_settings() -> None:
     assert complaint('[pcap]\ndevise = "x"\n[[console]]') == '2: [pcap] devise: unknown setting: did you mean "device"?'
     assert complaint(GOOD + 'Format = "csv"') == '5: [[console]] Format: unknown setting: did you mean "format"?'
     assert (
-        complaint(GOOD + "[pcap.x]\ny = 1") == "5: [pcap] x: unknown setting: known are device, filter, file, timezone"
+        complaint(GOOD + "[pcap.x]\ny = 1")
+        == "5: [pcap] x: unknown setting: known are device, filter, file, timezone, guard"
     )
 
 
@@ -350,11 +385,12 @@ def test_a_setting_of_another_section() -> None:
 
 
 def test_settings_outside_any_section() -> None:
+    known = "[pcap], [[influxdb2]], [[mqtt]], [[console]], [log]"
     assert complaints('# x\ndevice = "x"\nformt = 1\nxyzzy = {}\nzzz = 1\n') == [
         "2: device: a setting outside any section: move it below [pcap]",
         '3: formt: unknown setting outside any section: did you mean "format", below [[console]]?',
-        "4: [xyzzy]: unknown section: known are [pcap], [[influxdb2]], [[console]], [log]",
-        "5: zzz: unknown setting outside any section: known sections are [pcap], [[influxdb2]], [[console]], [log]",
+        f"4: [xyzzy]: unknown section: known are {known}",
+        f"5: zzz: unknown setting outside any section: known sections are {known}",
     ]
 
 
@@ -364,7 +400,7 @@ def test_values_under_unknown_names_are_not_shown() -> None:
         'x = "s3cret"\n{}',
         '{}format2 = ["s3cret"]',
         'mqtt = "s3cret"\n{}',
-        '{}[mqtt]\npassword = "s3cret"',
+        '{}[mail]\npassword = "s3cret"',
     ):
         assert "s3cret" not in complaint(text.format(GOOD))
 
@@ -586,7 +622,7 @@ def test_every_wrong_value_is_reported_with_its_line(layout: tuple[str, list[tup
 def typos(draw: st.DrawFn) -> tuple[str, str, str]:
     """A section, one of its settings, and what became of its name."""
     name = draw(st.sampled_from(sorted(NAMES)))
-    key = draw(st.sampled_from(NAMES[name]))
+    key = draw(st.sampled_from([key for key in NAMES[name] if len(key) > 2]))
     at = draw(st.integers(0, len(key) - 1))
     letter = draw(st.sampled_from("abcdefghijklmnopqrstuvwxyzE_-0"))
     typo = draw(
@@ -878,6 +914,7 @@ class WiderConfig(NamedTuple):
     pcap: PcapConfig
     log: LogConfig
     influxdb2: tuple[InfluxDb2Config, ...]
+    mqtt: tuple[MqttConfig, ...]
     console: tuple[ConsoleConfig, ...]
     letter: tuple[LetterConfig, ...]
 
@@ -927,7 +964,9 @@ def test_a_section_can_blame_a_setting_that_is_not_there() -> None:
 @pytest.mark.usefixtures("wider")
 def test_all_sections_that_could_be_meant_are_named() -> None:
     assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of [log] or [[letter]]: move it there"
-    no_backend = " no backend: add a [[influxdb2]] or [[console]] or [[letter]] section for the readings to go to"
+    no_backend = (
+        " no backend: add a [[influxdb2]] or [[mqtt]] or [[console]] or [[letter]] section for the readings to go to"
+    )
     assert complaint('pcap.device = "x"') == no_backend
 
 
@@ -935,6 +974,7 @@ def test_the_schema_is_data() -> None:
     assert {section.header: section.type for section in config.SECTIONS.values()} == {
         "[pcap]": PcapConfig,
         "[[influxdb2]]": InfluxDb2Config,
+        "[[mqtt]]": MqttConfig,
         "[[console]]": ConsoleConfig,
         "[log]": LogConfig,
     }
@@ -944,6 +984,7 @@ def test_the_schema_is_data() -> None:
         ("filter", (str,), "", False),
         ("file", (bool,), False, False),
         ("timezone", (str,), "local", False),
+        ("guard", (bool,), True, False),
     ]
     assert all(spec.help for section in config.SECTIONS.values() for spec in section.settings.values())
 
@@ -966,3 +1007,124 @@ def test_imports_are_late() -> None:
     """
     folder = os.path.dirname(os.path.dirname(config.__file__))
     subprocess.run([sys.executable, "-c", code, GOOD], cwd=folder, check=True)
+
+
+# MQTT
+
+
+def mqtt(*lines: str) -> str:
+    """A section that is right but for these lines, which come in place of their likes."""
+    given = {"url": '"broker"', "username": '"solar"', "password": f'"{SECRET}"'}
+    given |= dict(line.split(" = ", 1) for line in lines)
+    return GOOD + "[[mqtt]]\n" + "".join(f"{name} = {value}\n" for name, value in given.items() if value)
+
+
+def read_mqtt(*lines: str) -> MqttConfig:
+    (section,) = parse(mqtt(*lines), "c.toml").mqtt
+    assert SECRET not in repr(section)
+    return section
+
+
+def test_a_broker_with_defaults() -> None:
+    section = read_mqtt()
+    assert vars(section) == {
+        "url": "mqtt://broker",
+        "username": "solar",
+        "password": SECRET,
+        "verify": True,
+        "certificate": "",
+        "key": "",
+        "base_topic": "inverter-capture",
+        "discovery_prefix": "homeassistant",
+        "client_id": "",
+        "keepalive": 30,
+        "stale_after": 900.0,
+        "field_topics": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("mqtt://192.168.1.10:1883", "mqtt://192.168.1.10:1883"),
+        (" 192.168.1.10:1883/ ", "mqtt://192.168.1.10:1883"),
+        ("mqtts://broker.example", "mqtts://broker.example"),
+        ("mqtt://[fe80::1]:1883", "mqtt://[fe80::1]:1883"),
+        ("ws://broker:9001/mqtt", "ws://broker:9001/mqtt"),
+        ("ws://broker:9001/", "ws://broker:9001/"),
+        ("wss://broker", "wss://broker"),
+        ("unix:///run/mosquitto.sock", "unix:///run/mosquitto.sock"),
+    ],
+)
+def test_brokers(written: str, read: str) -> None:
+    assert read_mqtt(f'url = "{written}"').url == read
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("", "expected a broker's address such as"),
+        ("http://broker", "begin with mqtt://, mqtts://, ws://, wss:// or unix://"),
+        ("mqtt://", "no host name"),
+        ("mqtt://a..b", "no host name"),
+        ("mqtt://.b", "no host name"),
+        ("mqtt://" + "a" * 64, "no host name"),
+        ("mqtt://höhe", "no host name"),
+        ("mqtt://broker:0", "a port is a number"),
+        ("mqtt://broker/topic", "no path can follow"),
+        ("mqtts://broker?x", "the server's address alone"),
+        ("unix://run/x", "the path of the broker's socket"),
+        ("unix:///" + "x" * 107, "the path of the broker's socket"),
+        ("broker\\n", "has a line break"),
+    ],
+)
+def test_wrong_brokers(written: str, said: str) -> None:
+    message = complaint(mqtt(f'url = "{written}"'))
+    assert message.startswith("6: [[mqtt]] url = ")
+    assert said in message
+
+
+def test_a_password_in_the_url_is_not_shown() -> None:
+    assert (
+        complaint(mqtt(f'url = "mqtt://me:{SECRET}@broker"'))
+        == "6: [[mqtt]] url = (hidden): leave user name and password out: they go into their own settings"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("60", 60), ("0.5e2", 50), ('"90"', 90), ('"90 s"', 90), ('"15 min"', 900), ('"24H"', 86400)],
+)
+def test_durations(written: str, seconds: float) -> None:
+    assert read_mqtt(f"stale_after = {written}").stale_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("stale_after = 0", "expected a number of seconds or text such as"),
+        ("stale_after = inf", "expected a number of seconds or text such as"),
+        ("stale_after = nan", "expected a number of seconds or text such as"),
+        ('stale_after = "2 days"', "expected a number of seconds or text such as"),
+        ('stale_after = "25 h"', "expected a number of seconds or text such as"),
+        ("keepalive = 4", "expected a whole number of seconds from 5"),
+        ("keepalive = 30.0", "expected a whole number of seconds from 5"),
+        ('base_topic = ""', "expected a topic's beginning in quotes"),
+        ('base_topic = "a/+"', "a topic cannot have + or #"),
+        ('base_topic = "$SYS"', "nor begin with $"),
+        ('base_topic = "a/"', "leave out the / at its ends"),
+        ('discovery_prefix = "/a"', "leave out the / at its ends"),
+        (f'base_topic = "{"x" * 201}"', "longer than 200 bytes"),
+        (f'client_id = "{"é" * 65}"', "longer than 128 bytes"),
+        ('client_id = "a\\u0000"', "has a line break or another control character"),
+        ('username = ""', "missing: add it (a password alone cannot be sent)"),
+        ('key = "k"', "missing: add it (the certificate that the key is for)"),
+        ('certificate = "c"', "a certificate goes with mqtts:// and wss:// only"),
+        ("field_topics = 1", "expected true or false, without quotes"),
+    ],
+)
+def test_wrong_mqtt_settings(line: str, said: str) -> None:
+    message = complaint(mqtt(line))
+    assert re.match(r"\d+: \[\[mqtt]] ", message)
+    assert said in message
+    assert SECRET not in message

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from datetime import tzinfo
+from typing import Any
 
-from inverter_capture.clock import named_zone
-from inverter_capture.config import Config
+from inverter_capture.config import SECTIONS, Config, ConsoleConfig, InfluxDb2Config, MqttConfig
 from inverter_capture.readings import Reading
+from inverter_capture.settings import SectionConfig
+from inverter_capture.status import BackendStatus, StatusSource
 
 
 class Backend(ABC):
@@ -41,20 +45,41 @@ class Backend(ABC):
     def join(self, seconds: float) -> int:
         """Wait for the end, at most this time. Returns how many readings are lost, those dropped before among them."""
 
+    @abstractmethod
+    def reconfigure(self, section: Any, zone: tzinfo | None) -> None:
+        """Go on with other settings of the same kind. What waits is kept. Returns at once."""
+
+    @abstractmethod
+    def status(self) -> BackendStatus:
+        """How it is doing. May be called from any thread, and does not wait."""
+
     def check(self) -> str | None:
         """Try whether readings could be delivered, and deliver none. Returns what is wrong; None when nothing is."""
         return None
 
 
-def create(config: Config) -> list[Backend]:
-    """The backends that a configuration asks for. Each kind is imported only where it is used."""
-    backends: list[Backend] = []
-    for influxdb2 in config.influxdb2:
+def sections(config: Config) -> Iterator[SectionConfig]:
+    """The sections of a configuration that ask for a backend each."""
+    for name, section in SECTIONS.items():
+        if section.repeated:
+            yield from getattr(config, name)
+
+
+def create(section: SectionConfig, zone: tzinfo | None, status: StatusSource) -> Backend:
+    """The backend that a section asks for. Each kind is imported only where it is used.
+
+    `zone` is the inverter's time zone, None the system's; `status` tells a backend how the service is doing.
+    """
+    if isinstance(section, InfluxDb2Config):
         from inverter_capture.backends.influxdb2 import InfluxDb2
 
-        backends.append(InfluxDb2(influxdb2))
-    for console in config.console:
+        return InfluxDb2(section)
+    if isinstance(section, ConsoleConfig):
         from inverter_capture.backends.console import Console
 
-        backends.append(Console(console, named_zone(config.pcap.timezone)))
-    return backends
+        return Console(section, zone)
+    if isinstance(section, MqttConfig):
+        from inverter_capture.backends.mqtt import Mqtt
+
+        return Mqtt(section, status)
+    raise TypeError(f"no backend for {type(section).__name__}")

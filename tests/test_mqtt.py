@@ -1,0 +1,866 @@
+"""The MQTT backend with a real broker, and with both lines of paho."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from inverter_capture import backoff, discovery
+from inverter_capture.config import MqttConfig
+from inverter_capture.discovery import Topics
+from inverter_capture.readings import Reading
+from inverter_capture.registers import FIELDS
+from inverter_capture.status import BackendStatus, Status, no_status
+from tests.certificates import Authority
+from tests.databases import free_port
+from tests.mosquitto import Heard, Listener, Mosquitto, retained
+from tests.network import ROOT, wait_for
+from tests.programs import DAY, PROGRAM, Program, day_by_inverter, run_program
+
+OPENWRT_LIBRARIES = os.path.join(sys.prefix, "openwrt-24.10")
+"""As OpenWrt 24.10 has them, with the first line of paho."""
+SERIAL = "2211229876"
+PASSWORD = "s3cret-_=="
+SECOND = 1_000_000_000
+
+TOPICS = Topics("inverter-capture", "homeassistant")
+SERVICE = TOPICS.service
+STATE = TOPICS.state(SERIAL)
+AVAILABILITY = TOPICS.availability(SERIAL)
+DEVICE = TOPICS.device(SERIAL)
+
+OURS = ("inverter_capture.backends.mqtt", "inverter_capture.mqtt_session", "inverter_capture.mqtt_client")
+
+
+def is_paho(name: str) -> bool:
+    return name.partition(".")[0] == "paho" or name in OURS
+
+
+def take_modules() -> dict[str, ModuleType]:
+    """Out of Python's memory."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if is_paho(name)}
+
+
+@cache
+def modules_of(line: str) -> dict[str, ModuleType]:
+    """The backend, and all that it is made of, on one line of paho."""
+    before = take_modules()
+    with pytest.MonkeyPatch.context() as patch:
+        if line == "1.6.1":
+            patch.syspath_prepend(OPENWRT_LIBRARIES)
+        importlib.import_module(OURS[0])
+    modules = take_modules()
+    sys.modules.update(before)
+    assert modules["paho.mqtt"].__version__.startswith(line)
+    return modules
+
+
+@pytest.fixture(params=["1.6.1", "2"])
+def mqtt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The backend's module, on either line of paho. Minutes become seconds."""
+    modules = modules_of(request.param)
+    backend, session, client = (modules[name] for name in OURS)
+    monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.1)
+    monkeypatch.setattr(backend, "LASTING_SECONDS", 0.5)
+    monkeypatch.setattr(backend, "RECONNECT_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(backend, "CHECK_SECONDS", 0.7)
+    monkeypatch.setattr(session, "AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr(session, "ECHO_SECONDS", 0.7)
+    monkeypatch.setattr(session, "LEARN_SECONDS", 0.1)
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 2.0)
+    return backend
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """The log, in which the password never stands, nor an error of ours."""
+    caplog.set_level(logging.DEBUG)
+    yield caplog
+    text = "".join(str(vars(record)) for record in caplog.get_records("call")) + caplog.text
+    assert PASSWORD not in text
+    assert "Traceback" not in text
+
+
+def errors(log: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in log.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path / "broker") as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def reading(number: int, serial: str = SERIAL, *, late: float = 0.0) -> Reading:
+    """One that has just been measured, `late` seconds ago."""
+    return Reading(serial, time.time_ns() - int(late * SECOND), {"grid_power": number, "grid_frequency": 50.01})
+
+
+@contextmanager
+def delivering(mqtt: Any, url: str, status: Callable[[], Status] = no_status, **settings: Any) -> Iterator[Any]:
+    backend = mqtt.Mqtt(MqttConfig(url=url, **settings), status)
+    backend.start()
+    try:
+        yield backend
+    finally:
+        backend.end()
+        backend.join(5)
+
+
+def power(heard: list[Heard]) -> list[int]:
+    """The readings' numbers."""
+    return [message.json["values"]["grid_power"] for message in heard]
+
+
+def at_least(count: int) -> Callable[[list[Heard]], bool]:
+    """So many messages."""
+    return lambda heard: len(heard) >= count
+
+
+# What is published
+
+
+def test_what_a_broker_gets(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        listener.wait_for_text(SERVICE, "online")
+        sent = reading(7)
+        backend.put(sent)
+        listener.wait_for(AVAILABILITY)
+        assert backend.wait_until_empty(5)
+        assert backend.status() == BackendStatus(
+            name=f"mqtt {broker.url}", connected=True, delivered=1, waiting=0, dropped=0, problem=""
+        )
+        state = listener.of(STATE)[0].json
+        assert (state["timestamp"], state["serial"]) == (sent.time, SERIAL)
+        assert list(state["values"]) == [field.id for field in FIELDS]
+        assert {name: value for name, value in state["values"].items() if value is not None} == sent.values
+        order = [heard.topic for heard in listener.heard]
+        assert order == [SERVICE, DEVICE, STATE, AVAILABILITY]
+    kept = retained(broker)
+    assert kept[SERVICE] == "offline"
+    assert kept[AVAILABILITY] == "online"
+    assert json.loads(kept[STATE]) == state
+    assert kept[DEVICE] == discovery.device_payload(SERIAL, TOPICS, ()).decode()
+    assert len(kept) == 4
+
+
+def test_a_reading_is_one_message(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        for number in range(5):
+            backend.put(reading(number))
+            listener.wait_for(STATE, at_least(number + 1))
+        assert power(listener.of(STATE)) == [0, 1, 2, 3, 4]
+        assert len(listener.of(AVAILABILITY)) == len(listener.of(DEVICE)) == 1
+        assert backend.wait_until_empty(10)
+        assert backend.status().delivered == 5
+
+
+def test_a_reading_arrives_at_once(mqtt: Any, broker: Mosquitto) -> None:
+    seconds = []
+    with Listener(broker, "inverter-capture/+/state") as listener, delivering(mqtt, broker.url) as backend:
+        backend.put(reading(0))
+        listener.wait_for(STATE)
+        assert backend.wait_until_empty(5)
+        for number in range(1, 20):
+            began = time.monotonic()
+            backend.put(reading(number))
+            listener.wait_for(STATE, at_least(number + 1))
+            seconds.append(listener.of(STATE)[-1].time - began)
+    print(f"{sorted(seconds)[9] * 1000:.1f} ms, at most {max(seconds) * 1000:.1f} ms")
+    assert max(seconds) < 1
+
+
+def test_several_inverters(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        for serial in ("A", "B", "C"):
+            backend.put(reading(1, serial))
+        for serial in ("A", "B", "C"):
+            listener.wait_for_text(TOPICS.availability(serial), "online")
+            assert listener.last(TOPICS.device(serial))["device"]["serial_number"] == serial
+
+
+def test_a_topic_for_each_field(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url, field_topics=True) as backend:
+        backend.put(reading(7))
+        listener.wait_for_text(TOPICS.field(SERIAL, "grid_power"), "7")
+        listener.wait_for_text(TOPICS.field(SERIAL, "grid_frequency"), "50.01")
+        backend.put(Reading(SERIAL, time.time_ns(), {"grid_power": -8}))
+        listener.wait_for_text(TOPICS.field(SERIAL, "grid_power"), "-8")
+        listener.wait_for_text(TOPICS.field(SERIAL, "grid_frequency"), "")
+    kept = retained(broker)
+    assert kept[TOPICS.field(SERIAL, "grid_power")] == "-8"
+    assert TOPICS.field(SERIAL, "grid_frequency") not in kept
+    assert not {"state", "availability"} & {field.id for field in FIELDS}
+
+
+def test_other_topics_and_no_discovery(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener:
+        with delivering(mqtt, broker.url, base_topic="a/b", discovery_prefix="") as backend:
+            backend.put(reading(7))
+            listener.wait_for_text(f"a/b/{SERIAL}/availability", "online")
+        assert {heard.topic for heard in listener.heard} == {
+            "a/b/status",
+            f"a/b/{SERIAL}/availability",
+            f"a/b/{SERIAL}/state",
+        }
+
+
+def test_diagnostics(mqtt: Any, broker: Mosquitto) -> None:
+    backends = [BackendStatus("influxdb2 http://a:8086", False, 0, 12, 3, "no")]
+
+    def status() -> Status:
+        return no_status()._replace(frames=17, backends=(*backends, backend.status()))
+
+    with Listener(broker) as listener:
+        backend = mqtt.Mqtt(MqttConfig(url=broker.url), status)
+        backend.start()
+        backend.put(reading(7))
+        listener.wait_for_text(AVAILABILITY, "online")
+        service = listener.last(STATE)["service"]
+        assert service["frames"] == 17
+        ours = f"mqtt_mqtt_127_0_0_1_{broker.port}"
+        assert service["backends"] == {
+            "influxdb2_http_a_8086": {"connected": False, "waiting": 12, "dropped": 3},
+            ours: {"connected": True, "waiting": 0, "dropped": 0},
+        }
+        # After a reload there is another one.
+        backends[:] = [BackendStatus("console", True, 0, 0, 0, "")]
+        backend.put(reading(8))
+        listener.wait_for(STATE, lambda heard: power(heard)[-1] == 8)
+        removal, now = (heard.json["components"] for heard in listener.of(DEVICE)[-2:])
+        gone = ("influxdb2_http_a_8086_waiting", "influxdb2_http_a_8086_dropped")
+        assert removal == now | {key: {"platform": "sensor"} for key in gone}
+        assert "console_waiting" in now
+        assert "influxdb2_http_a_8086_waiting" not in now
+        backend.end()
+        backend.join(5)
+
+
+def test_what_an_earlier_version_had(mqtt: Any, broker: Mosquitto) -> None:
+    before = {"components": {"moon": {"platform": "binary_sensor"}, "grid_power": {"platform": "sensor"}}}
+    with Listener(broker) as listener:
+        listener.say(DEVICE, json.dumps(before), retain=True)
+        with delivering(mqtt, broker.url) as backend:
+            backend.put(reading(7))
+            listener.wait_for(DEVICE, at_least(4))
+            _, first, removal, now = (heard.json["components"] for heard in listener.of(DEVICE))
+    assert first == now
+    assert "moon" not in now
+    assert removal == now | {"moon": {"platform": "binary_sensor"}}
+
+
+# The present
+
+
+def test_silence(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url, stale_after=1.5) as backend:
+        began = time.monotonic()
+        backend.put(reading(7))
+        listener.wait_for_text(AVAILABILITY, "online")
+        listener.wait_for_text(AVAILABILITY, "offline", 10)
+        assert listener.of(AVAILABILITY)[-1].time - began > 1.4
+        backend.put(reading(8))
+        listener.wait_for_text(AVAILABILITY, "online")
+        assert power(listener.of(STATE)) == [7, 8]
+        assert listener.of(STATE)[-1].time < listener.of(AVAILABILITY)[-1].time
+    assert listener.texts(AVAILABILITY) == ["online", "offline", "online"]
+
+
+def test_what_a_dongle_had_kept_is_not_shown(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        backend.put(reading(7))
+        listener.wait_for_text(AVAILABILITY, "online")
+        for hours in range(5, 1, -1):
+            backend.put(reading(hours, late=hours * 3600))
+            time.sleep(0.1)
+        backend.put(reading(8))
+        listener.wait_for(STATE, lambda heard: power(heard)[-1] == 8)
+        assert power(listener.of(STATE)) == [7, 8]
+        assert backend.status().dropped == 0
+
+
+def test_the_newest_is_shown_however_old(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        backend.put(reading(7, late=3 * 3600))
+        listener.wait_for_text(AVAILABILITY, "offline")
+        assert power(listener.of(STATE)) == [7]
+
+
+def test_a_file_is_read_to_its_newest_reading(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        listener.wait_for_text(SERVICE, "online")
+        first = time.time_ns() - 3600 * SECOND
+        for number in range(200):
+            assert backend.wait_for_room(1)
+            backend.put(Reading(SERIAL, first + number * SECOND, {"grid_power": number}))
+            time.sleep(0.005)
+        assert backend.wait_until_empty(10)
+        listener.wait_for(STATE, lambda heard: power(heard)[-1] == 199)
+        assert len(listener.of(STATE)) < 20
+
+
+# Restarts
+
+
+def test_a_restart_of_ours(mqtt: Any, broker: Mosquitto) -> None:
+    """What is there already is right at once, and what is old is not new again."""
+    with delivering(mqtt, broker.url, stale_after=3) as backend:
+        backend.put(reading(7))
+        backend.put(reading(9, "B", late=1.5))
+        wait_for(lambda: backend.status().delivered == 2, "delivery")
+    with Listener(broker) as listener, delivering(mqtt, broker.url, stale_after=3):
+        began = time.monotonic()
+        listener.wait_for(SERVICE, lambda heard: heard[-1].text == "online" and not heard[-1].retained)
+        listener.wait_for(AVAILABILITY, lambda heard: heard[-1].text == "offline", 10)
+        listener.wait_for(TOPICS.availability("B"), lambda heard: heard[-1].text == "offline", 10)
+        other = listener.of(TOPICS.availability("B"))[-1]
+        assert other.time < listener.of(AVAILABILITY)[-1].time < began + 10
+        # Whoever has removed the device does not see it come back.
+        assert not [heard for heard in listener.of(DEVICE) if not heard.retained]
+    time.sleep(1)
+    with Listener(broker) as listener, delivering(mqtt, broker.url, stale_after=3) as backend:
+        listener.wait_for(SERVICE, lambda heard: heard[-1].text == "online" and not heard[-1].retained)
+        assert {heard.text for heard in listener.of(AVAILABILITY)} == {"offline"}
+        backend.put(reading(10))
+        listener.wait_for_text(AVAILABILITY, "online")
+        assert power(listener.of(STATE))[-1] == 10
+
+
+LEFT = (
+    "",
+    "[]",
+    "{",
+    "null",
+    "[" * 5000,
+    '{"timestamp": 1e400, "clock_behind": 0, "serial": "SERIAL"}',
+    '{"timestamp": 99999999999999999999999, "clock_behind": 0, "serial": "SERIAL"}',
+    '{"timestamp": 1, "clock_behind": "x", "serial": "SERIAL"}',
+    '{"timestamp": 1, "clock_behind": 0, "serial": "other"}',
+    "x" * 100_000,
+)
+
+
+def test_what_others_have_left_there(mqtt: Any, broker: Mosquitto) -> None:
+    serials = [f"S{number}" for number in range(len(LEFT))]
+    with Listener(broker) as listener:
+        for serial, text in zip(serials, LEFT, strict=True):
+            listener.say(TOPICS.state(serial), text.replace("SERIAL", serial), retain=True)
+            listener.say(TOPICS.device(serial), text.replace("SERIAL", serial), retain=True)
+        with delivering(mqtt, broker.url) as backend:
+            listener.wait_for_text(SERVICE, "online")
+            assert not [heard for heard in listener.heard if heard.topic.endswith("/availability")]
+            for serial in serials:
+                backend.put(reading(7, serial))
+            for serial in serials:
+                listener.wait_for_text(TOPICS.availability(serial), "online")
+                assert listener.last(TOPICS.device(serial))["device"]["serial_number"] == serial
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_restart_of_the_broker(
+    keep: bool, mqtt: Any, tmp_path: Path, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Mosquitto(tmp_path / "broker", keep=keep) as broker, delivering(mqtt, broker.url) as backend:
+        backend.put(reading(7))
+        assert backend.wait_until_empty(10)
+        for stop in (broker.end, broker.kill):
+            stop()
+            wait_for(lambda: not backend.status().connected, "loss")
+            wait_for(lambda: errors(log), "line")
+            assert "cannot be reached (Connection refused)" in backend.status().problem
+            broker.start()
+            with Listener(broker) as listener:
+                listener.wait_for_text(SERVICE, "online", 10)
+                for topic in (AVAILABILITY, STATE, DEVICE):
+                    listener.wait_for(topic)
+                assert listener.texts(AVAILABILITY)[-1] == "online"
+                assert power(listener.of(STATE))[-1] == 7
+            wait_for(lambda: backend.status().problem == "", "recovery")
+            assert len(errors(log)) == 1, errors(log)
+            assert log.text.count("delivering again") == 1
+            log.clear()
+        assert backend.status().delivered == 1
+
+
+def test_readings_while_the_broker_is_away(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
+    """The newest goes there as soon as it is back."""
+    broker.end()
+    with delivering(mqtt, broker.url) as backend:
+        wait_for(lambda: errors(log), "line")
+        for number in range(5):
+            backend.put(reading(number))
+        assert not backend.wait_until_empty(0)
+        assert backend.status()[1:5] == (False, 0, 1, 4)
+        broker.start()
+        with Listener(broker) as listener:
+            listener.wait_for_text(SERVICE, "online")
+            assert power(listener.of(STATE)) == [4]
+        assert backend.wait_until_empty(10)
+        wait_for(lambda: "delivering again" in log.text, "line about that")
+        assert "4 were dropped" in log.text
+
+
+def test_home_assistant_comes(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        backend.put(reading(7))
+        listener.wait_for_text(AVAILABILITY, "online")
+        listener.heard.clear()
+        listener.say(TOPICS.home_assistant, "offline")
+        listener.say(TOPICS.home_assistant, "online")
+        listener.wait_for(AVAILABILITY)
+        assert [heard.topic for heard in listener.heard[2:]] == [DEVICE, STATE, AVAILABILITY]
+        assert listener.of(STATE)[0].time - listener.of(TOPICS.home_assistant)[-1].time > 0.2
+        assert backend.status().delivered == 1
+
+
+# Ways to a broker
+
+
+def test_ways(mqtt: Any, tmp_path: Path, authority: Authority, log: pytest.LogCaptureFixture) -> None:
+    certificate = authority.files()
+    ways = {
+        "mqtts": Mosquitto(tmp_path / "1", certificate=certificate, users={"solar": PASSWORD}),
+        "ws": Mosquitto(tmp_path / "2", websockets=True, users={"solar": PASSWORD}),
+        "wss": Mosquitto(tmp_path / "3", websockets=True, certificate=certificate, users={"solar": PASSWORD}),
+    }
+    for scheme, broker in ways.items():
+        with broker:
+            way = {"url": broker.url, "verify": str(authority.file), "username": "solar", "password": PASSWORD}
+            assert way["url"].startswith(f"{scheme}://")
+            other: dict[str, Any] = {"url": f"unix://{broker.socket}"} if scheme == "ws" else {"verify": False}
+            for changes in ({}, other):
+                log.clear()
+                config = MqttConfig(**way | changes)
+                assert mqtt.Mqtt(config, no_status).check() is None
+                with Listener(broker) as listener, delivering(mqtt, **way | changes) as backend:
+                    backend.put(reading(7))
+                    listener.wait_for_text(AVAILABILITY, "online")
+                    assert power(listener.of(STATE))[-1] == 7
+                    wait_for(lambda: "ready to deliver" in log.text, "line about that")
+                assert errors(log) == []
+
+
+def test_a_certificate_of_ours(mqtt: Any, tmp_path: Path, authority: Authority) -> None:
+    certificate, key = authority.files()
+    with Mosquitto(tmp_path / "broker", certificate=(certificate, key), authority=authority.file) as broker:
+        way: dict[str, Any] = {"url": broker.url, "verify": str(authority.file)}
+        assert check(mqtt, **way, certificate=certificate, key=key) is None
+        together = tmp_path / "both.pem"
+        together.write_text(Path(certificate).read_text() + Path(key).read_text())
+        assert check(mqtt, **way, certificate=str(together)) is None
+        problem = check(mqtt, **way)
+        assert problem is not None
+        assert "refuses our certificate, or wants one" in problem
+        other = Authority(tmp_path)
+        problem = check(mqtt, **way, certificate=other.files()[0], key=other.files()[1])
+        assert problem is not None
+        assert "refuses our certificate, or wants one" in problem
+        missing = check(mqtt, **way, certificate="/no/such", key=key)
+        assert missing == f'certificate = "/no/such" and key = "{key}" cannot be used (No such file or directory)'
+        wrong = check(mqtt, **way, certificate=certificate, key=other.files()[1])
+        assert wrong is not None
+        assert "not in PEM format, or not of each other" in wrong
+
+
+def check(mqtt: Any, url: str, **settings: Any) -> str | None:
+    """What `check --connect` says."""
+    problem: str | None = mqtt.Mqtt(MqttConfig(url=url, **settings), no_status).check()
+    assert problem is None or (problem.isprintable() and PASSWORD not in problem)
+    return problem
+
+
+# What can be wrong
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], object]) -> Iterator[str]:
+    """A server that is no broker. Gives its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def serve() -> None:
+            while not ended.is_set():
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    try:
+                        answer(connection)
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+        ended.set()
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def assert_one_line(
+    mqtt: Any, text: str, log: pytest.LogCaptureFixture, url: str, attempts: int = 3, **settings: Any
+) -> None:
+    """The check and the log say what is wrong, in the same words; the log says it once. Nobody is held up."""
+    problem = check(mqtt, url, **settings)
+    assert problem is not None
+    assert text in problem
+    tried = []
+    original = mqtt.Connection.open
+
+    def counted(self: Any) -> None:
+        tried.append(self)
+        original(self)
+
+    mqtt.Connection.open = counted
+    try:
+        with delivering(mqtt, url, **settings) as backend:
+            backend.put(reading(7))
+            wait_for(lambda: len(tried) > attempts, "attempts", 60)
+            assert errors(log) == [f"mqtt {url}: {problem}"]
+            assert backend.status().problem == problem
+            assert not backend.status().connected
+            assert not backend.wait_until_empty(0)
+            assert backend.status().waiting == 1
+    finally:
+        mqtt.Connection.open = original
+
+
+def test_nobody_there(mqtt: Any, log: pytest.LogCaptureFixture) -> None:
+    assert_one_line(mqtt, "cannot be reached (Connection refused)", log, f"mqtt://127.0.0.1:{free_port()}")
+
+
+def test_no_such_name(mqtt: Any, log: pytest.LogCaptureFixture) -> None:
+    assert_one_line(mqtt, "its name cannot be resolved", log, "mqtt://broker.invalid")
+
+
+def test_no_such_socket(mqtt: Any, log: pytest.LogCaptureFixture) -> None:
+    assert_one_line(mqtt, "cannot be reached (No such file or directory)", log, "unix:///no/such")
+
+
+ANSWERS = (
+    b"",
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
+    b"\x15\x03\x03\x00\x02\x02\x50",
+    b"\x20\x02\x00",
+    b"\x20\xff\xff\xff\xff\xff",
+    b"\x30\x02\x00\x09",
+    b"SSH-2.0-OpenSSH_9.9\r\n",
+    bytes(range(256)),
+)
+
+
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "ws", "wss"])
+def test_what_answers_is_no_broker(scheme: str, mqtt: Any) -> None:
+    answers = iter(ANSWERS)
+
+    def play(connection: socket.socket) -> None:
+        connection.settimeout(5)
+        connection.recv(10_000)
+        connection.sendall(next(answers))
+
+    with answering(play) as url:
+        for answer in ANSWERS:
+            problem = check(mqtt, url.replace("mqtt://", f"{scheme}://"))
+            assert problem is not None
+            assert "is url" in problem or "cannot be reached (" in problem, (answer, problem)
+
+
+def test_an_answer_that_does_not_come(mqtt: Any, log: pytest.LogCaptureFixture) -> None:
+    with answering(lambda _: time.sleep(2.5)) as url:
+        assert_one_line(mqtt, "no answer within 2 s", log, url, attempts=1)
+
+
+def test_wrong_password(mqtt: Any, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    with Mosquitto(tmp_path / "broker", users={"solar": "right"}) as broker:
+        text = 'refuses username = "solar" with this password'
+        assert_one_line(mqtt, text, log, broker.url, username="solar", password=PASSWORD)
+        log.clear()
+        assert_one_line(mqtt, "wants a username and a password", log, broker.url)
+        assert check(mqtt, broker.url, username="solar", password="right") is None
+
+
+def test_certificates(mqtt: Any, tmp_path: Path, authority: Authority, log: pytest.LogCaptureFixture) -> None:
+    trusted = {"verify": str(authority.file)}
+    cases: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
+        ("its certificate is not trusted", (), {}),
+        ("its certificate has expired", ("20200101000000Z", "20210101000000Z"), trusted),
+        ("its certificate is not valid yet", ("20980101000000Z", "20991231235959Z"), trusted),
+        ("its certificate is for another name", ("20200101000000Z", "20991231235959Z", "DNS:elsewhere"), trusted),
+        ('verify = "/no/such": no file with certificates (No such file or directory)', (), {"verify": "/no/such"}),
+    ]
+    for number, (text, kind, settings) in enumerate(cases):
+        with Mosquitto(tmp_path / str(number), certificate=authority.files(*kind)) as broker:
+            log.clear()
+            assert_one_line(mqtt, text, log, broker.url, attempts=2, **settings)
+    with Mosquitto(tmp_path / "broker", certificate=authority.files()) as broker:
+        problem = check(mqtt, broker.url.replace("mqtts", "mqtt"))
+        assert problem is not None
+        assert "mqtts:// or wss:// for TLS" in problem
+
+
+RULES = {
+    "nothing": (["user solar"], "inverter-capture/"),
+    "only to read": (["user solar", "topic read #"], "inverter-capture/"),
+    "no discovery": (["user solar", "topic readwrite inverter-capture/#"], "homeassistant/device/inverter-capture"),
+}
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_not_allowed(rules: str, mqtt: Any, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    lines, topic = RULES[rules]
+    way: dict[str, Any] = {"username": "solar", "password": PASSWORD}
+    with Mosquitto(tmp_path / "broker", users={"solar": PASSWORD}, rules=lines) as broker:
+        problem = check(mqtt, broker.url, **way)
+        assert problem is not None
+        assert problem.startswith(f"nothing comes back of what is published to {topic}")
+        assert 'let username = "solar" write and read there' in problem
+        with delivering(mqtt, broker.url, **way) as backend:
+            backend.put(reading(7))
+            wait_for(lambda: errors(log), "line")
+            assert errors(log)[0].startswith(f"mqtt {broker.url}: nothing comes back of what is published to {topic}")
+            assert backend.wait_until_empty(5)
+            backend.put(reading(8))
+            time.sleep(1)
+            assert len(errors(log)) == 1
+            assert "ready to deliver" not in log.text
+            if rules == "no discovery":
+                with Listener(broker) as listener:
+                    listener.wait_for(STATE, lambda heard: power(heard)[-1] == 8)
+
+
+def test_enough_is_allowed(mqtt: Any, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    rules = ["user solar", "topic readwrite inverter-capture/#", "topic readwrite homeassistant/device/+/+"]
+    way: dict[str, Any] = {"username": "solar", "password": PASSWORD}
+    with Mosquitto(tmp_path / "broker", users={"solar": PASSWORD}, rules=rules) as broker:
+        assert check(mqtt, broker.url, **way) is None
+        with delivering(mqtt, broker.url, **way) as backend:
+            backend.put(reading(7))
+            wait_for(lambda: "ready to deliver" in log.text, "line about that")
+            time.sleep(1)
+        assert errors(log) == []
+
+
+def test_a_second_client_with_our_name(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
+    way: dict[str, Any] = {"client_id": "twin"}
+    with delivering(mqtt, broker.url, **way) as one, delivering(mqtt, broker.url, **way, base_topic="b") as other:
+        wait_for(lambda: errors(log), "line", 60)
+        assert 'again and again: does something else use client_id = "twin"? Give each' in errors(log)[0]
+        time.sleep(3)
+        assert len(errors(log)) <= 2, errors(log)
+        other.reconfigure(MqttConfig(url=broker.url, client_id="other"), None)
+        with Listener(broker) as listener:
+            one.put(reading(7))
+            listener.wait_for(STATE)
+
+
+@pytest.mark.parametrize("option", ["max_packet_size 20000", "message_size_limit 20000"])
+def test_messages_that_are_too_large(option: str, mqtt: Any, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    with (
+        Mosquitto(tmp_path / "broker", options=[option]) as broker,
+        Listener(broker) as listener,
+        delivering(mqtt, broker.url) as backend,
+    ):
+        backend.put(reading(7))
+        wait_for(lambda: errors(log), "line", 60)
+        assert DEVICE in errors(log)[0]
+        assert option.split()[0] in errors(log)[0]
+        backend.put(reading(8))
+        listener.wait_for(STATE, lambda heard: power(heard)[-1] == 8)
+        listener.wait_for_text(SERVICE, "online")
+        assert backend.wait_until_empty(5)
+        time.sleep(2)
+        assert len(errors(log)) == 1, errors(log)
+        assert backend.status().connected
+
+
+def test_a_frozen_broker(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
+    with delivering(mqtt, broker.url, keepalive=1) as backend:
+        wait_for(lambda: "ready to deliver" in log.text, "line about that")
+        broker.freeze()
+        for number in range(3):
+            backend.put(reading(number))
+        wait_for(lambda: errors(log), "line", 60)
+        assert "the broker does not answer" in errors(log)[0]
+        assert backend.status().waiting == 1
+        broker.thaw()
+        with Listener(broker) as listener:
+            listener.wait_for(STATE, lambda heard: power(heard)[-1] == 2)
+        wait_for(lambda: "delivering again" in log.text, "line about that")
+        assert len(errors(log)) == 1, errors(log)
+
+
+# The end
+
+
+def seconds_to_end(backend: Any) -> float:
+    began = time.monotonic()
+    backend.end()
+    backend.join(backend.stop_seconds)
+    return time.monotonic() - began
+
+
+def test_the_end(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        listener.wait_for_text(SERVICE, "online")
+        backend.put(reading(7))
+        assert seconds_to_end(backend) < 3
+        assert not backend._thread.is_alive()
+        listener.wait_for_text(SERVICE, "offline")
+        assert power(listener.of(STATE)) == [7]
+        assert "does not have a clean" not in broker.log()
+        assert f"Client {mqtt.client_id(MqttConfig(url=broker.url))} disconnected." in broker.log()
+
+
+def test_an_end_without_a_broker(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
+    with delivering(mqtt, broker.url) as backend:
+        wait_for(lambda: "ready to deliver" in log.text, "line about that")
+        broker.freeze()
+        for number in range(50):
+            backend.put(reading(number))
+        assert seconds_to_end(backend) < 4
+    broker.thaw()
+    with delivering(mqtt, f"mqtt://127.0.0.1:{free_port()}") as backend:
+        wait_for(lambda: errors(log), "line")
+        backend.put(reading(7))
+        assert seconds_to_end(backend) < 1
+        assert backend.join(0) == 1
+
+
+def test_an_end_while_it_connects(mqtt: Any) -> None:
+    with answering(lambda connection: time.sleep(1)) as url, delivering(mqtt, url) as backend:
+        time.sleep(0.2)
+        assert seconds_to_end(backend) < 1
+
+
+# Other settings
+
+
+def test_other_settings(mqtt: Any, broker: Mosquitto, tmp_path: Path) -> None:
+    with (
+        Mosquitto(tmp_path / "other") as other,
+        Listener(broker) as here,
+        Listener(other) as there,
+        delivering(mqtt, broker.url) as backend,
+    ):
+        backend.put(reading(7))
+        here.wait_for_text(AVAILABILITY, "online")
+        backend.reconfigure(MqttConfig(url=other.url, base_topic="solar"), None)
+        here.wait_for_text(SERVICE, "offline")
+        there.wait_for_text("solar/status", "online")
+        assert there.texts(f"solar/{SERIAL}/availability") == ["online"]
+        assert power(there.of(f"solar/{SERIAL}/state")) == [7]
+        assert backend.status().name == f"mqtt {other.url}"
+        backend.reconfigure(MqttConfig(url=other.url, base_topic="solar", stale_after=1.0), None)
+        there.wait_for_text(f"solar/{SERIAL}/availability", "offline")
+
+
+def test_names_of_clients(mqtt: Any) -> None:
+    ids = {
+        mqtt.client_id(MqttConfig(url="mqtt://a", base_topic=base)) for base in ("inverter-capture", "solar", "house")
+    }
+    assert len(ids) == 3
+    assert all(len(name) == 23 and name.startswith("inverter-capture-") for name in ids)
+    assert mqtt.client_id(MqttConfig(url="mqtt://a")) == mqtt.client_id(MqttConfig(url="mqtt://b"))
+    assert mqtt.client_id(MqttConfig(url="mqtt://a", client_id="me")) == "me"
+
+
+def test_secrets_are_not_shown() -> None:
+    assert PASSWORD not in repr(MqttConfig(url="mqtt://a", username="u", password=PASSWORD))
+
+
+# The program
+
+
+def program_environment(line: str) -> dict[str, Any]:
+    """On either line of paho; what warns, fails."""
+    path = os.pathsep.join([OPENWRT_LIBRARIES] * (line == "1.6.1") + [ROOT])
+    return {"PYTHONPATH": path, "PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture(params=["1.6.1", "2"])
+def line(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+def write_config(folder: Path, url: str, device: str, *lines: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(
+        "\n".join(["[pcap]", f'device = "{device}"', 'timezone = "Africa/Johannesburg"', *lines])
+        + f'\n[[mqtt]]\nurl = "{url}"\nusername = "u"\npassword = "{PASSWORD}"\n'
+    )
+    return path
+
+
+def test_the_program(line: str, broker: Mosquitto, tmp_path: Path) -> None:
+    config = write_config(tmp_path, broker.url, str(DAY), "file = true")
+    finished = run_program("check", "--connect", config, **program_environment(line))
+    assert (finished.code, finished.out, finished.err) == (0, f"mqtt {broker.url}: right\n", "")
+    assert retained(broker) == {}
+    finished = run_program("run", config, **program_environment(line))
+    assert finished.code == 0, finished.err
+    kept = retained(broker)
+    for serial, readings in day_by_inverter().items():
+        state = json.loads(kept[TOPICS.state(serial)])
+        newest = max(readings, key=lambda each: each["timestamp"])
+        assert state["time"] == newest["time"]
+        assert {name: value for name, value in state["values"].items() if value is not None} == newest["values"]
+        assert TOPICS.device(serial) in kept
+
+
+def test_a_program_that_is_killed(line: str, broker: Mosquitto, tmp_path: Path) -> None:
+    """The broker says what it cannot say any more; and when it runs again, all is as it was."""
+    config = write_config(tmp_path, broker.url, "lo", 'filter = "tcp port 51100"')
+    words = [*PROGRAM, "run", str(config)]
+    with Listener(broker) as listener:
+        with Program(words, **program_environment(line)) as program:
+            listener.wait_for_text(SERVICE, "online")
+            assert program.stop(signal.SIGKILL).code == -signal.SIGKILL
+            listener.wait_for_text(SERVICE, "offline")
+            assert retained(broker)[SERVICE] == "offline"
+        with Program(words, **program_environment(line)) as program:
+            listener.wait_for_text(SERVICE, "online")
+            program.wait_until_said("ready to deliver")
+            before = program.wakeups()
+            time.sleep(2)
+            assert program.wakeups() - before <= 3
+            stopped = program.stop()
+            assert stopped.code == 0
+            assert stopped.seconds < 4
+            listener.wait_for_text(SERVICE, "offline")
+
+
+def test_nothing_is_left_open(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
+    """Backends come and go with the configuration."""
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with delivering(mqtt, broker.url) as backend:
+            backend.put(reading(7))
+            assert backend.wait_until_empty(10)
+        backend.put(reading(8))
+        assert check(mqtt, broker.url) is None
+        assert check(mqtt, f"mqtts://127.0.0.1:{broker.port}") is not None
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1

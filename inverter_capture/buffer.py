@@ -13,7 +13,7 @@ from typing import NamedTuple
 from inverter_capture.counts import Counts
 
 RAW_BYTES_MAX = 256 * 1024
-"""Texts kept as they came. Beyond it the oldest of them are compressed."""
+"""Texts kept as they came, mostly. Beyond it the oldest of them are compressed."""
 PACK_BYTES = 240 * 1024
 """Texts that are compressed together, by their bytes before."""
 PACK_TEXTS = 36
@@ -22,7 +22,7 @@ PACK_OVERHEAD = 150
 """Bytes that a pack takes beside its data."""
 TEXT_OVERHEAD = 60
 """Bytes that a text takes beside its characters."""
-BATCH_BYTES_MAX = 256 * 1024
+BATCH_BYTES_MAX = 512 * 1024
 """Texts taken at a time, by their bytes; one longer text is taken all the same."""
 
 _SEPARATOR = b"\0"
@@ -62,6 +62,7 @@ class Buffer:
         """`limit` is in bytes of memory."""
         self.limit = limit
         self.counts = BufferCounts()
+        self._expects_much = False
         self._packs: deque[_Pack] = deque()
         self._raw: deque[bytes] = deque()
         self._packs_bytes = 0
@@ -82,17 +83,31 @@ class Buffer:
         """Bytes of memory, never more than the limit. Whoever holds a batch that was taken needs more."""
         return self._packs_bytes + self._raw_bytes
 
+    def expect_much(self) -> None:
+        """Texts come as fast as they leave, and whoever adds them waits for room: some batches lie as they came."""
+        self._expects_much = True
+
+    @property
+    def raw_limit(self) -> int:
+        """Bytes of texts kept as they came."""
+        return min(3 * BATCH_BYTES_MAX, self.limit // 2) if self._expects_much else RAW_BYTES_MAX
+
     @property
     def has_room(self) -> bool:
-        """Whether another text can be added, nothing needs to be compressed or dropped for it, and all fit a batch."""
-        return self.size < min(BATCH_BYTES_MAX * 3 // 4, self.limit // 4)
+        """Whether another text of common length lies as it came, after `expect_much`."""
+        return self.size < self.raw_limit * 3 // 4
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether what waits is worth a request, after `expect_much`."""
+        return self.size >= self.raw_limit // 3
 
     def add(self, text: bytes) -> int:
         """Append a text. Returns how many of the oldest had to go for it."""
         self.counts.added += 1
         self._raw.append(text)
         self._raw_bytes += _cost(text)
-        while self._raw_bytes > RAW_BYTES_MAX:
+        while self._raw_bytes > self.raw_limit:
             self._pack_oldest()
         dropped = 0
         while self.size > self.limit:

@@ -64,7 +64,14 @@ class CaptureError(Exception):
 
 
 class FilterError(CaptureError):
-    """A filter that libpcap does not understand."""
+    """A filter that libpcap does not understand.
+
+    `passing`: perhaps only now, for there is a name in it that no name server explains. At boot there may be none yet.
+    """
+
+    def __init__(self, text: str, *, passing: bool = False) -> None:
+        super().__init__(text)
+        self.passing = passing
 
 
 def check_filter(text: str) -> None:
@@ -137,7 +144,7 @@ class LiveCapture:
     """
 
     def __init__(self, device: str, filter_for: FilterFor) -> None:
-        """Raises CaptureError when the device is there but cannot be opened, and FilterError."""
+        """Raises CaptureError when the device is there but cannot be opened, and FilterError unless it is passing."""
         self.device = device
         self._filter_for = filter_for
         self._handle: Any = None
@@ -257,8 +264,9 @@ class LiveCapture:
             try:
                 self._acquire(index)
             except CaptureError as error:
+                passing = isinstance(error, FilterError) and error.passing
                 if _device_state(self.device)[1] is None:
-                    if starting:
+                    if starting and not passing:
                         raise
                     setting = "filter" if isinstance(error, FilterError) else "device"
                     self._say(f"{setting} = {error}; trying again", fault=True)
@@ -383,7 +391,8 @@ def _set_filter(handle: Any, text: str) -> None:
     except OSError as error:
         reason = _text(error.args[0]).removeprefix("can't parse filter expression: ")
         part = _wrong_part(text) if reason.startswith("syntax error") else ""
-        raise FilterError(f'"{text}": {reason}{part}; see `man pcap-filter`') from error
+        passing = reason.startswith("unknown host")
+        raise FilterError(f'"{text}": {reason}{part}; see `man pcap-filter`', passing=passing) from error
     except ValueError as error:
         raise FilterError(f'"{text!a}": {error}') from error
 

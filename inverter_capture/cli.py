@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from inverter_capture import __version__
 from inverter_capture.formats import FORMATS, printable
-from inverter_capture.log import start_log
+from inverter_capture.log import set_level, start_log
+from inverter_capture.signals import hold_reload
 
 if TYPE_CHECKING:
     from inverter_capture.config import Config
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 DISCOVER_SECONDS = 660
 """Long enough for two frames of a dongle that sends one every five minutes."""
 SECONDS_MAX = 1_000_000
+UCI_FILE = "/etc/config/inverter-capture"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,6 +108,10 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to listen; default: %(default)s",
     )
     discover.set_defaults(command=_discover)
+
+    uci = commands.add_parser("uci", help="print the configuration for `run` that OpenWrt's UCI file asks for")
+    uci.add_argument("file", metavar="UCI-FILE", nargs="?", default=UCI_FILE, help="default: %(default)s")
+    uci.set_defaults(command=_uci)
     return parser
 
 
@@ -118,19 +124,19 @@ def _seconds(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from inverter_capture.backends import create
     from inverter_capture.capture import CaptureError, FilterError
     from inverter_capture.config import ConfigError, load
 
     try:
+        hold_reload()
         config = load(options.config)
     except ConfigError as error:
         return _fail(WRONG_USE, *error.messages)
-    logging.getLogger().setLevel(config.log.level.upper())
+    set_level(config.log.level)
     from inverter_capture.service import Service
 
     try:
-        return Service(config, create(config)).run()
+        return Service(config, lambda: load(options.config)).run()
     except FilterError as error:
         return _fail(WRONG_USE, f"{options.config}: [pcap] filter = {error}")
     except CaptureError as error:
@@ -162,10 +168,13 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _try_backends(config: Config) -> int:
-    from inverter_capture.backends import create
+    from inverter_capture.backends import create, sections
+    from inverter_capture.clock import named_zone
+    from inverter_capture.status import no_status
 
     code = DONE
-    for backend in create(config):
+    for section in sections(config):
+        backend = create(section, named_zone(config.pcap.timezone), no_status)
         problem = backend.check()
         if problem:
             code = _fail(FAILED, f"{backend.name}: {problem}")
@@ -209,6 +218,16 @@ def _discover(options: argparse.Namespace) -> int:
         return _fail(FAILED, problem or f'"{options.source}": {NOTHING_FOUND}')
     printed = _print(report)
     return _fail(FAILED, problem) if problem else printed
+
+
+def _uci(options: argparse.Namespace) -> int:
+    from inverter_capture.config import ConfigError
+    from inverter_capture.uci import to_toml
+
+    try:
+        return _print(to_toml(options.file))
+    except ConfigError as error:
+        return _fail(WRONG_USE, *error.messages)
 
 
 def _print(text: str) -> int:

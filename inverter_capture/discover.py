@@ -9,7 +9,7 @@ from inverter_capture.capture import ANY, CaptureError, FileCapture, LiveCapture
 from inverter_capture.decoder import Decoded, Decoder, Event, Unknown
 from inverter_capture.finder import Finder
 from inverter_capture.progress import ProgressBar, StatusLine
-from inverter_capture.signals import on_stop
+from inverter_capture.signals import on_signals
 from inverter_capture.survey import Survey
 
 NOTHING_FOUND = (
@@ -64,7 +64,7 @@ class _Discover:
             self._stopping = True
             capture.wake()
 
-        with on_stop(stop):
+        with on_signals(stop):
             end = time.monotonic() + seconds
             while not self._stopping and (left := end - time.monotonic()) > 0:
                 line.show(f"listening on {self._source}, {left:.0f} s to go (Ctrl-C to end): {self.survey.status}")

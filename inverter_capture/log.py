@@ -14,6 +14,11 @@ def start_log() -> None:
         logging.addLevelName(level, logging.getLevelName(level).lower())
 
 
+def set_level(level: str) -> None:
+    """Log this and what is worse: error, warning, info or debug."""
+    logging.getLogger().setLevel(level.upper())
+
+
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # it takes a type only where types are checked
     """Leaves out what standard error does not take at once: a stopped terminal must not stop the capture."""
 

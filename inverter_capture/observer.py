@@ -6,6 +6,7 @@ import logging
 
 from inverter_capture.clock import ClockWatch, distance_text, remedy
 from inverter_capture.decoder import Decoded, Decoder, Event, Skipped, Unknown
+from inverter_capture.guard import Held
 from inverter_capture.packets import address_text
 from inverter_capture.readings import CLOCK_SET_AFTER, Reading
 
@@ -34,6 +35,7 @@ class Observer:
         self._senders: dict[str, bytes] = {}
         self._unknown: dict[tuple[str, int], int] = {}
         self._implausible: set[str] = set()
+        self._held: set[tuple[str, str]] = set()
         self._serials: set[str] = set()
         self._ahead = 0
         self._last_frame = started
@@ -56,6 +58,19 @@ class Observer:
             self._unknown_length(event)
         elif isinstance(event, Skipped):
             _log.debug("%s: no frame: %s", event.flow, event.head.hex(" "))
+
+    def held(self, values: list[Held]) -> None:
+        """Say which field's values are held back, the first time for each."""
+        for value in values:
+            if value.serial in self._serials and (value.serial, value.field) not in self._held:
+                self._held.add((value.serial, value.field))
+                _log.warning(
+                    "inverter %s: %s = %s is held back, for %s; it is left out until later readings confirm it",
+                    value.serial,
+                    value.field,
+                    value.value,
+                    value.why,
+                )
 
     def advance(self, time: int) -> None:
         """Say so when there has been no frame for long."""

@@ -1,194 +1,253 @@
-"""The service: a capture thread that feeds the backends, until the capture file ends or a signal comes."""
+"""The service: a pipeline that feeds the backends, until the capture file ends or a signal comes."""
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
+from datetime import tzinfo
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
+from inverter_capture import backends
 from inverter_capture.backends import Backend
-from inverter_capture.capture import CaptureError, FileCapture, LiveCapture, check_filter, takes_large_filters
+from inverter_capture.capture import FileCapture, FilterError, LiveCapture, check_filter
 from inverter_capture.clock import named_zone
-from inverter_capture.config import Config
-from inverter_capture.decoder import Decoded, Decoder, Event
-from inverter_capture.finder import Finder
-from inverter_capture.observer import Observer
-from inverter_capture.signals import on_stop
+from inverter_capture.config import Config, ConfigError
+from inverter_capture.log import set_level
+from inverter_capture.pipeline import Pipeline
+from inverter_capture.readings import Reading
+from inverter_capture.settings import SectionConfig
+from inverter_capture.signals import on_signals, without_signals
+from inverter_capture.status import Status, StatusSource
 
 STOP_SECONDS = 0.5
 """How long the capture may take to end once the service is to stop."""
 NOTICE_SECONDS = 0.1
 """How soon what waits for a backend notices that."""
-WAIT_SECONDS_MAX = 3600
-"""How long the capture waits at most: when the clock is set, what was to be done by then looks far away."""
-RESTART_SECONDS = 5
-"""How long the capture rests after an error of ours."""
 
-_SECOND = 1_000_000_000
+_END, _RELOAD = "end", "reload"
 
 _log = logging.getLogger(__name__)
+
+Create = Callable[[SectionConfig, tzinfo | None, StatusSource], Backend]
+
+
+class _Running(NamedTuple):
+    section: SectionConfig
+    backend: Backend
+
+
+class _Leaving(NamedTuple):
+    """A backend that the configuration no longer has, and that is to end by this time of the monotonic clock."""
+
+    backend: Backend
+    until: float
 
 
 class Service:
     """One run of the program."""
 
-    def __init__(self, config: Config, backends: Sequence[Backend]) -> None:
-        """Raises FilterError for a wrong filter."""
-        self._backends = backends
-        self._config = config.pcap
-        self._finder = None if config.pcap.filter else Finder()
+    def __init__(self, config: Config, load: Callable[[], Config], create: Create = backends.create) -> None:
+        """`load` reads the configuration again, for SIGHUP. `create` makes a backend of its section.
+
+        Raises FilterError for a wrong filter, and for a file CaptureError when it cannot be used.
+        """
+        self._config = config
+        self._load = load
+        self._create = create
+        self._started = time.time_ns()
         self._stopping = False
         self._stopped_at = 0.0
-        self._ended: SimpleQueue[None] = SimpleQueue()
-        """Gets an item when the capture has ended or the service is to stop; signal handlers may put one."""
-        self._failure: str | None = None
-        self._readings = 0
-        live = not config.pcap.file
-        self._decoder = Decoder(named_zone(config.pcap.timezone), live=live)
-        self._observer = Observer(self._decoder, time.time_ns(), live=live)
-        if config.pcap.filter:
-            check_filter(config.pcap.filter)
-        self._capture: FileCapture | LiveCapture
-        self._thread = threading.Thread(target=self._run_capture, name="capture", daemon=True)
+        self._wishes: SimpleQueue[str] = SimpleQueue()
+        """What is to be done next; signal handlers may put something."""
+        self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END))
+        self._backends = [self._open(section) for section in backends.sections(config)]
+        self._leaving: list[_Leaving] = []
 
     def run(self) -> int:
         """Capture and deliver. Returns the exit code: 1 when the capture file is damaged or not all of it delivered.
 
-        Raises CaptureError when the device or the capture file cannot be used.
+        Raises CaptureError when the device cannot be opened.
         """
-        if self._config.file:
-            # Here libpcap may wait for a pipe, from which a signal's own effect frees us, but no handler could.
-            self._capture = FileCapture(self._config.device, self._filter)
-        with on_stop(self._stop):
-            if not self._config.file:
-                self._capture = LiveCapture(self._config.device, self._filter)
-            for backend in self._backends:
-                backend.start()
-            with _progress(self._capture):
-                self._thread.start()
-                self._ended.get()
-            if isinstance(self._capture, LiveCapture):
-                self._capture.wake()
-            self._thread.join(self._seconds_left(STOP_SECONDS))
+        with on_signals(self._stop, lambda: self._wishes.put(_RELOAD)):
+            self._pipeline.open()
+            with without_signals():
+                for _, backend in self._backends:
+                    backend.start()
+                self._pipeline.start()
+            with _progress(self._pipeline.capture):
+                self._follow_wishes()
+            self._pipeline.stop()
+            self._pipeline.join(self._seconds_left(STOP_SECONDS))
             undelivered = self._finish()
-            if not self._thread.is_alive():
-                self._capture.close()
-        if self._failure:
-            _log.error("%s", self._failure)
-        self._summarise()
-        return 1 if self._failure or (undelivered and not self._stopping) else 0
+        if self._pipeline.failure:
+            _log.error("%s", self._pipeline.failure)
+        self._pipeline.summarise()
+        return 1 if self._pipeline.failure or (undelivered and not self._stopping) else 0
+
+    def status(self) -> Status:
+        """How the service is doing. May be called from any thread."""
+        pipeline = self._pipeline
+        return Status(
+            started=self._started,
+            device=pipeline.device,
+            capturing=pipeline.capturing,
+            packets=pipeline.packets,
+            frames=pipeline.frames,
+            readings=pipeline.readings,
+            held_back=pipeline.held_back,
+            backends=tuple(backend.status() for _, backend in self._backends),
+        )
+
+    # --- the end ---
 
     def _stop(self) -> None:
         if not self._stopping:
             self._stopped_at = time.monotonic()
             self._stopping = True
-        self._ended.put(None)
+        self._wishes.put(_END)
 
     def _seconds_left(self, seconds: float) -> float:
         """What is left of this time, which began with the signal to stop, if there was one."""
         return max(0.0, self._stopped_at + seconds - time.monotonic()) if self._stopping else seconds
 
+    def _follow_wishes(self) -> None:
+        while True:
+            until = min((leaving.until for leaving in self._leaving), default=None)
+            try:
+                wish = self._wishes.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+            except Empty:
+                self._dismiss()
+                continue
+            if wish == _END or self._stopping:
+                return
+            self._reload()
+
     def _finish(self) -> int:
         """Let the backends end: at the end of a file as long as they need, otherwise in short time."""
-        for backend in self._backends:
-            while not self._stopping and not backend.wait_until_empty(NOTICE_SECONDS):
-                pass
-        for backend in self._backends:
+        while not self._stopping and not self._is_delivered():
+            # Nothing may be delivered before the settings are mended.
+            if not self._wishes.empty() and self._wishes.get() == _RELOAD:
+                self._reload()
+        running = [backend for _, backend in self._backends]
+        for backend in running:
             backend.end()
-        lost = 0
-        for backend in self._backends:
-            left = backend.join(self._seconds_left(backend.stop_seconds))
-            if left:
-                _log.warning("%s: %d readings are lost", backend.name, left)
-            lost += left
+        return sum(
+            self._join(backend, self._seconds_left(backend.stop_seconds))
+            for backend in [*running, *(leaving.backend for leaving in self._leaving)]
+        )
+
+    def _is_delivered(self) -> bool:
+        # Each is asked, and so learns that there is no more to come.
+        empty = [backend.wait_until_empty(NOTICE_SECONDS) for _, backend in self._backends]
+        return all(empty)
+
+    def _join(self, backend: Backend, seconds: float) -> int:
+        lost = backend.join(seconds)
+        if lost:
+            _log.warning("%s: %d readings are lost", backend.name, lost)
         return lost
 
-    def _filter(self, link_type: int) -> str:
-        if self._finder is None:
-            return self._config.filter
-        live = not self._config.file
-        return self._finder.filter(link_type, live=live, small=live and not takes_large_filters())
+    # --- readings ---
 
-    def _run_capture(self) -> None:
-        try:
-            if isinstance(self._capture, LiveCapture):
-                self._keep_capturing(self._capture)
-            else:
-                self._run_file(self._capture)
-        except CaptureError as error:
-            self._failure = f"[pcap] device = {error}"
-        except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-            _log.exception("an error in inverter-capture itself, please report it")
-            self._failure = f"{self._config.device}: the capture file was not read to its end"
-        finally:
-            self._ended.put(None)
-
-    def _keep_capturing(self, capture: LiveCapture) -> None:
-        while not self._stopping:
-            try:
-                self._run_live(capture)
-            except Exception:  # noqa: BLE001 (the same)
-                # Ours, not the network's. Say everything, and go on with what comes then.
-                _log.exception("an error in inverter-capture itself, please report it; capturing goes on")
-                time.sleep(RESTART_SECONDS)
-        # What waited for a gap to be filled need not wait any more.
-        self._handle(self._decoder.close())
-
-    def _run_live(self, capture: LiveCapture) -> None:
-        while not self._stopping:
-            deadlines = [
-                deadline for deadline in (self._decoder.deadline, self._observer.deadline) if deadline is not None
-            ]
-            seconds = (min(deadlines) - time.time_ns()) / _SECOND if deadlines else WAIT_SECONDS_MAX
-            for packet in capture.wait(min(max(seconds, 0), WAIT_SECONDS_MAX)):
-                self._handle(self._decoder.receive(packet))
-            now = time.time_ns()
-            self._handle(self._decoder.advance(now))
-            self._observer.advance(now)
-
-    def _run_file(self, capture: FileCapture) -> None:
-        try:
-            for packet in capture:
-                self._handle(self._decoder.receive(packet))
-                if self._stopping:
-                    return
-        finally:
-            self._handle(self._decoder.close())
-
-    def _handle(self, events: list[Event]) -> None:
-        if events and self._finder is not None and self._finder.heed(events):
-            self._capture.refilter()
-        for event in events:
-            self._observer.observe(event)
-            if isinstance(event, Decoded) and event.reading is not None:
-                self._readings += 1
-                for backend in self._backends:
-                    self._make_room(backend)
-                    backend.put(event.reading)
+    def _deliver(self, reading: Reading) -> None:
+        for _, backend in self._backends:
+            self._make_room(backend)
+            backend.put(reading)
 
     def _make_room(self, backend: Backend) -> None:
         """A file can wait for the backends, the network cannot."""
-        if self._config.file:
-            while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping:
+        if self._config.pcap.file:
+            while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping and self._has(backend):
                 pass
 
-    def _summarise(self) -> None:
-        packets, frames = self._decoder.packets.counts, self._decoder.frame_counts
-        _log.info(
-            "packets: %d, frames: %d, readings: %d; frames of unknown length: %d, cut off: %d; implausible values: %d",
-            packets.packets,
-            frames.frames,
-            self._readings,
-            frames.unknown,
-            frames.cut,
-            self._decoder.readings.counts.implausible,
-        )
-        if isinstance(self._capture, LiveCapture) and self._capture.dropped:
-            _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
+    def _has(self, backend: Backend) -> bool:
+        """Whether the configuration still asks for this backend."""
+        return any(running.backend is backend for running in self._backends)
+
+    # --- the configuration, read again ---
+
+    def _reload(self) -> None:
+        """Take over what has changed in the configuration; when it is wrong, say so and leave all as it is."""
+        try:
+            config = self._load()
+            if config.pcap.filter:
+                check_filter(config.pcap.filter)
+        except ConfigError as error:
+            self._say_wrong(*error.messages)
+            return
+        except FilterError as error:
+            self._say_wrong(f"[pcap] filter = {error}")
+            return
+        before = self._config
+        if before.pcap.file or config.pcap.file:
+            if before.pcap != config.pcap:
+                _log.warning("[pcap] takes effect with the next start only, for there is a capture file in it")
+            config = config._replace(pcap=before.pcap)
+        set_level(config.log.level)
+        self._config = config
+        if not config.pcap.file:
+            self._pipeline.reconfigure(config.pcap)
+        self._replace_backends(zone_changed=config.pcap.timezone != before.pcap.timezone)
+        _log.info("the configuration has been read again")
+
+    def _say_wrong(self, *messages: str) -> None:
+        for message in messages:
+            _log.error("%s", message)
+        _log.error("the new configuration is wrong; going on with the one before")
+
+    def _replace_backends(self, *, zone_changed: bool) -> None:
+        """Each section gets the backend of its kind whose settings are most like its own: what waits there is kept."""
+        sections = list(backends.sections(self._config))
+        before = list(self._backends)
+        found: dict[int, _Running] = {}
+        pairs = [
+            (number, each)
+            for number, section in enumerate(sections)
+            for each in before
+            if type(each.section) is type(section)
+        ]
+        pairs.sort(key=lambda pair: _likeness(pair[1].section, sections[pair[0]]), reverse=True)
+        for number, each in pairs:
+            if number not in found and each in before:
+                before.remove(each)
+                found[number] = each
+        after = []
+        for number, section in enumerate(sections):
+            match = found.get(number)
+            if match is None:
+                match = self._open(section)
+                with without_signals():
+                    match.backend.start()
+            elif match.section != section or zone_changed:
+                match.backend.reconfigure(section, self._zone)
+            after.append(_Running(section, match.backend))
+        self._backends = after
+        for _, backend in before:
+            backend.end()
+            self._leaving.append(_Leaving(backend, time.monotonic() + backend.stop_seconds))
+
+    def _dismiss(self) -> None:
+        """Be done with the backends whose time is over."""
+        for leaving in list(self._leaving):
+            if leaving.until <= time.monotonic():
+                self._leaving.remove(leaving)
+                self._join(leaving.backend, 0)
+
+    def _open(self, section: SectionConfig) -> _Running:
+        return _Running(section, self._create(section, self._zone, self.status))
+
+    @property
+    def _zone(self) -> tzinfo | None:
+        return named_zone(self._config.pcap.timezone)
+
+
+def _likeness(before: SectionConfig, after: SectionConfig) -> list[bool]:
+    """Which settings are the same; the first of a section say most, as the server's address does."""
+    return [getattr(before, name) == getattr(after, name) for name in before.settings]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT."""
+"""SIGTERM, SIGINT and SIGHUP."""
 
 from __future__ import annotations
 
@@ -7,17 +7,43 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 @contextmanager
-def on_stop(stop: Callable[[], None]) -> Iterator[None]:
-    """Within, SIGTERM and SIGINT call this function, in the main thread and between any two of its steps."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+def without_signals() -> Iterator[None]:
+    """Threads that are started within never get a signal: one that they took would not wake the main thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hold_reload() -> None:
+    """Let SIGHUP wait for `on_signals`: until then it would end the program."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+@contextmanager
+def on_signals(stop: Callable[[], None], reload: Callable[[], None] | None = None) -> Iterator[None]:
+    """Within, SIGTERM and SIGINT call `stop`, and SIGHUP `reload` if there is such a thing.
+
+    They are called in the main thread, between any two of its steps.
+    """
+    functions = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if reload is not None:
+        functions[signal.SIGHUP] = reload
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        functions[signal.Signals(number)]()
+
+    before = {number: signal.signal(number, handle) for number in functions}
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, functions)
+    try:
+        yield
+    finally:
+        # What was held before is held again, so that a SIGHUP that comes too late ends nothing.
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,15 +1,17 @@
-"""What all tests share: the folder with the protocol's description, the one real packet, and hypothesis' settings."""
+"""What all tests share: the protocol's description, the one real packet, a network, and hypothesis' settings."""
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from inverter_capture.packets import Packet
+from tests.network import Network
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -17,6 +19,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """A network for one test."""
+    with Network() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

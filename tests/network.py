@@ -27,11 +27,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
-
-import pytest
 
 BRIDGE = "br-lan"
 DEVICE = "eth0"
@@ -242,13 +240,6 @@ class Network:
         if self._ipv6:
             lines += [neighbour(DEVICE, other.ipv6, other.mac) for other in others]
         ip(host.namespace, *lines)
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    """A network for one test."""
-    with Network() as made:
-        yield made
 
 
 def namespace_of(where: Host | str) -> str:

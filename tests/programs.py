@@ -280,8 +280,8 @@ def write_config(
     format: str = "json",
     level: str = "info",
 ) -> Path:
-    """A configuration with a console."""
-    lines = ["[pcap]", f'device = "{device}"', f'timezone = "{timezone}"']
+    """A configuration with a console. Simulated dongles begin with the same totals each time: live, no guard."""
+    lines = ["[pcap]", f'device = "{device}"', f'timezone = "{timezone}"', f"guard = {str(file).lower()}"]
     if filter:
         lines.append(f'filter = "{filter}"')
     if file:

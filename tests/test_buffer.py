@@ -101,16 +101,18 @@ TestBuffer = Machine.TestCase
 TestBuffer.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
 
-def test_room() -> None:
-    buffer = Buffer(4 * 1024 * 1024)
+@pytest.mark.parametrize("limit", [16 * 1024, 1024 * 1024, 4 * 1024 * 1024])
+def test_room(limit: int) -> None:
+    buffer = Buffer(limit)
+    buffer.expect_much()
+    count = 0
     while buffer.has_room:
-        assert buffer.add(b"x" * 1000) == 0
-    count = len(buffer)
-    assert buffer.size >= count * 1000 >= BATCH_BYTES_MAX // 2, "nothing is compressed"
-    texts = buffer.take()
-    assert len(texts) == count
-    assert not buffer.has_room
-    buffer.remove(count)
+        assert buffer.add(b"x" * 500) == 0
+        count += 1
+        assert buffer.size == count * (500 + TEXT_OVERHEAD), "nothing is compressed"
+        assert buffer.has_batch == (buffer.size >= min(BATCH_BYTES_MAX, limit // 6))
+    assert buffer.size >= min(2 * BATCH_BYTES_MAX, limit // 3)
+    buffer.remove(len(buffer.take()))
     assert buffer.has_room
 
 

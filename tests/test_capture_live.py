@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,12 +45,6 @@ NOTICED_SECONDS = 5
 STOP_SECONDS = 1
 
 WAITING = "; waiting for it"
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    with Network() as made:
-        yield made
 
 
 def reports(count: int) -> list[Report]:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ from tests.programs import (
 
 SERIAL = "1235687108"
 ESCAPE = "\x1b"
-COMMANDS = ("run", "check", "decode", "discover")
+COMMANDS = ("run", "check", "decode", "discover", "uci")
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +74,12 @@ def test_the_version() -> None:
 def test_help(command: str) -> None:
     text = good(run_program(*command.split(), "--help"))
     assert text.startswith(f"usage: {f'inverter-capture {command}'.rstrip()} [")
-    words = {"": COMMANDS, "decode": ("--raw", "--anonymise", "--timezone", "--filter"), "discover": ("--seconds",)}
+    words = {
+        "": COMMANDS,
+        "decode": ("--raw", "--anonymise", "--timezone", "--filter"),
+        "discover": ("--seconds",),
+        "uci": ("UCI-FILE",),
+    }
     for word in words.get(command, ("CONFIG.toml",)):
         assert word in text
 
@@ -499,12 +503,6 @@ def test_discover_where_nothing_is(tmp_path: Path) -> None:
     assert "cannot be read (No such file" in wrong(run_program("discover", tmp_path / "missing.pcap"), 1)
     empty = write_frames(tmp_path / "empty.pcap")
     assert wrong(run_program("discover", empty), 1).startswith(f'"{empty}": no frame seen. Does the dongle')
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    with Network() as made:
-        yield made
 
 
 def test_discover_on_a_live_device(network: Network, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from inverter_capture import backoff
 from inverter_capture.backends import influxdb2
 from inverter_capture.backends.influxdb2 import InfluxDb2
+from inverter_capture.buffer import BATCH_BYTES_MAX
 from inverter_capture.config import InfluxDb2Config
 from inverter_capture.readings import Reading
 from inverter_capture.write_api import WriteApi
@@ -739,13 +740,40 @@ def test_a_file_waits_for_a_server_that_is_not_well(server: FaultyServer) -> Non
         server.wait_for_exchanges(5)
         reader.join(0.5)
         assert reader.is_alive()
-        assert backend._buffer.size <= 256 * 1024
+        assert backend._buffer.size <= 3 * BATCH_BYTES_MAX
         assert len(backend._buffer) < 10_000
         server.play = well
         reader.join(30)
         assert backend.wait_until_empty(10)
         assert server.stored == lines(20_000)
         assert len(written(server)) < 60
+
+
+def test_a_file_that_comes_slowly(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As out of a pipe: what came is not kept until there is a batch."""
+    monkeypatch.setattr(influxdb2, "COLLECT_SECONDS", 0.05)
+    with delivering(server) as backend:
+        for number in range(3):
+            assert backend.wait_for_room(0)
+            backend.put(reading(number))
+            assert server.wait_for_stored(number + 1, 10) == lines(number + 1)
+            # It finds that there is nothing more.
+            time.sleep(0.3)
+
+
+def test_a_file_and_a_buffer_that_becomes_smaller(server: FaultyServer) -> None:
+    server.play = answering(503)
+    with delivering(server) as backend:
+        assert backend.wait_for_room(0)
+        backend.reconfigure(section(server.url, buffer=64 * 1024), None)
+        count = 0
+        while backend.wait_for_room(0) and count < 1000:
+            backend.put(reading(count))
+            count += 1
+        assert backend.status().dropped == 0
+        server.play = well
+        assert backend.wait_until_empty(10)
+        assert server.stored == lines(count)
 
 
 def test_a_value_a_line(server: FaultyServer) -> None:

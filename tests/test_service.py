@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import tzinfo
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -16,10 +17,12 @@ from typing import Any
 import pytest
 
 from inverter_capture.backends import Backend, console
-from inverter_capture.config import ConsoleConfig, load
+from inverter_capture.config import Config, ConsoleConfig, load
 from inverter_capture.decoder import Decoder
 from inverter_capture.readings import Reading
 from inverter_capture.service import Service
+from inverter_capture.settings import SectionConfig
+from inverter_capture.status import BackendStatus
 from tests import wire
 from tests.network import ROOT
 from tests.programs import DAY, PROGRAM, Program, day_by_inverter, run_program, service, write_config
@@ -304,12 +307,30 @@ class Collector(Backend):
     def join(self, seconds: float) -> int:
         return 0
 
+    def reconfigure(self, section: SectionConfig, zone: tzinfo | None) -> None:
+        pass
+
+    def status(self) -> BackendStatus:
+        return BackendStatus(self.name, connected=True, delivered=0, waiting=0, dropped=0, problem="")
+
 
 def test_every_backend_gets_every_reading(day_config: Path) -> None:
-    collectors = [Collector(), Collector()]
-    assert Service(load(str(day_config)), collectors).run() == 0
+    collectors: list[Collector] = []
+
+    def create(*_: object) -> Collector:
+        collectors.append(Collector())
+        return collectors[-1]
+
+    day_config.write_text(day_config.read_text() + "[[console]]\n")
+    assert Service(load(str(day_config)), never, create).run() == 0
+    assert len(collectors) == 2
     assert len(collectors[0].readings) == READINGS
     assert collectors[0].readings == collectors[1].readings
+
+
+def never() -> Config:
+    """Nobody asks for the configuration again."""
+    raise AssertionError
 
 
 def test_an_error_of_ours_in_a_file_is_told_and_fails(
@@ -319,6 +340,18 @@ def test_an_error_of_ours_in_a_file_is_told_and_fails(
         raise ZeroDivisionError
 
     monkeypatch.setattr(Decoder, "receive", fail)
-    assert Service(load(str(day_config)), [Collector()]).run() == 1
+    assert Service(load(str(day_config)), never, lambda *_: Collector()).run() == 1
     assert "an error in inverter-capture itself" in caplog.text
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_name_that_cannot_be_resolved_yet_is_tried_again(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "c.toml", "lo", filter="host dongle.invalid")
+    with Program(run_words(config)) as program:
+        program.wait_until_said("[pcap] filter = \"host dongle.invalid\": unknown host 'dongle.invalid'")
+        program.wait_until_said("trying again")
+        assert program.stop().code == 0
+        assert program.said("unknown host") == 1
+    done = run_program("check", config)
+    assert done.code == 2
+    assert "unknown host" in done.errors[0]

@@ -13,8 +13,9 @@ from datetime import tzinfo
 
 from inverter_capture.backends import Backend
 from inverter_capture.config import ConsoleConfig
-from inverter_capture.formats import formatter
+from inverter_capture.formats import Formatter, formatter
 from inverter_capture.readings import Reading
+from inverter_capture.status import BackendStatus
 from inverter_capture.terminal import has_colour, width
 
 WAITING_MAX = 256
@@ -37,7 +38,7 @@ class Console(Backend):
         """`zone` is that of the table's times, None the system's."""
         self.delivered = 0
         self.dropped = 0
-        self._formatter = formatter(config.format, zone=zone, colour=has_colour(sys.stdout), width=width(sys.stdout))
+        self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
         self._writing = False
         """A reading that no longer waits is not yet written."""
@@ -83,8 +84,23 @@ class Console(Backend):
         with self._changed:
             return len(self._waiting) + self._writing + self.dropped
 
+    def reconfigure(self, section: ConsoleConfig, zone: tzinfo | None) -> None:
+        with self._changed:
+            self._formatter = _formatter(section, zone)
+
+    def status(self) -> BackendStatus:
+        return BackendStatus(
+            name=self.name,
+            connected=self._problem is None,
+            delivered=self.delivered,
+            waiting=len(self._waiting) + self._writing,
+            dropped=self.dropped,
+            problem=self._problem or "",
+        )
+
     def _run(self) -> None:
-        self._write(self._formatter.header().encode())
+        begun = self._formatter
+        self._write(begun.header().encode())
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._ending)
@@ -92,7 +108,10 @@ class Console(Backend):
                     return
                 reading = self._waiting.popleft()
                 self._writing = True
-            written = self._write(self._formatter.format(reading).encode())
+            if self._formatter is not begun:
+                begun = self._formatter
+                self._write(begun.header().encode())
+            written = self._write(begun.format(reading).encode())
             with self._changed:
                 self._writing = False
                 if written:
@@ -132,3 +151,7 @@ class Console(Backend):
         if problem != self._problem:
             _log.warning("%s", problem)
             self._problem = problem
+
+
+def _formatter(config: ConsoleConfig, zone: tzinfo | None) -> Formatter:
+    return formatter(config.format, zone=zone, colour=has_colour(sys.stdout), width=width(sys.stdout))

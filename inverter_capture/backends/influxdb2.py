@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from datetime import tzinfo
 
 from inverter_capture.backends import Backend
 from inverter_capture.backoff import Backoff
@@ -17,6 +18,7 @@ from inverter_capture.config import InfluxDb2Config
 from inverter_capture.formats import line_protocol, narrow_line_protocol
 from inverter_capture.http import HttpClient
 from inverter_capture.readings import Reading
+from inverter_capture.status import BackendStatus
 from inverter_capture.write_api import Outcome, Verdict, WriteApi
 
 REPORT_SECONDS = 3600
@@ -37,19 +39,18 @@ class InfluxDb2(Backend):
     stop_seconds = 4.0
 
     def __init__(self, config: InfluxDb2Config) -> None:
-        self.name = f"influxdb2 {config.host}"
+        self.name = _name(config)
         self.delivered = 0
         self.refused = 0
         """Readings that the server did not take even alone."""
         self._config = config
-        self._api = WriteApi(config)
+        self._wanted: InfluxDb2Config | None = config
+        """Settings that the thread has yet to take over."""
         self._buffer = Buffer(config.buffer)
         self._changed = threading.Condition()
         self._ending = False
         self._importing = False
         """A file is being read, which can wait for us, as we can for it."""
-        self._draining = False
-        """What has been read of it is now to be delivered."""
         self._backoff = Backoff()
         self._latest_taken: bytes | None = None
         """What the server took last; it will take that again if it takes anything."""
@@ -66,8 +67,9 @@ class InfluxDb2(Backend):
         self._thread.start()
 
     def put(self, reading: Reading) -> None:
-        write = line_protocol if self._config.schema == "wide" else narrow_line_protocol
-        text = write(reading, self._config.measurement, self._config.tags).encode()
+        config = self._config
+        write = line_protocol if config.schema == "wide" else narrow_line_protocol
+        text = write(reading, config.measurement, config.tags).encode()
         if not text:
             return
         with self._changed:
@@ -75,18 +77,17 @@ class InfluxDb2(Backend):
             if dropped and not self._overflowing:
                 self._overflowing = True
                 _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
-            if not self._importing or len(self._buffer) == 1:
+            if not self._importing or len(self._buffer) == 1 or self._buffer.has_batch:
                 self._changed.notify_all()
 
     def wait_for_room(self, seconds: float) -> bool:
-        # Reading a file and delivering take turns: together they would fight for the interpreter, to the harm of both.
+        if self._importing and self._buffer.has_room:
+            return True
         with self._changed:
-            self._importing = True
-            if self._buffer.has_room and not self._draining:
-                return True
-            self._draining = True
-            self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._draining, seconds)
+            if not self._importing:
+                self._importing = True
+                self._buffer.expect_much()
+            return self._changed.wait_for(lambda: self._buffer.has_room, seconds)
 
     def wait_until_empty(self, seconds: float) -> bool:
         with self._changed:
@@ -105,20 +106,36 @@ class InfluxDb2(Backend):
         with self._changed:
             return len(self._buffer) + self._buffer.counts.dropped + self.refused
 
+    def reconfigure(self, section: InfluxDb2Config, zone: tzinfo | None) -> None:  # noqa: ARG002 (times are UTC)
+        with self._changed:
+            self._config = self._wanted = section
+            self._buffer.limit = section.buffer
+            self._changed.notify_all()
+
+    def status(self) -> BackendStatus:
+        with self._changed:
+            return BackendStatus(
+                name=self.name,
+                connected=self._failing_since is None,
+                delivered=self.delivered,
+                waiting=len(self._buffer),
+                dropped=self._buffer.counts.dropped + self.refused,
+                problem="" if self._failing_since is None else self._problem,
+            )
+
     def check(self) -> str | None:
-        verdict = self._api.check()
-        return None if verdict.outcome is Outcome.TAKEN else verdict.reason
+        return _problem(WriteApi(self._config))
 
     def _run(self) -> None:
-        checked = False
+        api = WriteApi(self._config)
         while not (self._ending and not len(self._buffer)):
             try:
-                if not checked:
-                    checked = True
-                    self._say_whether_ready()
+                if self._wanted is not None:
+                    api = self._take_over()
+                    self._say_whether_ready(api)
                 with self._changed:
-                    self._changed.wait_for(lambda: len(self._buffer) or self._ending)
-                seconds = self._deliver()
+                    self._changed.wait_for(lambda: len(self._buffer) or self._ending or self._wanted)
+                seconds = self._deliver(api)
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
                 _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
                 seconds = RESTART_SECONDS
@@ -127,26 +144,37 @@ class InfluxDb2(Backend):
                     return
                 self._pause(seconds)
 
-    def _say_whether_ready(self) -> None:
-        problem = self.check()
+    def _take_over(self) -> WriteApi:
+        """Begin with the settings that are wanted now, as if nothing had gone wrong before."""
+        with self._changed:
+            self._wanted = None
+            self.name = _name(self._config)
+            self._failing_since = None
+        self._backoff.reset()
+        self._said.clear()
+        self._latest_taken = None
+        return WriteApi(self._config)
+
+    def _say_whether_ready(self, api: WriteApi) -> None:
+        problem = _problem(api)
         if problem:
             self._fail(problem)
         else:
             _log.info("%s: ready to deliver", self.name)
 
-    def _deliver(self) -> float:
+    def _deliver(self, api: WriteApi) -> float:
         """Deliver all that waits. Returns 0, or seconds to wait before the next attempt."""
-        with self._api.client() as client:
-            while True:
+        with api.client() as client:
+            while self._wanted is None:
                 with self._changed:
-                    self._changed.wait_for(lambda: not self._importing or self._draining, COLLECT_SECONDS)
+                    self._changed.wait_for(lambda: not self._importing or self._buffer.has_batch, COLLECT_SECONDS)
                     batch = self._buffer.take()
                     if not batch:
                         self._overflowing = False
                 try:
                     if not batch:
                         return 0
-                    verdict = self._deliver_batch(client, batch)
+                    verdict = self._deliver_batch(api, client, batch)
                 finally:
                     with self._changed:
                         self._buffer.release()
@@ -155,14 +183,15 @@ class InfluxDb2(Backend):
                     if verdict.outcome is Outcome.PASSING:
                         return self._backoff.passing(verdict.retry_after)
                     return self._backoff.lasting()
+        return 0
 
-    def _deliver_batch(self, client: HttpClient, batch: Sequence[bytes]) -> Verdict | None:
+    def _deliver_batch(self, api: WriteApi, client: HttpClient, batch: Sequence[bytes]) -> Verdict | None:
         """Deliver a batch in as few requests as the server allows. Returns what stopped it; None when nothing did."""
         at, size = 0, len(batch)
         is_sure = False
         while at < len(batch):
             part = batch[at : at + size]
-            verdict = self._api.write(client, part)
+            verdict = api.write(client, part)
             if verdict.outcome is Outcome.TAKEN:
                 is_sure = False
                 self._latest_taken = part[-1]
@@ -179,7 +208,7 @@ class InfluxDb2(Backend):
                 is_sure = False
                 self._refuse(verdict)
                 at += 1
-            elif self._takes_any(client, batch[at + 1 :]):
+            elif self._takes_any(api, client, batch[at + 1 :]):
                 # The reading is tried once more, for the server may have been mended only now.
                 is_sure = True
             else:
@@ -188,18 +217,17 @@ class InfluxDb2(Backend):
                 )
         return None
 
-    def _takes_any(self, client: HttpClient, batch: Sequence[bytes]) -> bool:
+    def _takes_any(self, api: WriteApi, client: HttpClient, batch: Sequence[bytes]) -> bool:
         """Whether the server takes anything now: else it is not the reading that is wrong.
 
         Tried with what it has taken before, then with other readings; to write them once more does no harm.
         """
         probes = [*([self._latest_taken] if self._latest_taken else []), *batch[-1:], *batch[:PROBES_MAX]]
-        return any(self._api.write(client, [text]).outcome is Outcome.TAKEN for text in probes)
+        return any(api.write(client, [text]).outcome is Outcome.TAKEN for text in probes)
 
     def _remove(self, count: int) -> None:
         with self._changed:
             self._buffer.remove(count)
-            self._draining = self._draining and len(self._buffer) > 0
             self._changed.notify_all()
 
     def _refuse(self, verdict: Verdict) -> None:
@@ -247,7 +275,7 @@ class InfluxDb2(Backend):
             if self._failing_since is not None:
                 left = min(left, max(0.0, self._report_at - time.monotonic()))
             with self._changed:
-                if self._changed.wait_for(lambda: self._ending, left):
+                if self._changed.wait_for(lambda: self._ending or self._wanted, left):
                     return
             self._remind()
 
@@ -265,6 +293,15 @@ class InfluxDb2(Backend):
             waiting,
             dropped,
         )
+
+
+def _name(config: InfluxDb2Config) -> str:
+    return f"influxdb2 {config.host}"
+
+
+def _problem(api: WriteApi) -> str | None:
+    verdict = api.check()
+    return None if verdict.outcome is Outcome.TAKEN else verdict.reason
 
 
 def _clock_text(seconds: float) -> str:

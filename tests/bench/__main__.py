@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench.captures import DONGLE_HOST, write_busy_capture, write_frames_capture, write_wire_capture
 from tests.bench.delivery import backlog_memory, import_measurements
-from tests.bench.service import service_memory
+from tests.bench.service import DEPENDENCIES, pack, seconds_to_capture, service_memory
 
 PACKETS = 1_000_000
 SMALL_PACKETS = 50_000
@@ -72,11 +72,28 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
     )
 
     bare_memory = peak_of("import pcap, dpkt")
-    service, readings = service_memory(folder)
+    service, readings = service_memory(folder, mqtt=False)
     yield (
         "memory of the service after a day's frames, against importing pcap and dpkt",
         *(service / bare_memory, 1.5, False),
         f"{service} kB after {readings} readings, against {bare_memory} kB",
+    )
+
+    added = service_memory(folder, mqtt=True)[0] - service
+    paho = peak_of("import pcap, dpkt, paho.mqtt.client") - bare_memory
+    yield (
+        "memory that [[mqtt]] adds to it, against importing paho",
+        *(added / paho, 1.3, False),
+        f"{added} kB against {paho} kB",
+    )
+
+    packed = pack(folder / "packed")
+    start = best(lambda: seconds_to_capture(folder, packed))
+    imports = best(lambda: seconds_of_command(sys.executable, "-c", DEPENDENCIES))
+    yield (
+        "from the start to the first capture, against importing its dependencies",
+        *(start / imports, 1.3, False),
+        f"{start:.2f} s against {imports:.2f} s",
     )
 
     yield from import_measurements(folder)

@@ -1,7 +1,8 @@
-"""The memory of the running service, after it has captured a day's frames on a real device."""
+"""The running service: its memory after it has captured a day's frames on a real device, and how soon it captures."""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from tests.bench.captures import FRAMES_A_DAY, dongle_records
 from tests.network import Network
 
+ROOT = Path(__file__).parents[2]
+
 CONFIG = """
 [pcap]
 device = "br-lan"
@@ -18,18 +21,35 @@ timezone = "Africa/Johannesburg"
 [[console]]
 format = "json"
 """
+MQTT = """
+[[mqtt]]
+url = "mqtt://127.0.0.1"
+"""
+EVERYTHING = """
+[pcap]
+device = "lo"
+filter = "tcp port 51100"
+[[influxdb2]]
+host = "http://127.0.0.1:1"
+authentication = "none"
+[[mqtt]]
+url = "mqtt://127.0.0.1:1"
+"""
+DEPENDENCIES = "import pcap, dpkt, requests, paho.mqtt.client"
 
 
-def service_memory(folder: Path) -> tuple[int, int]:
-    """Peak kB of the service, and how many readings it has printed."""
+def service_memory(folder: Path, *, mqtt: bool) -> tuple[int, int]:
+    """Peak kB of the service, and how many readings it has printed; with a broker, too."""
     config, output = folder / "bench.toml", folder / "readings.json"
-    config.write_text(CONFIG)
+    config.write_text(CONFIG + (MQTT if mqtt else ""))
     with Network() as network, output.open("wb") as readings:
+        if mqtt:
+            network.popen(network.router, ["mosquitto", "-p", "1883"], stderr=subprocess.DEVNULL)
         command = [sys.executable, "-m", "inverter_capture", "run", str(config)]
         service = network.popen(network.router, command, stdout=readings, stderr=subprocess.PIPE)
-        assert service.stderr is not None
-        while "capturing" not in service.stderr.readline():
-            assert service.poll() is None
+        wait_for_log(service, "capturing on")
+        if mqtt:
+            wait_for_log(service, "mqtt", "ready to deliver")
         replay = [sys.executable, "-m", "tests.bench.service"]
         network.run(network.dongle, replay)
         time.sleep(1)
@@ -37,6 +57,37 @@ def service_memory(folder: Path) -> tuple[int, int]:
         service.terminate()
         service.wait(10)
     return peak, output.read_bytes().count(b"\n")
+
+
+def pack(folder: Path) -> Path:
+    """The package as it is on a router; returns where it can be imported from."""
+    pack = ROOT / "openwrt" / "tools" / "pack.py"
+    command = [sys.executable, "-X", "no_debug_ranges", str(pack), str(ROOT / "inverter_capture"), str(folder)]
+    subprocess.run(command, check=True)
+    return folder
+
+
+def seconds_to_capture(folder: Path, packed: Path) -> float:
+    """From the start of the service, with a database and a broker, until it captures."""
+    config = folder / "start.toml"
+    config.write_text(EVERYTHING)
+    environment = os.environ | {"PYTHONPATH": str(packed)}
+    before = time.perf_counter()
+    command = [sys.executable, "-m", "inverter_capture", "run", str(config)]
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as service:
+        wait_for_log(service, "capturing on")
+        seconds = time.perf_counter() - before
+        service.kill()
+    return seconds
+
+
+def wait_for_log(service: subprocess.Popen[str], *words: str) -> None:
+    """Until a line of its log has these words."""
+    assert service.stderr is not None
+    for line in service.stderr:
+        if all(word in line for word in words):
+            return
+    raise AssertionError(f"the service has ended without {words}")
 
 
 def high_water(process: int) -> int:

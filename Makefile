@@ -6,20 +6,21 @@ RUN = $(VENV)/bin/python
 # Arguments for pytest, such as ARGS="-k streams".
 ARGS ?=
 
-SHELL_SCRIPTS = $(shell grep -rlsE -m1 '^\#! ?(/bin/|/usr/bin/env )(ba)?sh' .ci openwrt tests)
+SHELL_SCRIPTS = $(shell grep -rlsE -m1 '^\#! ?(/bin/|/usr/bin/env )(ba)?sh' .ci files openwrt tests)
 
 # The live tests make network namespaces, which takes root. What they leave is handed back to the user.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 HYPOTHESIS = .venv/hypothesis
+HOMEASSISTANT = .venv/homeassistant-3.13
 TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench fuzz capture clean ready ready-to-test
+.PHONY: help run test test-homeassistant lint format bench fuzz capture ipk sdk clean ready ready-to-test
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
-	@sed -n 's/^\([a-z]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-9s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-18s %s\n' "$$target" "$$text"; done
 
 run: ready ## Decode the bundled capture of one day, reading by reading
 	@$(VENV)/bin/inverter-capture run tests/captures/day.toml
@@ -28,6 +29,10 @@ test: lint ## Run the linters and every test; with sudo when not root, for some 
 	@mkdir -p $(HYPOTHESIS)
 	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest $(ARGS); status=$$?; \
 	$(if $(SUDO),sudo chown -R "$$(id -u):$$(id -g)" $(HYPOTHESIS);) exit $$status
+
+test-homeassistant: ready-to-test ## Run the service with a real Home Assistant, which takes Python 3.13, and the network
+	@sh .ci/setup "$$(sh .ci/setup --find 3.13)" $(HOMEASSISTANT) homeassistant
+	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
 
 lint: ready-to-test ## Run ruff, mypy and shellcheck
 	@$(VENV)/bin/ruff check
@@ -47,6 +52,12 @@ fuzz: ready-to-test ## Feed packets and streams with noise for a minute
 
 capture: ready-to-test ## Make the bundled capture anew
 	@$(RUN) -m tests.dongle tests/captures/day.pcap
+
+ipk: ## Make packages for OpenWrt 23.05 and 24.10 in dist, but for pypcap, without OpenWrt's build system
+	@python=$$(sh .ci/setup --find 3.11) && sh .ci/setup "$$python" .venv/3.11 && .venv/3.11/bin/python openwrt/tools/ipk.py dist
+
+sdk: ## Make all packages for OpenWrt, in an unpacked OpenWrt SDK: make sdk SDK=DIR
+	@openwrt/tools/sdk "$(SDK)"
 
 clean: ## Remove all that these targets made, the environments too
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

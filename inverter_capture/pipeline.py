@@ -61,11 +61,21 @@ class Pipeline:
         self._capture: FileCapture | LiveCapture | None = None
         self._replacing = threading.Lock()
         """Held while the capture is replaced, or woken."""
-        self._check_filter(config)
+        self.check(config)
         if config.file:
             # Here libpcap may wait for a pipe, from which a signal's own effect frees us, but no handler could.
             self._capture = FileCapture(config.device, self._filter)
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    @staticmethod
+    def check(config: PcapConfig) -> None:
+        """Raises FilterError for a filter that will never do."""
+        try:
+            check_filter(config.filter)
+        except FilterError as error:
+            # The device's capture will try again; a file cannot wait.
+            if config.file or not error.passing:
+                raise
 
     @property
     def capture(self) -> FileCapture | LiveCapture:
@@ -150,15 +160,6 @@ class Pipeline:
         with self._replacing:
             if isinstance(self._capture, LiveCapture) and self._thread.is_alive():
                 self._capture.wake()
-
-    @staticmethod
-    def _check_filter(config: PcapConfig) -> None:
-        try:
-            check_filter(config.filter)
-        except FilterError as error:
-            # The device's capture will try again; a file cannot wait.
-            if config.file or not error.passing:
-                raise
 
     def _filter(self, link_type: int) -> str:
         if self._finder is None:

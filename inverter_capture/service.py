@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from inverter_capture import backends
 from inverter_capture.backends import Backend
-from inverter_capture.capture import FileCapture, FilterError, LiveCapture, check_filter
+from inverter_capture.capture import FileCapture, FilterError, LiveCapture
 from inverter_capture.clock import named_zone
 from inverter_capture.config import Config, ConfigError
 from inverter_capture.log import set_level
@@ -124,14 +124,14 @@ class Service:
                 continue
             if wish == _END or self._stopping:
                 return
-            self._reload()
+            self._try_reload()
 
     def _finish(self) -> int:
         """Let the backends end: at the end of a file as long as they need, otherwise in short time."""
         while not self._stopping and not self._is_delivered():
             # Nothing may be delivered before the settings are mended.
             if not self._wishes.empty() and self._wishes.get() == _RELOAD:
-                self._reload()
+                self._try_reload()
         running = [backend for _, backend in self._backends]
         for backend in running:
             backend.end()
@@ -170,12 +170,17 @@ class Service:
 
     # --- the configuration, read again ---
 
+    def _try_reload(self) -> None:
+        try:
+            self._reload()
+        except Exception:  # noqa: BLE001 (what waits must not be lost for it)
+            _log.exception("an error in inverter-capture itself, please report it; going on")
+
     def _reload(self) -> None:
         """Take over what has changed in the configuration; when it is wrong, say so and leave all as it is."""
         try:
             config = self._load()
-            if config.pcap.filter:
-                check_filter(config.pcap.filter)
+            Pipeline.check(config.pcap)
         except ConfigError as error:
             self._say_wrong(*error.messages)
             return

@@ -19,10 +19,9 @@ from typing import NamedTuple
 import pytest
 
 import inverter_capture
-from inverter_capture.cli import main
+from tests.programs import DAY, run_program
 
 HOME = Path(__file__).parents[1]
-CAPTURE = HOME / "tests" / "captures" / "day.pcap"
 EPOCH = 1_700_000_000
 SITE_PACKAGES = f"./usr/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 # All of ours on the flash of a router, but for the pages of its web interface.
@@ -225,23 +224,21 @@ def test_another_checkout_of_another_user_gives_the_same_packages(files: list[Pa
 
 
 @pytest.mark.parametrize("release", ["24.10", "25.12"])
-def test_the_program_runs_from_bytecode_alone(release: str, router: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_program_runs_from_bytecode_alone(release: str, router: Path) -> None:
     for start in (["usr/bin/inverter-capture"], ["-m", "inverter_capture"]):
         process = run(router, release, *start, "--version")
         assert process.stdout == f"inverter-capture {inverter_capture.__version__}\n", process.stderr
-    process = run(
-        router, release, "usr/bin/inverter-capture", "decode", CAPTURE, "--format", "json", "--timezone", "UTC"
-    )
+    words = ["decode", DAY, "--format", "json", "--timezone", "UTC"]
+    process = run(router, release, "usr/bin/inverter-capture", *words)
     assert process.returncode == 0, process.stderr
-    assert main(["decode", str(CAPTURE), "--format", "json", "--timezone", "UTC"]) == 0
-    assert process.stdout == capsys.readouterr().out
+    assert process.stdout == run_program(*words).out
     assert not list(router.rglob("__pycache__"))
 
 
 @pytest.mark.parametrize("release", ["24.10", "25.12"])
 def test_the_backends_from_bytecode_alone(release: str, router: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
-    capture = f"[pcap]\ndevice = '{CAPTURE}'\nfile = true\ntimezone = 'UTC'\n"
+    capture = f"[pcap]\ndevice = '{DAY}'\nfile = true\ntimezone = 'UTC'\n"
     config.write_text(f"{capture}[[console]]\n")
     process = run(router, release, "usr/bin/inverter-capture", "run", config)
     assert process.returncode == 0, process.stderr

@@ -99,6 +99,18 @@ class Console(Backend):
         )
 
     def _run(self) -> None:
+        while True:
+            try:
+                self._print_readings()
+                return
+            except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
+                _log.exception("console: an error in inverter-capture itself, please report it")
+                with self._changed:
+                    self.dropped += self._writing
+                    self._writing = False
+                    self._changed.notify_all()
+
+    def _print_readings(self) -> None:
         begun = self._formatter
         self._write(begun.header().encode())
         while True:

@@ -228,7 +228,7 @@ def test_the_program_runs_from_bytecode_alone(release: str, router: Path) -> Non
     for start in (["usr/bin/inverter-capture"], ["-m", "inverter_capture"]):
         process = run(router, release, *start, "--version")
         assert process.stdout == f"inverter-capture {inverter_capture.__version__}\n", process.stderr
-    words = ["decode", DAY, "--format", "json", "--timezone", "UTC"]
+    words = ["decode", str(DAY), "--format", "json", "--timezone", "UTC"]
     process = run(router, release, "usr/bin/inverter-capture", *words)
     assert process.returncode == 0, process.stderr
     assert process.stdout == run_program(*words).out

@@ -27,8 +27,13 @@ CODES = ("inverter_warnings", "inverter_faults")
 WORDS = (*ENUMS, *CODES, "generator_relay")
 """Fields that Home Assistant shows in words."""
 
-# What Home Assistant's log may say: a broker was away, as it was; and this machine was busy.
-EXPECTED_TROUBLES = ("Error returned from MQTT server:", "Disconnected from MQTT server", "Updating state for ")
+# What Home Assistant's log may say: the broker was away, as it was; and this machine was busy.
+EXPECTED_TROUBLES = (
+    "Error returned from MQTT server: The connection was lost",
+    "Error talking to MQTT: The client is not currently connected",
+    "No ACK from MQTT server",
+    "Updating state for ",
+)
 
 Row = dict[str, str]
 Texts = dict[tuple[str, str], str]
@@ -137,7 +142,9 @@ def check_states(house: House, fields: list[Row], texts: Texts) -> int:
         elif name in ENUMS:
             assert state == texts[row["registers"], str(value)], name
         elif name == "generator_relay":
-            assert state == texts[row["registers"], f"low nibble {value}"], name
+            relay = int(value)
+            assert texts[row["registers"], f"low nibble {relay & 0xF}"] in state, name
+            assert (texts[row["registers"], "0x10"] in state) == bool(relay & 0x10), name
         elif name == "grid_connected":
             assert state == ("on" if value else "off"), name
         else:
@@ -171,12 +178,12 @@ def check_attributes(rig: Rig, house: House, fields: list[Row]) -> None:
 def test_one_wrong_value_is_held_back_and_the_rest_is_shown(rig: Rig) -> None:
     house = rig.small
     total = house.values["grid_import_total"]
-    states = house.report(9, grid_import_total=total + 0.4)
+    states = house.report(9, grid_import_total=round(total + 0.4, 1))
     assert float(states["grid_import_total"]["state"]) == pytest.approx(total + 0.4)
     states = house.report(6, grid_import_total=0, load_power=1234)
     assert states["grid_import_total"]["state"] == UNKNOWN
     assert states["load_power"]["state"] == "1234"
-    states = house.report(3, grid_import_total=total + 0.9)
+    states = house.report(3, grid_import_total=round(total + 0.9, 1))
     house.counted_at = time.time()
     assert float(states["grid_import_total"]["state"]) == pytest.approx(total + 0.9)
 
@@ -281,6 +288,9 @@ def test_a_sudden_end_of_ours(rig: Rig, say: Say) -> None:
 
 @pytest.mark.parametrize("lost", ["all", "nothing"])
 def test_a_restart_of_the_broker(rig: Rig, lost: str, say: Say) -> None:
+    # We do not announce anew, to a broker that has lost it, a device that only an earlier run of ours had readings of.
+    for house in rig.houses:
+        house.report()
     with nothing_wrong_is_shown(rig, f"a restart of the broker that lost {lost}", say):
         if lost == "all":
             rig.broker.kill()
@@ -377,4 +387,6 @@ def test_home_assistant_says_nothing_of_us(rig: Rig) -> None:
         issues = page.ask("repairs/list_issues")["issues"]
     # That its owner has not said where he lives is no fault of ours.
     assert [issue for issue in issues if issue["domain"] != "homeassistant"] == []
-    assert [trouble for trouble in rig.home.troubles() if not trouble.text.startswith(EXPECTED_TROUBLES)] == []
+    assert [
+        trouble for trouble in rig.home.troubles() if not any(text in trouble.text for text in EXPECTED_TROUBLES)
+    ] == []

@@ -44,7 +44,7 @@ _LOG_LINE = re.compile(r"\S+ \S+ (WARNING|ERROR|CRITICAL) \(.*?\) \[(.*?)\] (.*)
 
 
 class Trouble(NamedTuple):
-    """A warning or an error in the log."""
+    """A warning or an error in the log, with the lines that belong to it."""
 
     level: str
     logger: str
@@ -123,7 +123,13 @@ class HomeAssistant:
 
     def troubles(self) -> list[Trouble]:
         """What its log has warned of so far, save what has to do with the place where it runs."""
-        found = [Trouble(*match.groups()) for match in map(_LOG_LINE.match, self._log_lines()) if match]
+        found: list[Trouble] = []
+        for line in self._log_lines():
+            match = _LOG_LINE.match(line)
+            if match:
+                found.append(Trouble(*match.groups()))
+            elif found:
+                found[-1] = found[-1]._replace(text=f"{found[-1].text}\n{line}")
         return [trouble for trouble in found if not f"{trouble.logger}: {trouble.text}".startswith(ITS_OWN_TROUBLES)]
 
     def log_tail(self) -> str:

@@ -47,6 +47,11 @@ class Inverter:
         self.sending: set[int] = set()
         """The numbers of the messages with readings that are not confirmed yet."""
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it is to be announced: one that is silent, and that only an earlier run has heard, may be no more."""
+        return self.reading is not None or time.monotonic() < self.presence.until
+
 
 class Shared:
     """What the threads of a backend share."""
@@ -101,7 +106,7 @@ class Session:
         """Tell the broker all there is."""
         self._subscribe_first()
         for serial, inverter in list(self._shared.inverters.items()):
-            if inverter.reading is not None:
+            if inverter.is_current:
                 self._announce(serial)
             self._send_state(serial)
         self._tell_availability()
@@ -263,7 +268,7 @@ class Session:
     def _say_again(self) -> None:
         self._told.clear()
         for serial, inverter in list(self._shared.inverters.items()):
-            if inverter.reading is not None:
+            if inverter.is_current:
                 self._announce(serial)
             self._send_state(serial)
 

@@ -288,9 +288,6 @@ def test_a_sudden_end_of_ours(rig: Rig, say: Say) -> None:
 
 @pytest.mark.parametrize("lost", ["all", "nothing"])
 def test_a_restart_of_the_broker(rig: Rig, lost: str, say: Say) -> None:
-    # We do not announce anew, to a broker that has lost it, a device that only an earlier run of ours had readings of.
-    for house in rig.houses:
-        house.report()
     with nothing_wrong_is_shown(rig, f"a restart of the broker that lost {lost}", say):
         if lost == "all":
             rig.broker.kill()

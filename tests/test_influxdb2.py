@@ -652,6 +652,26 @@ def test_a_full_buffer_drops_the_oldest(server: FaultyServer, log: pytest.LogCap
 # The end
 
 
+def test_the_end_tries_again_what_fails_meanwhile(server: FaultyServer) -> None:
+    refuse = threading.Event()
+
+    def play(exchange: Exchange) -> None:
+        if exchange.lines:
+            refuse.wait(30)
+        exchange.answer(503)
+
+    server.play = play
+    backend = InfluxDb2(section(server.url))
+    backend.start()
+    put(backend, 5)
+    wait_for(lambda: any(exchange.lines for exchange in server.exchanges), "an attempt")
+    backend.end()
+    server.play = well
+    refuse.set()
+    assert backend.join(10) == 0
+    assert len(server.stored) == 5
+
+
 def test_the_end_delivers_what_waits(server: FaultyServer) -> None:
     server.play = answering(503)
     backend = InfluxDb2(section(server.url))

@@ -129,6 +129,8 @@ class InfluxDb2(Backend):
     def _run(self) -> None:
         api = WriteApi(self._config)
         while not (self._ending and not len(self._buffer)):
+            # What is on its way when the end comes may still fail: then it is tried once more.
+            is_last = self._ending
             try:
                 if self._wanted is not None:
                     api = self._take_over()
@@ -140,7 +142,7 @@ class InfluxDb2(Backend):
                 _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
                 seconds = RESTART_SECONDS
             if seconds:
-                if self._ending:
+                if is_last:
                     return
                 self._pause(seconds)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from inverter_capture.counts import Counts
 
 RAW_BYTES_MAX = 256 * 1024
-"""Texts kept as they came, mostly. Beyond it the oldest of them are compressed."""
+"""Texts kept as they came, unless much is expected. Beyond it the oldest of them are compressed."""
 PACK_BYTES = 240 * 1024
 """Texts that are compressed together, by their bytes before."""
 PACK_TEXTS = 36

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import sys
+import time
 
 
 def start_log() -> None:
@@ -17,6 +18,11 @@ def start_log() -> None:
 def set_level(level: str) -> None:
     """Log this and what is worse: error, warning, info or debug."""
     logging.getLogger().setLevel(level.upper())
+
+
+def clock_text(seconds: float) -> str:
+    """A time since the epoch as the log tells it, in the system's zone."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # it takes a type only where types are checked

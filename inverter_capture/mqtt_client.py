@@ -30,9 +30,6 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 """How long to wait for the broker's answer over it."""
 
-_DENIED = 128
-"""From here on, answers to a subscription are refusals."""
-
 
 class MqttError(Exception):
     """There is no connection, or no more; says why."""
@@ -69,8 +66,6 @@ class Connection:
         """What has come; whoever reads it takes it out."""
         self.unconfirmed: dict[int, Sent] = {}
         """What the broker has not confirmed yet, by the number that `publish` gave."""
-        self.denied = False
-        """Whether the broker has refused a subscription."""
         self.subscribed = 0
         """Subscriptions that the broker has answered."""
         self._config = config
@@ -287,9 +282,8 @@ class Connection:
     def _on_publish(self, _client: Any, _data: Any, number: int, *_: Any) -> None:
         self.unconfirmed.pop(number, None)
 
-    def _on_subscribe(self, _client: Any, _data: Any, _number: int, codes: Sequence[Any], *_: Any) -> None:
+    def _on_subscribe(self, *_: Any) -> None:
         self.subscribed += 1
-        self.denied = self.denied or any(getattr(code, "value", code) >= _DENIED for code in codes)
 
     def _on_log(self, _client: Any, _data: Any, level: int, text: str) -> None:
         if level == paho.MQTT_LOG_ERR:

@@ -17,6 +17,7 @@ from inverter_capture.buffer import Buffer
 from inverter_capture.config import InfluxDb2Config
 from inverter_capture.formats import line_protocol, narrow_line_protocol
 from inverter_capture.http import HttpClient
+from inverter_capture.log import clock_text
 from inverter_capture.readings import Reading
 from inverter_capture.status import BackendStatus
 from inverter_capture.write_api import Outcome, Verdict, WriteApi
@@ -263,7 +264,7 @@ class InfluxDb2(Backend):
             return
         with self._changed:
             waiting, dropped = len(self._buffer), self._buffer.counts.dropped
-        since = _clock_text(self._failing_since)
+        since = clock_text(self._failing_since)
         _log.info(
             "%s: delivering again, after %s; %d readings wait, %d were dropped", self.name, since, waiting, dropped
         )
@@ -290,7 +291,7 @@ class InfluxDb2(Backend):
         _log.error(
             "%s: nothing delivered since %s (%s); %d readings wait, %d dropped",
             self.name,
-            _clock_text(self._failing_since),
+            clock_text(self._failing_since),
             self._problem,
             waiting,
             dropped,
@@ -304,7 +305,3 @@ def _name(config: InfluxDb2Config) -> str:
 def _problem(api: WriteApi) -> str | None:
     verdict = api.check()
     return None if verdict.outcome is Outcome.TAKEN else verdict.reason
-
-
-def _clock_text(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -17,6 +17,7 @@ from inverter_capture.backoff import Backoff
 from inverter_capture.config import MqttConfig
 from inverter_capture.discovery import OFFLINE, Topics
 from inverter_capture.formats import printable
+from inverter_capture.log import clock_text
 from inverter_capture.mqtt_client import Connection, MqttError, Sent
 from inverter_capture.mqtt_session import INVERTERS_MAX, Inverter, Session, Shared
 from inverter_capture.readings import Reading
@@ -267,8 +268,7 @@ class Mqtt(Backend):
             self._failing_since = None
             self._problem = ""
         if since is not None:
-            text = time.strftime("%Y-%m-%d %H:%M", time.localtime(since))
-            _log.info("%s: delivering again, after %s; %d were dropped", self.name, text, dropped)
+            _log.info("%s: delivering again, after %s; %d were dropped", self.name, clock_text(since), dropped)
         elif not self._was_ready:
             _log.info("%s: ready to deliver", self.name)
         self._was_ready = True

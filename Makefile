@@ -34,10 +34,11 @@ test-homeassistant: ready-to-test ## Run the service with a real Home Assistant,
 	@sh .ci/setup "$$(sh .ci/setup --find 3.13)" $(HOMEASSISTANT) homeassistant
 	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
 
-lint: ready-to-test ## Run ruff, mypy and shellcheck
+lint: ready-to-test ## Run ruff, mypy, import-linter and shellcheck
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache
 	@shellcheck $(SHELL_SCRIPTS)
 
 format: ready-to-test ## Format the Python files, and mend what ruff can mend

@@ -2,6 +2,6 @@
 
 import sys
 
-from inverter_capture.cli import main
+from inverter_capture.commands.arguments import main
 
 sys.exit(main())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from inverter_capture.packets import Packet
+from inverter_capture.protocol.packets import Packet
 from tests.network import Network
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -15,10 +15,10 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-from inverter_capture import packets, streams
-from inverter_capture.decoder import REPEATS_MAX, Decoded, Decoder, Event
-from inverter_capture.frames import FRAME_LENGTH_MAX
-from inverter_capture.packets import Packet
+from inverter_capture.protocol import packets, streams
+from inverter_capture.protocol.frames import FRAME_LENGTH_MAX
+from inverter_capture.protocol.packets import Packet
+from inverter_capture.protocol.packets_to_readings import REPEATS_MAX, Decoded, Decoder, Event
 from tests import wire
 from tests.dongle import messages
 from tests.dongle.frames import encode, pack_clock

@@ -8,7 +8,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture.backoff import ASKED_SECONDS_MAX, FIRST_SECONDS, JITTER, LASTING_SECONDS, LONGEST_SECONDS, Backoff
+from inverter_capture.backends.backoff import (
+    ASKED_SECONDS_MAX,
+    FIRST_SECONDS,
+    JITTER,
+    LASTING_SECONDS,
+    LONGEST_SECONDS,
+    Backoff,
+)
 
 chances = st.integers().map(random.Random)
 

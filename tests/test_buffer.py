@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from inverter_capture import buffer as module
-from inverter_capture.buffer import BATCH_BYTES_MAX, TEXT_OVERHEAD, Buffer
-from inverter_capture.formats import line_protocol, narrow_line_protocol
-from inverter_capture.readings import Reading
+from inverter_capture.backends.influxdb2 import buffer as module
+from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, TEXT_OVERHEAD, Buffer
+from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
+from inverter_capture.protocol.readings import Reading
 from tests.dongle.profiles import SMALL
 from tests.dongle.reports import Inverter
 

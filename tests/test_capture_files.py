@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from inverter_capture.capture import CaptureError, FileCapture, FilterError, check_filter
-from inverter_capture.clock import named_zone
-from inverter_capture.decode import DecodeCommand
+from inverter_capture.capture.file import FileCapture
+from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
+from inverter_capture.commands.decode import DecodeCommand
+from inverter_capture.config.timezone import named_zone
 from tests import wire
 from tests.dongle.profiles import LARGE, SMALL
 from tests.dongle.reports import Inverter, Report

@@ -16,10 +16,11 @@ from typing import IO, Any
 
 import pytest
 
-from inverter_capture import links
-from inverter_capture.capture import CaptureError, LiveCapture, takes_large_filters
-from inverter_capture.finder import ENDPOINTS_MAX, Finder
-from inverter_capture.packets import Flow
+from inverter_capture.capture.device import LiveCapture, takes_large_filters
+from inverter_capture.capture.dongle_filter import ENDPOINTS_MAX, Finder
+from inverter_capture.capture.libpcap import CaptureError
+from inverter_capture.protocol import link_layers
+from inverter_capture.protocol.packets import Flow
 from tests import wire
 from tests.dongle.frames import encode
 from tests.dongle.profiles import SMALL
@@ -478,7 +479,7 @@ def test_kernels_take_small_filters_for_any_number_of_dongles(network: Network, 
         address = wire.packed_address(f"fd00:8:1234:5678:9abc:def0:1234:{number}" if six else f"192.168.8.{number}")
         finder.add(Flow(address, 50586, address, PORT), proven=True)
     # libpcap warns when the kernel refuses a filter, and runs it itself.
-    words = ["tcpdump", "-i", BRIDGE, "-c", "1", finder.filter(links.ETHERNET, live=True, small=True)]
+    words = ["tcpdump", "-i", BRIDGE, "-c", "1", finder.filter(link_layers.ETHERNET, live=True, small=True)]
     limit = "/proc/sys/net/core/optmem_max"
     network.run(network.router, ["sh", "-c", f"[ ! -e {limit} ] || echo 10240 > {limit}"])
     with Program(words, where=network.router) as tcpdump:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from inverter_capture import __version__
-from inverter_capture.registers import FIELDS
+from inverter_capture.protocol.registers import FIELDS
 from tests import wire
 from tests.network import BRIDGE, ROOT, Network, in_namespace
 from tests.programs import (
@@ -580,8 +580,9 @@ def test_discover_without_a_frame_says_what_to_try() -> None:
 
 def test_little_is_imported() -> None:
     code = (
-        "import sys, inverter_capture.cli, inverter_capture.capture, inverter_capture.service;"
-        "import inverter_capture.backends; print(*sys.modules)"
+        "import sys, inverter_capture.commands.arguments, inverter_capture.capture.device;"
+        "import inverter_capture.service.service;"
+        "import inverter_capture.backends.create; print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(), cwd=ROOT, capture_output=True, text=True, check=True

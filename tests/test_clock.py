@@ -11,22 +11,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from inverter_capture.clock import (
+from inverter_capture.config.timezone import OFFSETS, distance_text, fitting_zones, named_zone, offset_text, remedy
+from inverter_capture.protocol.clock import (
     BACKLOG_SECONDS,
-    OFFSETS,
     QUARTER_HOUR,
     TOLERANCE_SECONDS,
     ClockError,
     ClockWatch,
-    distance_text,
-    fitting_zones,
-    named_zone,
     off_by_quarters,
-    offset_text,
-    remedy,
 )
-from inverter_capture.frames import Frame
-from inverter_capture.readings import Reading
+from inverter_capture.protocol.frames import Frame
+from inverter_capture.protocol.readings import Reading
 from tests.test_readings import system_zone
 from tests.wire import SECOND
 

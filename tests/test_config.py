@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inverter_capture import config
-from inverter_capture.config import (
+from inverter_capture.config import schema as config
+from inverter_capture.config.kinds import NAME, REQUIRED, TEXT, Kind, Section, SectionConfig, SettingError, setting
+from inverter_capture.config.schema import (
     Config,
     ConfigError,
     ConsoleConfig,
@@ -29,8 +30,7 @@ from inverter_capture.config import (
     load,
     parse,
 )
-from inverter_capture.settings import NAME, REQUIRED, TEXT, Kind, Section, SectionConfig, SettingError, setting
-from inverter_capture.toml_text import MAX_STATEMENT_LINES
+from inverter_capture.config.toml_lines import MAX_STATEMENT_LINES
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -999,7 +999,7 @@ def test_defaults_pass_their_own_checks() -> None:
 def test_imports_are_late() -> None:
     code = """if True:
         import sys
-        from inverter_capture import config
+        from inverter_capture.config import schema as config
         heavy = {"tomllib", "difflib", "zoneinfo"}
         assert not heavy & sys.modules.keys()
         config.parse(sys.argv[1], "c.toml")

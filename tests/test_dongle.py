@@ -18,7 +18,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from inverter_capture.registers import FIELDS, FIELDS_BY_ID, register_offset
+from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID, register_offset
 from tests import network as network_module
 from tests.dongle.client import Dongle, Habits, simulate
 from tests.dongle.day import day_capture, expected_day, make_day

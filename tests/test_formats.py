@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture.formats import CODES, FORMATS, GROUPS, balance, formatter, line_protocol, printable, utc_text
-from inverter_capture.readings import Reading
-from inverter_capture.registers import FIELDS, FIELDS_BY_ID
+from inverter_capture.output.formats import FORMATS, formatter
+from inverter_capture.output.line_protocol import line_protocol
+from inverter_capture.output.table import CODES, GROUPS, balance
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
+from inverter_capture.text import printable, utc_text
 
 SOUTH_AFRICA = timezone(timedelta(hours=2))
 

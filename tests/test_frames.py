@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture.frames import FRAME_LENGTH_MAX, Frame, FrameCounts, FrameEvent, FrameParser, Other, UnknownFrame
+from inverter_capture.protocol.frames import (
+    FRAME_LENGTH_MAX,
+    Frame,
+    FrameCounts,
+    FrameEvent,
+    FrameParser,
+    Other,
+    UnknownFrame,
+)
 from tests import strategies
 from tests.dongle import messages
 from tests.dongle.frames import encode

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from inverter_capture.guard import (
+from inverter_capture.protocol.guard import (
     GRACE_SECONDS,
     HELD_MAX,
     INVERTERS_MAX,
@@ -23,8 +23,8 @@ from inverter_capture.guard import (
     Guard,
     Held,
 )
-from inverter_capture.readings import Reading
-from inverter_capture.registers import FIELDS, FIELDS_BY_ID, Field
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID, Field
 from tests.dongle.day import expected_day
 from tests.dongle.house import SOUTH_AFRICA, House
 from tests.dongle.profiles import LARGE, SMALL, Profile

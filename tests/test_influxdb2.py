@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from inverter_capture import backoff
-from inverter_capture.backends import influxdb2
-from inverter_capture.backends.influxdb2 import InfluxDb2
-from inverter_capture.buffer import BATCH_BYTES_MAX
-from inverter_capture.config import InfluxDb2Config
-from inverter_capture.readings import Reading
-from inverter_capture.write_api import WriteApi
+from inverter_capture.backends import backoff
+from inverter_capture.backends.influxdb2 import delivery as influxdb2
+from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX
+from inverter_capture.backends.influxdb2.delivery import InfluxDb2
+from inverter_capture.backends.influxdb2.write_api import WriteApi
+from inverter_capture.config.schema import InfluxDb2Config
+from inverter_capture.protocol.readings import Reading
 from tests.faulty_server import Exchange, FaultyServer, Play, answering, well
 from tests.network import wait_for
 

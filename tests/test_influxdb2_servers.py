@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from inverter_capture.registers import FIELDS_BY_ID
+from inverter_capture.protocol.registers import FIELDS_BY_ID
 from tests.databases import Database, Influx, Point, VictoriaMetrics, free_port
 from tests.dongle.day import expected_day
 from tests.network import wait_for

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
-from inverter_capture.config import SECTIONS, Config, parse
-from inverter_capture.uci import to_toml
+from inverter_capture.config.schema import SECTIONS, Config, parse
+from inverter_capture.config.uci import to_toml
 from tests.programs import Program, check_log
 from tests.router.root import FILES, NAME, PATH, USER_ID, Router
 

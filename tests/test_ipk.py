@@ -274,8 +274,8 @@ for name in sys.argv[1:]:
 
 
 def test_a_traceback_tells_file_and_line(router: Path) -> None:
-    process = run(router, "24.10", "-c", "from inverter_capture.cli import main; main(0)")
-    assert re.search(r'File "inverter_capture/cli.py", line [1-9]', process.stderr), process.stderr
+    process = run(router, "24.10", "-c", "from inverter_capture.commands.arguments import main; main(0)")
+    assert re.search(r'File "inverter_capture/commands/arguments.py", line [1-9]', process.stderr), process.stderr
 
 
 def test_a_library_that_is_missing_is_named_each_time(router: Path) -> None:
@@ -284,7 +284,7 @@ import sys
 sys.modules["dpkt"] = None
 for _ in range(2):
     try:
-        import inverter_capture.packets
+        import inverter_capture.protocol.packets
     except ImportError as error:
         print(error.name)
 """

@@ -21,12 +21,13 @@ from typing import Any
 
 import pytest
 
-from inverter_capture import backoff, discovery
-from inverter_capture.config import MqttConfig
-from inverter_capture.discovery import Topics
-from inverter_capture.readings import Reading
-from inverter_capture.registers import FIELDS
-from inverter_capture.status import BackendStatus, Status, no_status
+from inverter_capture.backends import backoff
+from inverter_capture.backends.mqtt import homeassistant
+from inverter_capture.backends.mqtt.homeassistant import Topics
+from inverter_capture.backends.status import BackendStatus, Status, no_status
+from inverter_capture.config.schema import MqttConfig
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.registers import FIELDS
 from tests.certificates import Authority
 from tests.databases import free_port
 from tests.mosquitto import Heard, Listener, Mosquitto, retained
@@ -45,7 +46,11 @@ STATE = TOPICS.state(SERIAL)
 AVAILABILITY = TOPICS.availability(SERIAL)
 DEVICE = TOPICS.device(SERIAL)
 
-OURS = ("inverter_capture.backends.mqtt", "inverter_capture.mqtt_session", "inverter_capture.mqtt_client")
+OURS = (
+    "inverter_capture.backends.mqtt.delivery",
+    "inverter_capture.backends.mqtt.session",
+    "inverter_capture.backends.mqtt.connection",
+)
 
 
 def is_paho(name: str) -> bool:
@@ -161,7 +166,7 @@ def test_what_a_broker_gets(mqtt: Any, broker: Mosquitto) -> None:
     assert kept[SERVICE] == "offline"
     assert kept[AVAILABILITY] == "online"
     assert json.loads(kept[STATE]) == state
-    assert kept[DEVICE] == discovery.device_payload(SERIAL, TOPICS, ()).decode()
+    assert kept[DEVICE] == homeassistant.device_payload(SERIAL, TOPICS, ()).decode()
     assert len(kept) == 4
 
 

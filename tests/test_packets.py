@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture import packets
-from inverter_capture.packets import Flow, Packet, PacketParser, Segment
+from inverter_capture.protocol import packets
+from inverter_capture.protocol.packets import Flow, Packet, PacketParser, Segment
 from tests import wire
 from tests.strategies import LINK_TYPES, WRAPPINGS, Wrapping, filler
 from tests.wire import ACK, FIN, PSH, RST, SECOND, SYN

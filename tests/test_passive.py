@@ -15,7 +15,7 @@ import dpkt
 import pytest
 
 import inverter_capture
-from inverter_capture.capture import FileCapture
+from inverter_capture.capture.file import FileCapture
 from tests.network import BRIDGE, Host, Network, wait_for
 from tests.programs import PORT, PROGRAM, Json, Program, cloud, send, service, write_config
 

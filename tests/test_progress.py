@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture import progress
-from inverter_capture.progress import ProgressBar, StatusLine, duration_text, progress_text
+from inverter_capture.output import progress
+from inverter_capture.output.progress import ProgressBar, StatusLine, duration_text, progress_text
 
 PATIENCE = 10.0
 """Seconds to wait for what must come; nothing is concluded from less."""

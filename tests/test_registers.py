@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from inverter_capture import codes, registers
-from inverter_capture.codes import describe
-from inverter_capture.registers import FIELDS, FIELDS_BY_ID, LAYOUTS, Field, register_offset
+from inverter_capture.protocol import codes, registers
+from inverter_capture.protocol.codes import describe
+from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID, LAYOUTS, Field, register_offset
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from inverter_capture.capture import LiveCapture
-from inverter_capture.config import PcapConfig
-from inverter_capture.pipeline import Pipeline
-from inverter_capture.readings import Reading
+from inverter_capture.capture.device import LiveCapture
+from inverter_capture.config.schema import PcapConfig
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.service.pipeline import Pipeline
 from tests.dongle.server import CloudServer
 from tests.faulty_server import FaultyServer, answering, well
 from tests.network import BRIDGE, Network, wait_for

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from inverter_capture.backends import Backend, console
-from inverter_capture.config import Config, ConsoleConfig, load
-from inverter_capture.decoder import Decoder
-from inverter_capture.readings import Reading
-from inverter_capture.service import Service
-from inverter_capture.settings import SectionConfig
-from inverter_capture.status import BackendStatus
+from inverter_capture.backends import console
+from inverter_capture.backends.backend import Backend
+from inverter_capture.backends.status import BackendStatus
+from inverter_capture.config.kinds import SectionConfig
+from inverter_capture.config.schema import Config, ConsoleConfig, load
+from inverter_capture.protocol.packets_to_readings import Decoder
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.service.service import Service
 from tests import wire
 from tests.network import ROOT
 from tests.programs import DAY, PROGRAM, Program, day_by_inverter, run_program, service, write_config

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture import streams
-from inverter_capture.packets import FIN, RST, SYN, Flow, Segment
-from inverter_capture.streams import Data, End, Gap, Reassembler, StreamEvent
+from inverter_capture.protocol import streams
+from inverter_capture.protocol.packets import FIN, RST, SYN, Flow, Segment
+from inverter_capture.protocol.streams import Data, End, Gap, Reassembler, StreamEvent
 from tests.wire import SECOND
 
 PSH_ACK = 0x18

@@ -16,11 +16,23 @@ import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from inverter_capture import capture, config, uci
-from inverter_capture.capture import FilterError, check_filter
-from inverter_capture.config import SECTIONS, ConfigError, InfluxDb2Config, MqttConfig, PcapConfig, parse
-from inverter_capture.settings import NAME, REQUIRED, TEXT, Kind, Section, SectionConfig, Setting, SettingError, setting
-from inverter_capture.uci import OFF, ON, UciFile
+from inverter_capture.capture import libpcap
+from inverter_capture.capture.libpcap import FilterError, check_filter
+from inverter_capture.config import schema as config
+from inverter_capture.config import uci
+from inverter_capture.config.kinds import (
+    NAME,
+    REQUIRED,
+    TEXT,
+    Kind,
+    Section,
+    SectionConfig,
+    Setting,
+    SettingError,
+    setting,
+)
+from inverter_capture.config.schema import SECTIONS, ConfigError, InfluxDb2Config, MqttConfig, PcapConfig, parse
+from inverter_capture.config.uci import OFF, ON, UciFile
 from tests.programs import run_program
 
 Sections = list[tuple[str, str, dict[str, str | list[str]]]]
@@ -537,7 +549,7 @@ def test_a_filter_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def no_name_server(text: str) -> None:
         raise FilterError("\"host dongle\": unknown host 'dongle'", passing=True)
 
-    monkeypatch.setattr(capture, "check_filter", no_name_server)
+    monkeypatch.setattr(libpcap, "check_filter", no_name_server)
     assert 'filter = "host dongle"' in toml(tmp_path, START + "config pcap pcap\noption filter 'host dongle'")
 
 
@@ -739,7 +751,7 @@ def test_imports_are_few(tmp_path: Path) -> None:
     (tmp_path / "inverter-capture").write_text(START + DATABASE)
     code = """if True:
         import sys
-        from inverter_capture import uci
+        from inverter_capture.config import uci
         uci.to_toml(sys.argv[1])
         heavy = {"dpkt", "pcap", "requests", "paho", "json", "difflib", "dataclasses", "pathlib", "shlex", "zoneinfo"}
         assert not heavy & sys.modules.keys()

@@ -11,12 +11,12 @@ import threading
 from collections import deque
 from datetime import tzinfo
 
-from inverter_capture.backends import Backend
-from inverter_capture.config import ConsoleConfig
-from inverter_capture.formats import Formatter, formatter
-from inverter_capture.readings import Reading
-from inverter_capture.status import BackendStatus
-from inverter_capture.terminal import has_colour, width
+from inverter_capture.backends.backend import Backend
+from inverter_capture.backends.status import BackendStatus
+from inverter_capture.config.schema import ConsoleConfig
+from inverter_capture.output.formats import Formatter, formatter
+from inverter_capture.output.terminal import has_colour, width
+from inverter_capture.protocol.readings import Reading
 
 WAITING_MAX = 256
 """Readings that wait for a reader that is slow; then the oldest goes."""

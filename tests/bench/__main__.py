@@ -19,7 +19,8 @@ PACKETS = 1_000_000
 SMALL_PACKETS = 50_000
 FRAMES = 10_000
 ROUNDS = 5
-IMPORTS = "import inverter_capture.service, inverter_capture.backends.influxdb2, inverter_capture.backends.mqtt"
+BACKENDS = "inverter_capture.backends.influxdb2.delivery, inverter_capture.backends.mqtt.delivery"
+IMPORTS = f"import inverter_capture.service.service, {BACKENDS}"
 
 
 def main() -> int:
@@ -127,7 +128,9 @@ def seconds_of_command(*command: str) -> float:
 
 def peak_of_decode(path: Path) -> int:
     """The most kB that the `decode` command ever takes."""
-    return peak_of(f"from inverter_capture.cli import main; main(['decode', {str(path)!r}, '--format', 'json'])")
+    return peak_of(
+        f"from inverter_capture.commands.arguments import main; main(['decode', {str(path)!r}, '--format', 'json'])"
+    )
 
 
 def peak_of(code: str) -> int:
@@ -143,8 +146,8 @@ def frame_rates(path: Path) -> tuple[float, float]:
     """Packets a second of our decoder and of a bare dpkt loop, over the same packets in memory, in turns."""
     import dpkt
 
-    from inverter_capture.decoder import Decoder
-    from inverter_capture.packets import Packet
+    from inverter_capture.protocol.packets import Packet
+    from inverter_capture.protocol.packets_to_readings import Decoder
 
     with path.open("rb") as file:
         packets = [Packet(int(when * 1_000_000_000), 1, data) for when, data in dpkt.pcap.Reader(file)]

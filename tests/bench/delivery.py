@@ -81,10 +81,10 @@ def backlog_memory() -> int:
 
 
 def measure_backlog() -> int:
-    from inverter_capture.buffer import Buffer
-    from inverter_capture.decoder import Decoded, Decoder
-    from inverter_capture.formats import line_protocol
-    from inverter_capture.packets import Packet
+    from inverter_capture.backends.influxdb2.buffer import Buffer
+    from inverter_capture.output.line_protocol import line_protocol
+    from inverter_capture.protocol.packets import Packet
+    from inverter_capture.protocol.packets_to_readings import Decoded, Decoder
 
     buffer, decoder = Buffer(4 * 1024 * 1024), Decoder()
     empty = 0

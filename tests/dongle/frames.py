@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from datetime import datetime
 
-from inverter_capture.registers import FIELDS
+from inverter_capture.protocol.registers import FIELDS
 
 HEADER = bytes.fromhex("06010902ce0000fa")
 """Bytes 1 to 8 of the one real frame that is known; nobody knows what they mean."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from inverter_capture.registers import FIELDS
+from inverter_capture.protocol.registers import FIELDS
 from tests.dongle.battery import CHARGE_VOLTAGE
 from tests.dongle.chance import Dice
 

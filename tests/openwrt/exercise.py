@@ -53,7 +53,7 @@ def use(capture: str) -> None:
     from contextlib import redirect_stdout
     from io import StringIO
 
-    from inverter_capture.cli import main
+    from inverter_capture.commands.arguments import main
 
     for form in ("table", "json", "csv", "line-protocol"):
         with redirect_stdout(StringIO()) as out:

@@ -1,6 +1,6 @@
 """Stands in for OpenWrt's `uci`: get, set and export; what is set waits in /tmp/.uci for a commit, as there.
 
-It reads files as inverter_capture.uci does, which is tested by itself.
+It reads files as inverter_capture.config.uci does, which is tested by itself.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from inverter_capture.config import ConfigError
-from inverter_capture.uci import UciFile, UciSection
+from inverter_capture.config.schema import ConfigError
+from inverter_capture.config.uci import UciFile, UciSection
 
 CONFIG = Path("/etc/config")
 CHANGES = Path("/tmp/.uci")

@@ -1,0 +1,38 @@
+"""The backends that a configuration asks for. Each kind is imported only where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import tzinfo
+
+from inverter_capture.backends.backend import Backend
+from inverter_capture.backends.status import StatusSource
+from inverter_capture.config.kinds import SectionConfig
+from inverter_capture.config.schema import SECTIONS, Config, ConsoleConfig, InfluxDb2Config, MqttConfig
+
+
+def sections(config: Config) -> Iterator[SectionConfig]:
+    """The sections of a configuration that ask for a backend each."""
+    for name, section in SECTIONS.items():
+        if section.repeated:
+            yield from getattr(config, name)
+
+
+def create_backend(section: SectionConfig, zone: tzinfo | None, status: StatusSource) -> Backend:
+    """The backend that a section asks for. Each kind is imported only where it is used.
+
+    `zone` is the inverter's time zone, None the system's; `status` tells a backend how the service is doing.
+    """
+    if isinstance(section, InfluxDb2Config):
+        from inverter_capture.backends.influxdb2.delivery import InfluxDb2
+
+        return InfluxDb2(section)
+    if isinstance(section, ConsoleConfig):
+        from inverter_capture.backends.console import Console
+
+        return Console(section, zone)
+    if isinstance(section, MqttConfig):
+        from inverter_capture.backends.mqtt.delivery import Mqtt
+
+        return Mqtt(section, status)
+    raise TypeError(f"no backend for {type(section).__name__}")

@@ -1,0 +1,1 @@
+"""InfluxDB 2, and other databases that take line protocol over HTTP."""

@@ -1,0 +1,307 @@
+"""Readings to InfluxDB, or another database that takes line protocol over HTTP.
+
+A reading leaves the buffer only when the server has confirmed it with a 2xx, or refuses it alone while it takes others.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from datetime import tzinfo
+
+from inverter_capture.backends.backend import Backend
+from inverter_capture.backends.backoff import Backoff
+from inverter_capture.backends.influxdb2.buffer import Buffer
+from inverter_capture.backends.influxdb2.requests_in_time import HttpClient
+from inverter_capture.backends.influxdb2.write_api import Outcome, Verdict, WriteApi
+from inverter_capture.backends.status import BackendStatus
+from inverter_capture.config.schema import InfluxDb2Config
+from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.text import local_time_text
+
+REPORT_SECONDS = 3600
+"""How often the log is reminded of readings that cannot be delivered."""
+PROBES_MAX = 3
+"""How many of the next readings are tried alone to learn whether a server that refuses one refuses all."""
+COLLECT_SECONDS = 1.0
+"""How long readings out of a file may be collected before they are delivered together."""
+RESTART_SECONDS = 5
+"""How long the thread rests after an error of ours."""
+
+_log = logging.getLogger(__name__)
+
+
+class InfluxDb2(Backend):
+    """Delivers to one server, in a thread of its own."""
+
+    stop_seconds = 4.0
+
+    def __init__(self, config: InfluxDb2Config) -> None:
+        self.name = _name(config)
+        self.delivered = 0
+        self.refused = 0
+        """Readings that the server did not take even alone."""
+        self._config = config
+        self._wanted: InfluxDb2Config | None = config
+        """Settings that the thread has yet to take over."""
+        self._buffer = Buffer(config.buffer)
+        self._changed = threading.Condition()
+        self._ending = False
+        self._importing = False
+        """A file is being read, which can wait for us, as we can for it."""
+        self._backoff = Backoff()
+        self._latest_taken: bytes | None = None
+        """What the server took last; it will take that again if it takes anything."""
+        self._problem = ""
+        self._failing_since: float | None = None
+        self._said: set[str] = set()
+        self._report_at = 0.0
+        self._refusal_at = 0.0
+        """When the log may tell of a refused reading again."""
+        self._overflowing = False
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, reading: Reading) -> None:
+        config = self._config
+        write = line_protocol if config.schema == "wide" else narrow_line_protocol
+        text = write(reading, config.measurement, config.tags).encode()
+        if not text:
+            return
+        with self._changed:
+            dropped = self._buffer.add(text)
+            if dropped and not self._overflowing:
+                self._overflowing = True
+                _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
+            if not self._importing or len(self._buffer) == 1 or self._buffer.has_batch:
+                self._changed.notify_all()
+
+    def wait_for_room(self, seconds: float) -> bool:
+        if self._importing and self._buffer.has_room:
+            return True
+        with self._changed:
+            if not self._importing:
+                self._importing = True
+                self._buffer.expect_much()
+            return self._changed.wait_for(lambda: self._buffer.has_room, seconds)
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        with self._changed:
+            self._importing = False
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: not len(self._buffer), seconds)
+
+    def end(self) -> None:
+        with self._changed:
+            self._importing = False
+            self._ending = True
+            self._changed.notify_all()
+
+    def join(self, seconds: float) -> int:
+        self._thread.join(seconds)
+        with self._changed:
+            return len(self._buffer) + self._buffer.counts.dropped + self.refused
+
+    def reconfigure(self, section: InfluxDb2Config, zone: tzinfo | None) -> None:  # noqa: ARG002 (times are UTC)
+        with self._changed:
+            self._config = self._wanted = section
+            self._buffer.limit = section.buffer
+            self._changed.notify_all()
+
+    def status(self) -> BackendStatus:
+        with self._changed:
+            return BackendStatus(
+                name=self.name,
+                connected=self._failing_since is None,
+                delivered=self.delivered,
+                waiting=len(self._buffer),
+                dropped=self._buffer.counts.dropped + self.refused,
+                problem="" if self._failing_since is None else self._problem,
+            )
+
+    def check(self) -> str | None:
+        return _problem(WriteApi(self._config))
+
+    def _run(self) -> None:
+        api = WriteApi(self._config)
+        while not (self._ending and not len(self._buffer)):
+            # What is on its way when the end comes may still fail: then it is tried once more.
+            is_last = self._ending
+            try:
+                if self._wanted is not None:
+                    api = self._take_over()
+                    self._say_whether_ready(api)
+                with self._changed:
+                    self._changed.wait_for(lambda: len(self._buffer) or self._ending or self._wanted)
+                seconds = self._deliver(api)
+            except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
+                _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
+                seconds = RESTART_SECONDS
+            if seconds:
+                if is_last:
+                    return
+                self._pause(seconds)
+
+    def _take_over(self) -> WriteApi:
+        """Begin with the settings that are wanted now, as if nothing had gone wrong before."""
+        with self._changed:
+            self._wanted = None
+            self.name = _name(self._config)
+            self._failing_since = None
+        self._backoff.reset()
+        self._said.clear()
+        self._latest_taken = None
+        return WriteApi(self._config)
+
+    def _say_whether_ready(self, api: WriteApi) -> None:
+        problem = _problem(api)
+        if problem:
+            self._fail(problem)
+        else:
+            _log.info("%s: ready to deliver", self.name)
+
+    def _deliver(self, api: WriteApi) -> float:
+        """Deliver all that waits. Returns 0, or seconds to wait before the next attempt."""
+        with api.client() as client:
+            while self._wanted is None:
+                with self._changed:
+                    self._changed.wait_for(lambda: not self._importing or self._buffer.has_batch, COLLECT_SECONDS)
+                    batch = self._buffer.take()
+                    if not batch:
+                        self._overflowing = False
+                try:
+                    if not batch:
+                        return 0
+                    verdict = self._deliver_batch(api, client, batch)
+                finally:
+                    with self._changed:
+                        self._buffer.release()
+                if verdict is not None:
+                    self._fail(verdict.reason)
+                    if verdict.outcome is Outcome.PASSING:
+                        return self._backoff.passing(verdict.retry_after)
+                    return self._backoff.lasting()
+        return 0
+
+    def _deliver_batch(self, api: WriteApi, client: HttpClient, batch: Sequence[bytes]) -> Verdict | None:
+        """Deliver a batch in as few requests as the server allows. Returns what stopped it; None when nothing did."""
+        at, size = 0, len(batch)
+        is_sure = False
+        while at < len(batch):
+            part = batch[at : at + size]
+            verdict = api.write(client, part)
+            if verdict.outcome is Outcome.TAKEN:
+                is_sure = False
+                self._latest_taken = part[-1]
+                self.delivered += len(part)
+                self._remove(len(part))
+                self._recover()
+                at += len(part)
+                size *= 2
+            elif verdict.outcome in (Outcome.PASSING, Outcome.LASTING):
+                return verdict
+            elif len(part) > 1:
+                size = len(part) // 2
+            elif verdict.outcome is Outcome.TOO_OLD or is_sure:
+                is_sure = False
+                self._refuse(verdict)
+                at += 1
+            elif self._takes_any(api, client, batch[at + 1 :]):
+                # The reading is tried once more, for the server may have been mended only now.
+                is_sure = True
+            else:
+                return verdict._replace(
+                    outcome=Outcome.LASTING, reason=f"the server refuses readings ({verdict.reason})"
+                )
+        return None
+
+    def _takes_any(self, api: WriteApi, client: HttpClient, batch: Sequence[bytes]) -> bool:
+        """Whether the server takes anything now: else it is not the reading that is wrong.
+
+        Tried with what it has taken before, then with other readings; to write them once more does no harm.
+        """
+        probes = [*([self._latest_taken] if self._latest_taken else []), *batch[-1:], *batch[:PROBES_MAX]]
+        return any(api.write(client, [text]).outcome is Outcome.TAKEN for text in probes)
+
+    def _remove(self, count: int) -> None:
+        with self._changed:
+            self._buffer.remove(count)
+            self._changed.notify_all()
+
+    def _refuse(self, verdict: Verdict) -> None:
+        self.refused += 1
+        self._remove(1)
+        if time.monotonic() >= self._refusal_at:
+            self._refusal_at = time.monotonic() + REPORT_SECONDS
+            _log.error(
+                "%s: the server refuses a reading, which is dropped (%s); %d so far",
+                self.name,
+                verdict.reason,
+                self.refused,
+            )
+
+    def _fail(self, problem: str) -> None:
+        """Note that nothing can be delivered; say so when it is news."""
+        if self._failing_since is None:
+            self._failing_since = time.time()
+            self._report_at = time.monotonic() + REPORT_SECONDS
+        self._problem = problem
+        # Servers put numbers and times into what they explain.
+        kind = problem.partition(" (")[0]
+        if kind not in self._said:
+            self._said.add(kind)
+            _log.error("%s: %s; %d readings wait", self.name, problem, len(self._buffer))
+
+    def _recover(self) -> None:
+        """Note that something was delivered; say so when it is news."""
+        self._backoff.reset()
+        if self._failing_since is None:
+            return
+        with self._changed:
+            waiting, dropped = len(self._buffer), self._buffer.counts.dropped
+        since = local_time_text(self._failing_since)
+        _log.info(
+            "%s: delivering again, after %s; %d readings wait, %d were dropped", self.name, since, waiting, dropped
+        )
+        self._failing_since = None
+        self._said.clear()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt, or until the end; remind the log when it is time."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._failing_since is not None:
+                left = min(left, max(0.0, self._report_at - time.monotonic()))
+            with self._changed:
+                if self._changed.wait_for(lambda: self._ending or self._wanted, left):
+                    return
+            self._remind()
+
+    def _remind(self) -> None:
+        if self._failing_since is None or time.monotonic() < self._report_at:
+            return
+        self._report_at = time.monotonic() + REPORT_SECONDS
+        with self._changed:
+            waiting, dropped = len(self._buffer), self._buffer.counts.dropped
+        _log.error(
+            "%s: nothing delivered since %s (%s); %d readings wait, %d dropped",
+            self.name,
+            local_time_text(self._failing_since),
+            self._problem,
+            waiting,
+            dropped,
+        )
+
+
+def _name(config: InfluxDb2Config) -> str:
+    return f"influxdb2 {config.host}"
+
+
+def _problem(api: WriteApi) -> str | None:
+    verdict = api.check()
+    return None if verdict.outcome is Outcome.TAKEN else verdict.reason

@@ -1,0 +1,334 @@
+"""Readings to an MQTT broker, as the present state of each inverter, and to Home Assistant behind it.
+
+A topic shows what is now. A reading that cannot be delivered waits until there is a newer one, and goes then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from contextlib import suppress
+from datetime import tzinfo
+
+from inverter_capture.backends.backend import Backend
+from inverter_capture.backends.backoff import Backoff
+from inverter_capture.backends.mqtt.connection import Connection, MqttError, Sent
+from inverter_capture.backends.mqtt.homeassistant import OFFLINE, Topics
+from inverter_capture.backends.mqtt.session import INVERTERS_MAX, Inverter, Session, Shared
+from inverter_capture.backends.status import BackendStatus, StatusSource
+from inverter_capture.config.schema import MqttConfig
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.text import local_time_text, printable
+
+RECONNECT_SECONDS_MAX = 4.0
+"""Between attempts while the broker cannot be reached: back, it is to know everything within ten seconds."""
+LASTING_SECONDS = 60.0
+"""Between attempts when only an operator can mend what is wrong."""
+RESTART_SECONDS = 5.0
+"""How long the thread rests after an error of ours."""
+STABLE_SECONDS = 120.0
+"""A connection that lasts so long is no part of a series that break."""
+SERIES = 3
+"""So many connections that break one after the other have one reason."""
+LARGE_BYTES = 1024
+"""Brokers take messages that are shorter."""
+CHECK_SECONDS = 5.0
+"""How long a message may take to come back when the connection is tried."""
+
+_log = logging.getLogger(__name__)
+
+
+class Mqtt(Backend):
+    """Delivers to one broker, in a thread of its own."""
+
+    stop_seconds = 3.0
+
+    def __init__(self, config: MqttConfig, status: StatusSource) -> None:
+        """`status` tells what the diagnostics show."""
+        self.name = f"mqtt {config.url}"
+        self._config = config
+        self._status_source = status
+        self._shared = Shared()
+        self._changed = self._shared.changed
+        self._ending = False
+        self._reconfigured = False
+        self._connected = False
+        self._wake_reader = self._wake_writer = -1
+        """While the thread runs, what is written to the one interrupts its wait at the other."""
+        self._backoff = Backoff()
+        self._broken = 0
+        """Connections of a series that broke."""
+        self._suspect = ""
+        """The topic of the largest message that was not confirmed when the latest of them broke."""
+        self._suspected = 0
+        """How many of the latest broke with the same one."""
+        self._size_limit: int | None = None
+        """The broker takes no message of so many bytes."""
+        self._was_ready = False
+        self._problem = ""
+        self._failing_since: float | None = None
+        self._said: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    def start(self) -> None:
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._thread.start()
+
+    def put(self, reading: Reading) -> None:
+        shared = self._shared
+        with self._changed:
+            inverter = shared.inverters.get(reading.serial)
+            if inverter is None:
+                if len(shared.inverters) >= INVERTERS_MAX:
+                    return
+                inverter = shared.inverters[reading.serial] = Inverter(self._config.stale_after)
+            if not inverter.presence.take(reading.time, time.time_ns(), time.monotonic()):
+                return
+            if inverter.waiting and self._failing_since is not None:
+                shared.dropped += 1
+            inverter.reading, inverter.left = reading, None
+            inverter.waiting = True
+        self._wake()
+
+    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (there is room always, for the newest)
+        with self._changed:
+            self._shared.importing = True
+        return True
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        with self._changed:
+            if self._shared.importing:
+                self._shared.importing = False
+                self._wake()
+            return self._changed.wait_for(lambda: not self._waiting(), seconds)
+
+    def end(self) -> None:
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        self._wake()
+
+    def join(self, seconds: float) -> int:
+        # Where there is no connection, nothing is said at the end, and the thread may hang in the making of one.
+        self._thread.join(seconds if self._connected else min(seconds, 0.1))
+        with self._changed:
+            return self._waiting() + self._shared.dropped
+
+    def reconfigure(self, section: MqttConfig, zone: tzinfo | None) -> None:  # noqa: ARG002 (times are UTC)
+        with self._changed:
+            if section.base_topic != self._config.base_topic or section.url != self._config.url:
+                self._shared.learned = False
+            self._config = section
+            self._reconfigured = True
+            for inverter in self._shared.inverters.values():
+                inverter.presence.until += section.stale_after - inverter.presence.stale_after
+                inverter.presence.stale_after = section.stale_after
+            self._changed.notify_all()
+        self._wake()
+
+    def status(self) -> BackendStatus:
+        with self._changed:
+            return BackendStatus(
+                name=self.name,
+                connected=self._connected,
+                delivered=self._shared.delivered,
+                waiting=self._waiting(),
+                dropped=self._shared.dropped,
+                problem=self._problem,
+            )
+
+    def check(self) -> str | None:
+        return _check(self._config)
+
+    def _waiting(self) -> int:
+        return sum(inverter.waiting or bool(inverter.sending) for inverter in self._shared.inverters.values())
+
+    def _wake(self) -> None:
+        with self._changed:
+            if self._wake_writer >= 0:
+                with suppress(BlockingIOError):  # it is awake long since
+                    os.write(self._wake_writer, b"\0")
+
+    def _run(self) -> None:
+        while not self._ending:
+            try:
+                seconds = self._connect()
+            except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
+                _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
+                seconds = RESTART_SECONDS
+            with self._changed:
+                self._changed.wait_for(lambda: self._ending or self._reconfigured, seconds)
+        with self._changed:
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+            self._wake_reader = self._wake_writer = -1
+
+    def _connect(self) -> float:
+        """Connect, and deliver until the connection ends. Returns how long to wait then."""
+        with self._changed:
+            config = self._config
+            if self._reconfigured:
+                self._reconfigured = False
+                self.name = f"mqtt {config.url}"
+                self._size_limit = None
+                self._broken = 0
+                self._said.clear()
+        topics = Topics(config.base_topic, config.discovery_prefix)
+        connection = Connection(config, client_id(config), will=(topics.service, OFFLINE))
+        began: float | None = None
+        try:
+            connection.open()
+            began = time.monotonic()
+            self._deliver(connection, config)
+        except MqttError as error:
+            return self._lost(error, connection, None if began is None else time.monotonic() - began)
+        finally:
+            with self._changed:
+                self._connected = False
+                for inverter in self._shared.inverters.values():
+                    # It may have arrived, or not.
+                    inverter.waiting = inverter.waiting or bool(inverter.sending)
+                    inverter.sending.clear()
+            connection.close()
+        return 0
+
+    def _deliver(self, connection: Connection, config: MqttConfig) -> None:
+        session = Session(connection, config, self._shared, self._status_source, self._size_limit)
+        self._connected = True
+        stable_at = time.monotonic() + STABLE_SECONDS
+        is_heard = True
+        session.greet()
+
+        def has_to_leave() -> bool:
+            nonlocal is_heard
+            if session.refused:
+                is_heard = False
+                self._fail(_not_heard(config, session.refused))
+                session.refused.clear()
+            if time.monotonic() >= stable_at:
+                self._broken = 0
+                self._backoff.reset()
+            if is_heard and session.settled and self._broken < SERIES:
+                self._recover()
+            return self._ending or self._reconfigured
+
+        session.serve(self._wake_reader, has_to_leave)
+        session.leave()
+
+    def _lost(self, error: MqttError, connection: Connection, lasted: float | None) -> float:
+        """Note why there is no connection, and say so when it is news. Returns how long to wait."""
+        if lasted is None or not error.closed:
+            self._broken = 0
+            self._fail(str(error))
+            return min(self._backoff.passing(), RECONNECT_SECONDS_MAX) if error.passing else LASTING_SECONDS
+        # A broker that was restarted is back soon, and nothing need be said. If it is not, the next attempt tells.
+        self._problem = self._problem or str(error)
+        largest = max(connection.unconfirmed.values(), key=lambda sent: sent.size, default=Sent("", 0))
+        is_suspect = largest.size >= LARGE_BYTES and largest.topic == self._suspect
+        if lasted >= STABLE_SECONDS:
+            self._broken = 0
+        self._broken += 1
+        self._suspected = self._suspected + 1 if is_suspect else 1
+        self._suspect = largest.topic
+        if self._broken < SERIES:
+            return min(self._backoff.passing(), RECONNECT_SECONDS_MAX)
+        if self._suspected >= SERIES:
+            self._broken = 0
+            self._size_limit = largest.size
+            self._fail(
+                f"the broker ends the connection when it is sent {largest.size} bytes ({largest.topic}): raise its "
+                "max_packet_size; going on without what is as long"
+            )
+            return min(self._backoff.passing(), RECONNECT_SECONDS_MAX)
+        name = printable(client_id(self._config))
+        self._fail(
+            f'the broker ends the connection again and again: does something else use client_id = "{name}"? '
+            "Give each a client_id of its own"
+        )
+        return LASTING_SECONDS
+
+    def _fail(self, problem: str) -> None:
+        """Note that nothing can be delivered; say so when it is news."""
+        with self._changed:
+            if self._failing_since is None:
+                self._failing_since = time.time()
+            self._problem = problem
+        kind = problem.partition(" (")[0]
+        if kind not in self._said and not self._ending:
+            self._said.add(kind)
+            _log.error("%s: %s", self.name, problem)
+
+    def _recover(self) -> None:
+        """Note that what we publish arrives; say so when it is news."""
+        with self._changed:
+            since, dropped = self._failing_since, self._shared.dropped
+            self._failing_since = None
+            self._problem = ""
+        if since is not None:
+            _log.info("%s: delivering again, after %s; %d were dropped", self.name, local_time_text(since), dropped)
+        elif not self._was_ready:
+            _log.info("%s: ready to deliver", self.name)
+        self._was_ready = True
+        self._said.clear()
+
+
+def client_id(config: MqttConfig) -> str:
+    """What we call ourselves: as configured, or a name that no other system has, and no other section with others
+    topics here."""
+    if config.client_id:
+        return config.client_id
+    import zlib
+
+    # Brokers must take 23 characters.
+    return f"inverter-capture-{zlib.crc32(f'{_machine()} {config.base_topic}'.encode()) & 0xFFFFFF:06x}"
+
+
+def _machine() -> str:
+    """What tells this system from others: routers all have the same name, but no two the same network cards."""
+    addresses = []
+    try:
+        for device in os.listdir("/sys/class/net"):
+            if os.path.exists(f"/sys/class/net/{device}/device"):
+                with open(f"/sys/class/net/{device}/address", encoding="ascii") as file:
+                    addresses.append(file.read().strip())
+    except OSError:
+        # A jail may hide them.
+        pass
+    return f"{os.uname().nodename} {min(addresses, default='')}"
+
+
+def _not_heard(config: MqttConfig, topics: list[str]) -> str:
+    user = f'username = "{printable(config.username)}"' if config.username else "a client without username"
+    return (
+        f"nothing comes back of what is published to {' and '.join(topics[:2])}: let {user} write and read there (the "
+        "broker's access rules), and raise its message_size_limit if it has one"
+    )
+
+
+def _check(config: MqttConfig) -> str | None:
+    """What is wrong with the way to the broker; None when nothing is. Nothing is kept there of what is tried."""
+    connection = Connection(config, f"{client_id(config)}-check")
+    # No topics that anything else heeds.
+    topics = [f"{config.base_topic}/check"]
+    if config.discovery_prefix:
+        topics.append(f"{config.discovery_prefix}/device/inverter-capture/check")
+    try:
+        connection.open()
+        connection.subscribe(topics)
+        for topic in topics:
+            connection.publish(topic, b"check", retain=False)
+        deadline = time.monotonic() + CHECK_SECONDS
+        missing = list(topics)
+        while missing and (left := deadline - time.monotonic()) > 0:
+            connection.wait(left)
+            while connection.messages:
+                topic = connection.messages.popleft().topic
+                missing = [other for other in missing if other != topic]
+        connection.disconnect(1)
+    except MqttError as error:
+        return str(error)
+    finally:
+        connection.close()
+    return _not_heard(config, missing) if missing else None

@@ -1,0 +1,260 @@
+"""Packets from a network device, through libpcap.
+
+How Linux really behaves is behind much of this: a handle whose interface went away says nothing for ever.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import socket
+import struct
+import time
+from typing import Any
+
+import pcap
+
+from inverter_capture.capture.libpcap import CaptureError, FilterError, FilterFor, link_type_of, set_filter, text_of
+from inverter_capture.protocol.packets import Packet
+
+SNAPSHOT_LENGTH = 8000
+"""Bytes kept of a packet: more than a dongle has on its way at a time, if network cards merge all of it."""
+BUFFER_LENGTH = 512 * 1024
+"""Bytes of kernel memory for packets that wait to be read: 64 slots, each for a packet of any length."""
+READ_PACKETS = 32
+"""Packets read with one call."""
+READ_BYTES_MAX = 256 * 1024
+"""Bytes read before they are worked on: all that waits, but a flood cannot fill our memory."""
+LARGE_FILTER_BYTES = 64 * 1024
+"""More kernel memory than any filter needs."""
+RETRY_SECONDS = 5
+"""How often opening is tried again while the device is there but cannot be opened."""
+ANY = "any"
+
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP = 0x1
+_RTMGRP_LINK = 1
+_POLL_MILLISECONDS_MAX = 2**31 - 1
+
+_log = logging.getLogger(__name__)
+
+
+def device_problem(device: str) -> str | None:
+    """Why a network device cannot be captured from at the moment; None when it can, rights apart."""
+    return _device_state(device)[1]
+
+
+def takes_large_filters() -> bool:
+    """Whether the kernel does: before version 6.8 its limit was 20 KB, on 32 bits 10 KB.
+
+    A filter that is too large for it would be run by libpcap, in this process, on every packet there is.
+    """
+    try:
+        with open("/proc/sys/net/core/optmem_max", encoding="ascii") as file:
+            return int(file.read()) >= LARGE_FILTER_BYTES
+    except OSError:
+        return False
+
+
+class LiveCapture:
+    """A network device. It may come and go: packets are captured whenever it is there and up.
+
+    Blocks in the kernel while there is nothing to do; the kernel tells when the device changes.
+    """
+
+    def __init__(self, device: str, filter_for: FilterFor) -> None:
+        """Raises CaptureError when the device is there but cannot be opened, and FilterError unless it is passing."""
+        self.device = device
+        self._filter_for = filter_for
+        self._handle: Any = None
+        self._index: int | None = None
+        self._dropped_before = 0
+        self._problem: str | None = None
+        """What has been said about why there is nothing to capture from."""
+        self._retry_at: float | None = None
+        self.link_type: int | None = None
+        """libpcap's, of the device when it was last open."""
+        self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self._changes.bind((0, _RTMGRP_LINK))
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._changes, select.POLLIN)
+        self._poll.register(self._wake_reader, select.POLLIN)
+        try:
+            self._follow_device(starting=True)
+        except CaptureError:
+            self.close()
+            raise
+
+    @property
+    def capturing(self) -> bool:
+        """Whether the device is there and open."""
+        return self._handle is not None
+
+    def wait(self, seconds: float | None) -> list[Packet]:
+        """Packets as soon as there are some; none after this time (None: no limit), or when woken or busy otherwise."""
+        if self._retry_at is not None:
+            until_retry = max(0.0, self._retry_at - time.monotonic())
+            seconds = until_retry if seconds is None else min(seconds, until_retry)
+        milliseconds = None if seconds is None else min(seconds * 1000 + 1, _POLL_MILLISECONDS_MAX)
+        events = dict(self._poll.poll(milliseconds))
+        packets: list[Packet] = []
+        broken = False
+        if self._handle is not None and (happened := events.get(self._handle.fileno())):
+            # First of all: what has been captured before the device went away counts.
+            packets, broken = self._read()
+            broken = broken or bool(happened & ~select.POLLIN)
+        if self._wake_reader in events:
+            os.read(self._wake_reader, 4096)
+        if self._changes.fileno() in events:
+            self._drain_changes()
+        elif not broken and (self._retry_at is None or time.monotonic() < self._retry_at):
+            return packets
+        self._follow_device(broken=broken)
+        return packets
+
+    def wake(self) -> None:
+        """Make `wait` return now. May be called from any thread."""
+        os.write(self._wake_writer, b"\0")
+
+    def refilter(self) -> None:
+        """Apply the filter anew: it now lets more through."""
+        if self._handle is not None and self.link_type is not None:
+            try:
+                self._handle.setfilter(self._filter_for(self.link_type))
+            except OSError as error:
+                # The filter is right, so the device is gone or down.
+                _log.debug("%s: %s", self.device, text_of(error.args[0]))
+                self._release()
+                self._retry_at = time.monotonic()
+
+    @property
+    def dropped(self) -> int:
+        """Packets that the kernel dropped because they were not read in time."""
+        return self._dropped_before + (self._handle.stats()[1] if self._handle is not None else 0)
+
+    def close(self) -> None:
+        """Release the device."""
+        self._release()
+        self._changes.close()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+    def _read(self) -> tuple[list[Packet], bool]:
+        """Packets that are there, and whether the handle is of no use any more."""
+        packets: list[Packet] = []
+        link_type = self.link_type
+        assert link_type is not None
+
+        size = 0
+
+        def keep(when: int, data: bytes) -> None:
+            nonlocal size
+            packets.append(Packet(when, link_type, data))
+            size += len(data)
+
+        # None may come of it: libpcap itself filters what was captured before the filter was set.
+        count = READ_PACKETS
+        while count == READ_PACKETS and size < READ_BYTES_MAX:
+            count = self._handle.dispatch(READ_PACKETS, keep)
+        if count < 0:
+            _log.debug("%s: %s", self.device, text_of(self._handle.geterr()))
+        return packets, count < 0
+
+    def _drain_changes(self) -> None:
+        try:
+            while self._changes.recv(65536):
+                pass
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            # ENOBUFS: so much changed that some was lost. We look at the device itself in any case.
+            _log.debug("network changes: %s", error)
+
+    def _follow_device(self, *, starting: bool = False, broken: bool = False) -> None:
+        """Open the device when it is there, close it when it is gone or another of the same name has come."""
+        index, problem = _device_state(self.device)
+        if self._handle is not None and (problem or index != self._index or broken):
+            self._release()
+        self._retry_at = None
+        if problem:
+            self._say(f"device = {problem}; waiting for it")
+        elif self._handle is None:
+            try:
+                self._acquire(index)
+            except CaptureError as error:
+                passing = isinstance(error, FilterError) and error.passing
+                if _device_state(self.device)[1] is None:
+                    if starting and not passing:
+                        raise
+                    setting = "filter" if isinstance(error, FilterError) else "device"
+                    self._say(f"{setting} = {error}; trying again", fault=True)
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _acquire(self, index: int) -> None:
+        if os.path.exists(self.device):
+            # libpcap would open that.
+            raise CaptureError(
+                f'"{self.device}": a file of that name is in the working directory; '
+                "set file = true to read it, or start elsewhere to capture from the device"
+            )
+        handle = _open(
+            self.device,
+            snaplen=SNAPSHOT_LENGTH,
+            promisc=self.device != ANY,
+            immediate=True,
+            buffer_size=BUFFER_LENGTH,
+        )
+        try:
+            handle.setnonblock(True)
+            link_type = link_type_of(handle, self.device)
+            set_filter(handle, self._filter_for(link_type))
+        except CaptureError:
+            handle.close()
+            raise
+        self._poll.register(handle.fileno(), select.POLLIN)
+        _log.info("capturing %son %s", "" if self._index is None else "again ", self.device)
+        self._handle, self._index, self.link_type = handle, index, link_type
+        self._problem = None
+
+    def _release(self) -> None:
+        if self._handle is not None:
+            self._dropped_before = self.dropped
+            self._poll.unregister(self._handle.fileno())
+            self._handle.close()
+            self._handle = None
+
+    def _say(self, problem: str, *, fault: bool = False) -> None:
+        """Why nothing is captured: said once, since a device may be down and gone in turns; but each fault of ours."""
+        if self._problem is None or (fault and problem != self._problem):
+            _log.warning("[pcap] %s", problem)
+            self._problem = problem
+
+
+def _device_state(device: str) -> tuple[int, str | None]:
+    """The device's index, and what is wrong with it, if anything."""
+    if device == ANY:
+        return 0, None
+    try:
+        index = socket.if_nametoindex(device)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+            answer = fcntl.ioctl(query, _SIOCGIFFLAGS, struct.pack("16sH22x", device.encode(), 0))
+    except OSError:
+        names = ", ".join(name for _, name in socket.if_nameindex())
+        return 0, f'"{device}": there is no such device (there are: {names})'
+    if not struct.unpack_from("16xH", answer)[0] & _IFF_UP:
+        return index, f'"{device}": the device is down'
+    return index, None
+
+
+def _open(device: str, **options: Any) -> Any:
+    try:
+        return pcap.pcap(device, timestamp_in_ns=True, **options)
+    except OSError as error:
+        reason = text_of(error.args[0])
+        reason = reason.partition("packet capture library was ")[2].removeprefix("b").strip("'\"") or reason
+        if "permi" in reason.lower() or "CAP_NET_RAW" in reason:
+            reason = f"no permission to capture ({reason}); run as root, or with the capability CAP_NET_RAW"
+        raise CaptureError(f'"{device}": cannot be opened: {reason}') from error

@@ -1,0 +1,88 @@
+"""What captures of both kinds share: filters, data link types, and errors, through libpcap."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pcap
+
+from inverter_capture.protocol import link_layers
+
+FilterFor = Callable[[int], str]
+"""Gives the filter for a data link type, which is known only once the device or file is open."""
+
+_EMPTY_CAPTURE_FILE = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link_layers.ETHERNET)
+
+
+class CaptureError(Exception):
+    """Capturing cannot be done as it was asked for.
+
+    The text begins with the value that is at fault, in quotes; whoever knows the setting's name puts it before.
+    """
+
+
+class FilterError(CaptureError):
+    """A filter that libpcap does not understand.
+
+    `passing`: perhaps only now, for there is a name in it that no name server explains. At boot there may be none yet.
+    """
+
+    def __init__(self, text: str, *, passing: bool = False) -> None:
+        super().__init__(text)
+        self.passing = passing
+
+
+def check_filter(text: str) -> None:
+    """Raises FilterError, with the part that is wrong, for what is no filter. Needs no device and no rights."""
+    set_filter(_memory_capture(), text)
+
+
+def link_type_of(handle: Any, name: str) -> int:
+    link_type: int = handle.datalink()
+    if link_type not in link_layers.LINKS:
+        known = ", ".join(link.name for link in link_layers.LINKS.values())
+        raise CaptureError(f'"{name}": has the data link type {link_type}, which is not supported; supported: {known}')
+    return link_type
+
+
+def set_filter(handle: Any, text: str) -> None:
+    try:
+        handle.setfilter(text)
+    except OSError as error:
+        reason = text_of(error.args[0]).removeprefix("can't parse filter expression: ")
+        part = _wrong_part(text) if reason.startswith("syntax error") else ""
+        passing = reason.startswith("unknown host")
+        raise FilterError(f'"{text}": {reason}{part}; see `man pcap-filter`', passing=passing) from error
+    except ValueError as error:
+        raise FilterError(f'"{text!a}": {error}') from error
+
+
+def _wrong_part(text: str) -> str:
+    """What follows the longest beginning that is a filter by itself; or else the first of several conditions."""
+    words = text.split()
+    for count in range(len(words) - 1, 0, -1):
+        begin, rest = " ".join(words[:count]), " ".join(words[count:])
+        try:
+            _memory_capture().setfilter(begin)
+        except OSError:
+            continue
+        return f', at "{rest}" behind "{begin}"'
+    ends = [number for number, word in enumerate(words) if word in ("and", "or", "&&", "||")]
+    return f', at "{" ".join(words[: ends[0]])}"' if ends else ""
+
+
+def _memory_capture() -> Any:
+    """An empty Ethernet capture file that needs no disk, to compile filters for."""
+    descriptor = os.memfd_create("empty.pcap")
+    try:
+        os.write(descriptor, _EMPTY_CAPTURE_FILE)
+        return pcap.pcap(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def text_of(message: object) -> str:
+    return message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)

@@ -1,0 +1,255 @@
+"""The command line. Results go to standard output, everything else to standard error.
+
+Exit codes: 0 done; 1 it could not be done, after doing what could be; 2 wrong arguments or configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from inverter_capture import __version__
+from inverter_capture.output.formats import FORMATS
+from inverter_capture.service.log import set_level, start_log
+from inverter_capture.service.signals import hold_reload
+from inverter_capture.text import printable
+
+if TYPE_CHECKING:
+    from inverter_capture.config.schema import Config
+
+DONE, FAILED, WRONG_USE = 0, 1, 2
+
+_log = logging.getLogger(__name__)
+
+DISCOVER_SECONDS = 660
+"""Long enough for two frames of a dongle that sends one every five minutes."""
+SECONDS_MAX = 1_000_000
+UCI_FILE = "/etc/config/inverter-capture"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code."""
+    _open_standard_streams()
+    # No traceback for Ctrl-C or a closed pipe. `run` and `discover` end in their own way.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    options = _parser().parse_args(arguments)
+    start_log()
+    command: Callable[[argparse.Namespace], int] = options.command
+    return command(options)
+
+
+def _open_standard_streams() -> None:
+    """Take the places of standard streams that are closed, so that no file, nor a device, gets their numbers."""
+    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDWR)):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Opened the wrong way round, so that they can be used no better than before.
+            os.open(os.devnull, flags)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 (until the end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file may be called what no text can hold.
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage before it."""
+        self.exit(WRONG_USE, f"error: {printable(message)}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="inverter-capture",
+        description="Captures the readings that a Sunsynk/Deye inverter's Inteless dongle sends to its cloud.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="capture and deliver, as configured, until SIGTERM or the end of the file")
+    run.add_argument("config", metavar="CONFIG.toml")
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser("check", help="say whether a configuration is right")
+    check.add_argument("config", metavar="CONFIG.toml")
+    check.add_argument("--connect", action="store_true", help="try the servers, too; changes nothing there")
+    check.set_defaults(command=_check)
+
+    decode = commands.add_parser("decode", help="print the readings in capture files")
+    decode.add_argument(
+        "files", metavar="FILE", nargs="+", help="a capture file (pcap or pcapng), - for standard input"
+    )
+    decode.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+    decode.add_argument(
+        "--timezone", metavar="ZONE", default="local", help="of the inverter's clock; default: the system's"
+    )
+    decode.add_argument(
+        "--filter", metavar="BPF", default="", help="which packets to read, as for tcpdump; default: find them"
+    )
+    decode.add_argument(
+        "--raw", action="store_true", help="with a table: each frame in hex, too, also those of unknown length"
+    )
+    decode.add_argument("--anonymise", action="store_true", help="replace serial numbers, for a bug report")
+    decode.set_defaults(command=_decode)
+
+    discover = commands.add_parser("discover", help="find dongles, and say how to configure them")
+    discover.add_argument("source", metavar="DEVICE-or-FILE", help="a network device, any, or a capture file")
+    discover.add_argument(
+        "--seconds",
+        metavar="N",
+        type=_seconds,
+        default=DISCOVER_SECONDS,
+        help="how long to listen; default: %(default)s",
+    )
+    discover.set_defaults(command=_discover)
+
+    uci = commands.add_parser("uci", help="print the configuration for `run` that OpenWrt's UCI file asks for")
+    uci.add_argument("file", metavar="UCI-FILE", nargs="?", default=UCI_FILE, help="default: %(default)s")
+    uci.set_defaults(command=_uci)
+    return parser
+
+
+def _seconds(text: str) -> int:
+    if not (
+        text.isascii() and text.isdecimal() and len(text) <= len(str(SECONDS_MAX)) and 0 < int(text) <= SECONDS_MAX
+    ):
+        raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 1 to {SECONDS_MAX}')
+    return int(text)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from inverter_capture.capture.libpcap import CaptureError, FilterError
+    from inverter_capture.config.schema import ConfigError, load
+
+    try:
+        hold_reload()
+        config = load(options.config)
+    except ConfigError as error:
+        return _fail(WRONG_USE, *error.messages)
+    set_level(config.log.level)
+    from inverter_capture.service.service import Service
+
+    try:
+        return Service(config, lambda: load(options.config)).run()
+    except FilterError as error:
+        return _fail(WRONG_USE, f"{options.config}: [pcap] filter = {error}")
+    except CaptureError as error:
+        return _fail(FAILED, f"{options.config}: [pcap] device = {error}")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from inverter_capture.capture.device import device_problem
+    from inverter_capture.capture.file import FileCapture
+    from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
+    from inverter_capture.config.schema import ConfigError, load
+
+    try:
+        config = load(options.config)
+        if config.pcap.filter:
+            check_filter(config.pcap.filter)
+        if config.pcap.file:
+            FileCapture(config.pcap.device, lambda _: config.pcap.filter).close()
+    except ConfigError as error:
+        return _fail(WRONG_USE, *error.messages)
+    except FilterError as error:
+        return _fail(WRONG_USE, f"{options.config}: [pcap] filter = {error}")
+    except CaptureError as error:
+        return _fail(FAILED, f"{options.config}: [pcap] device = {error}")
+    problem = None if config.pcap.file else device_problem(config.pcap.device)
+    if problem:
+        _log.warning("%s: [pcap] device = %s; the service will wait for it", options.config, problem)
+    if options.connect:
+        return _try_backends(config)
+    return _print(f"{options.config}: right\n")
+
+
+def _try_backends(config: Config) -> int:
+    from inverter_capture.backends.create import create_backend, sections
+    from inverter_capture.backends.status import no_status
+    from inverter_capture.config.timezone import named_zone
+
+    code = DONE
+    for section in sections(config):
+        backend = create_backend(section, named_zone(config.pcap.timezone), no_status)
+        problem = backend.check()
+        if problem:
+            code = _fail(FAILED, f"{backend.name}: {problem}")
+        else:
+            code = _print(f"{backend.name}: right\n") or code
+    return code
+
+
+def _decode(options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    from inverter_capture.capture.libpcap import FilterError
+    from inverter_capture.commands.decode import DecodeCommand
+    from inverter_capture.config.kinds import SettingError
+    from inverter_capture.config.timezone import check_timezone, named_zone
+
+    if options.raw and options.format != "table":
+        return _fail(WRONG_USE, f"--raw with --format {options.format}: hex goes with --format table only")
+    try:
+        zone = named_zone(check_timezone(options.timezone))
+    except SettingError as error:
+        return _fail(WRONG_USE, f"--timezone {options.timezone}: {error}")
+    command = DecodeCommand(zone, options.format, filter=options.filter, raw=options.raw, anonymise=options.anonymise)
+    try:
+        problems = command.run(options.files)
+    except FilterError as error:
+        return _fail(WRONG_USE, f"--filter {error}")
+    except OSError as error:
+        return _cannot_write(error)
+    return _fail(FAILED, *problems) if problems else DONE
+
+
+def _discover(options: argparse.Namespace) -> int:
+    from inverter_capture.capture.libpcap import CaptureError
+    from inverter_capture.commands.discover import NOTHING_FOUND, discover
+
+    try:
+        report, problem = discover(options.source, options.seconds)
+    except CaptureError as error:
+        return _fail(FAILED, str(error))
+    if report is None:
+        return _fail(FAILED, problem or f'"{options.source}": {NOTHING_FOUND}')
+    printed = _print(report)
+    return _fail(FAILED, problem) if problem else printed
+
+
+def _uci(options: argparse.Namespace) -> int:
+    from inverter_capture.config.schema import ConfigError
+    from inverter_capture.config.uci import to_toml
+
+    try:
+        return _print(to_toml(options.file))
+    except ConfigError as error:
+        return _fail(WRONG_USE, *error.messages)
+
+
+def _print(text: str) -> int:
+    """Write a result. Returns the exit code."""
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        return _cannot_write(error)
+    return DONE
+
+
+def _cannot_write(error: OSError) -> int:
+    # Python will try once more to write what it still holds.
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+    return _fail(FAILED, f"standard output: cannot be written to: {error.strerror}")
+
+
+def _fail(code: int, *messages: str) -> int:
+    for message in messages:
+        _log.error("%s", printable(message))
+    return code

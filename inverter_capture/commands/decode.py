@@ -1,0 +1,83 @@
+"""The `decode` command: capture files in, readings as text out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+
+from inverter_capture.capture.dongle_filter import Finder
+from inverter_capture.capture.file import FileCapture
+from inverter_capture.capture.libpcap import CaptureError, FilterError
+from inverter_capture.commands.hex_dump import Anonymiser, hex_dump
+from inverter_capture.output.formats import formatter
+from inverter_capture.output.progress import ProgressBar
+from inverter_capture.output.terminal import has_colour, is_terminal, width
+from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event, Unknown
+from inverter_capture.protocol.times import SECOND
+
+
+class DecodeCommand:
+    """Decodes capture files one after another, as one capture, and prints the readings."""
+
+    def __init__(
+        self, zone: tzinfo | None, format: str, *, filter: str = "", raw: bool = False, anonymise: bool = False
+    ) -> None:
+        self._filter = filter
+        self._raw = raw
+        self._anonymiser = Anonymiser() if anonymise else None
+        self._formatter = formatter(format, zone=zone, colour=has_colour(sys.stdout), width=width(sys.stdout))
+        self._decoder = Decoder(zone)
+        self._finder = Finder()
+        self._bar: ProgressBar | None = None
+        self._clears_bar = is_terminal(sys.stdout)
+
+    def run(self, paths: Sequence[str]) -> list[str]:
+        """Print all that can be decoded. Returns what could not be, a line for each. Raises FilterError."""
+        problems: list[str] = []
+        sys.stdout.write(self._formatter.header())
+        for path in paths:
+            try:
+                self._read(path)
+            except FilterError:
+                raise
+            except CaptureError as error:
+                problems.append(str(error))
+        self._print(self._decoder.close())
+        sys.stdout.flush()
+        counts = self._decoder.frame_counts
+        if counts.unknown and not self._raw:
+            problems.append(f"frames of unknown length, which are not decoded: {counts.unknown}; --raw shows them")
+        return problems
+
+    def _read(self, path: str) -> None:
+        capture = FileCapture(path, self._filter_for)
+        with ProgressBar(lambda: capture.position, capture.size, path) as self._bar:
+            for packet in capture:
+                events = self._decoder.receive(packet)
+                if events:
+                    if self._finder.heed(events):
+                        capture.refilter()
+                    self._print(events)
+        capture.close()
+
+    def _filter_for(self, link_type: int) -> str:
+        return self._filter or self._finder.filter(link_type, live=False)
+
+    def _print(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Decoded | Unknown):
+                text = self._text(self._anonymiser.event(event) if self._anonymiser else event)
+                if text:
+                    if self._bar is not None and self._clears_bar:
+                        self._bar.clear()
+                    sys.stdout.write(text)
+
+    def _text(self, event: Decoded | Unknown) -> str:
+        text = self._formatter.format(event.reading) if isinstance(event, Decoded) and event.reading else ""
+        if self._raw:
+            captured = datetime.fromtimestamp(event.time // SECOND, UTC)
+            # Addresses can tell as much about the owner as the serial number.
+            flow = "" if self._anonymiser else f", from {event.flow}"
+            text += f"captured {captured:%Y-%m-%d %H:%M:%S} UTC{flow}\n{hex_dump(event.frame.data)}\n"
+        return text

@@ -1,0 +1,1 @@
+"""The configuration: its schema, and the forms in which it is written."""

@@ -1,0 +1,1 @@
+"""Readings as text, and what a terminal shows."""

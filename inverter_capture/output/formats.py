@@ -1,0 +1,101 @@
+"""A reading as text: a table for people, and JSON, CSV or line protocol for programs.
+
+Nothing here reads or writes anything: the time zone, the width and whether to colour are arguments. The values of a
+reading are finite: they come from whole numbers.
+"""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Protocol
+
+from inverter_capture.output.line_protocol import line_protocol
+from inverter_capture.output.table import Table
+from inverter_capture.protocol.registers import FIELDS
+from inverter_capture.text import printable, utc_text
+
+if TYPE_CHECKING:
+    from inverter_capture.protocol.readings import Reading
+
+FORMATS = ("table", "json", "csv", "line-protocol")
+
+
+class Formatter(Protocol):
+    """Turns readings into the text of one format."""
+
+    def header(self) -> str:
+        """The text before the first reading, with its line break; mostly there is none."""
+
+    def format(self, reading: Reading) -> str:
+        """The text of a reading, with a line break at its end."""
+
+
+def formatter(name: str, *, zone: tzinfo | None = None, colour: bool = False, width: int = 80) -> Formatter:
+    """The formatter with a name out of FORMATS.
+
+    `zone` is the zone of the table's local times, None the system's. `width` is in characters; the table has as many
+    columns as fit into it, at least one. Raises ValueError for an unknown name.
+    """
+    if name == "table":
+        return Table(zone, colour, width)
+    if name == "json":
+        return Json()
+    if name == "csv":
+        return Csv()
+    if name == "line-protocol":
+        return LineProtocol()
+    raise ValueError(f"unknown format {name!r}: use one of {', '.join(FORMATS)}")
+
+
+class Json:
+    """One object a line."""
+
+    def __init__(self) -> None:
+        from json import JSONEncoder  # Late, since the service often has no use for it.
+
+        self._encode = JSONEncoder(allow_nan=False).encode
+
+    def header(self) -> str:
+        return ""
+
+    def format(self, reading: Reading) -> str:
+        row = {
+            "timestamp": reading.time,
+            "time": utc_text(reading.time),
+            "serial": reading.serial,
+            "values": reading.values,
+        }
+        return self._encode(row) + "\n"
+
+
+class Csv:
+    """A header and one row a reading, quoted by RFC 4180, with the line breaks of the other formats.
+
+    The columns are timestamp (nanoseconds), time (UTC), serial, then every field in the order of the register table; an
+    absent value is empty.
+    """
+
+    def header(self) -> str:
+        return ",".join(("timestamp", "time", "serial", *(field.id for field in FIELDS))) + "\n"
+
+    def format(self, reading: Reading) -> str:
+        values = reading.values
+        numbers = (repr(values[field.id]) if field.id in values else "" for field in FIELDS)
+        return ",".join((str(reading.time), utc_text(reading.time), csv_text(reading.serial), *numbers)) + "\n"
+
+
+def csv_text(text: str) -> str:
+    """A CSV cell, in quotes where it needs them."""
+    text = printable(text)
+    return '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text
+
+
+class LineProtocol:
+    """InfluxDB's line protocol, one line a reading."""
+
+    def header(self) -> str:
+        return ""
+
+    def format(self, reading: Reading) -> str:
+        line = line_protocol(reading)
+        return line + "\n" if line else ""

@@ -1,0 +1,167 @@
+"""A reading as a table for people, in as many columns as the terminal is wide."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+
+from inverter_capture.protocol.codes import STATES, describe
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.registers import FIELDS, Field
+from inverter_capture.text import printable
+
+COLUMN_WIDTH = 38
+COLUMN_GAP = 3
+"""In characters: two of the table's columns fill the usual 80, and three fill 120."""
+
+UNIT_WIDTH = 3
+
+GROUPS = ("Inverter", "PV", "Battery", "BMS", "Grid", "Load", "Generator", "Aux")
+"""The table's groups from first to last: the one that may hold a fault first, then along the way of the energy."""
+
+UNITS = ("", "%", "W", "V", "A", "Hz", "°C", "Ah", "h", "kWh")
+"""Rows of a group in this order: how it is, what happens now, and what has been counted."""
+
+PERIODS = ("today", "month", "year", "total")
+
+LABELS = {"aux_power": "Generator, micro-inverter", "grid_power_l1": "Power L1 (grid port)"}
+"""Names whose own are too long for a row."""
+
+DIRECTIONS = {
+    "grid_power": ("importing", "exporting"),
+    "battery_power": ("discharging", "charging"),
+    "battery_current": ("discharging", "charging"),
+    "bms_current": ("charging", "discharging"),
+}
+"""What a positive and a negative value of these mean, which nobody can be expected to remember."""
+
+SEVERITIES = {"inverter_warnings": "yellow", "inverter_faults": "red"}
+
+STATE_SEVERITIES = {3: "yellow", 4: "red"}
+"""Alarm and fault, of inverter_state."""
+
+CODES = frozenset((*STATES, *SEVERITIES, "generator_relay"))
+"""Fields whose numbers stand for words."""
+
+STYLES = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33"}
+
+
+class Table:
+    """A reading for people: a heading, then the groups of values in columns side by side."""
+
+    def __init__(self, zone: tzinfo | None, colour: bool, width: int) -> None:
+        self._zone = zone
+        self._colour = colour
+        self._columns = max(1, (width + COLUMN_GAP) // (COLUMN_WIDTH + COLUMN_GAP))
+        self._groups = [(group, sorted((f for f in FIELDS if f.group == group), key=row_order)) for group in GROUPS]
+
+    def header(self) -> str:
+        return ""
+
+    def format(self, reading: Reading) -> str:
+        """The reading, and an empty line after it."""
+        values = reading.values
+        groups = [self._group(group, fields, values) for group, fields in self._groups]
+        columns = balance([lines for lines in groups if lines], self._columns)
+        height = max((len(column) for column in columns), default=0)
+        blank = " " * COLUMN_WIDTH
+        padded = [column + [blank] * (height - len(column)) for column in columns]
+        rows = ((" " * COLUMN_GAP).join(cells).rstrip() for cells in zip(*padded, strict=True))
+        return "\n".join((self._heading(reading), *rows)) + "\n\n"
+
+    def _heading(self, reading: Reading) -> str:
+        utc = datetime.fromtimestamp(reading.time // 1_000_000_000, UTC)
+        serial = self._style(f"Inverter {printable(reading.serial)}", "bold")
+        local = utc.astimezone(self._zone).isoformat(" ")
+        return f"{serial}   {local[:19]} {local[19:]}   ({utc:%Y-%m-%d %H:%M:%S} UTC)"
+
+    def _group(self, group: str, fields: list[Field], values: dict[str, int | float]) -> list[str]:
+        """The lines of a group, each COLUMN_WIDTH characters wide; none when it has no values."""
+        lines: list[str] = []
+        for field in fields:
+            if field.id in values:
+                lines += self._row(field, values[field.id])
+        if lines:
+            rule = "-" * (COLUMN_WIDTH - 1 - len(group))
+            lines.insert(0, f"{self._style(group, 'bold')} {self._style(rule, 'dim')}")
+        return lines
+
+    def _row(self, field: Field, value: float) -> list[str]:
+        if field.id in CODES:
+            return self._words(field, value)
+        name = label(field, value)
+        number = f"{value:.{len(str(field.divisor)) - 1}f}".rjust(COLUMN_WIDTH - UNIT_WIDTH - 2 - len(name))
+        unit = self._style(field.unit, "dim") + " " * (UNIT_WIDTH - len(field.unit))
+        return [f"{name} {number} {unit}"]
+
+    def _words(self, field: Field, value: float) -> list[str]:
+        """A row whose value is one or more words: beside the name where they fit, else below it, one a line."""
+        words = describe(field.id, value).split(", ")
+        style = severity(field.id, value)
+        name = label(field, value)
+        if len(name) + 1 + max(map(len, words)) <= COLUMN_WIDTH:
+            names = [name] + [""] * (len(words) - 1)
+            return [
+                beside + " " * (COLUMN_WIDTH - len(beside) - len(text)) + self._style(text, style)
+                for beside, text in zip(names, words, strict=True)
+            ]
+        lines = [name.ljust(COLUMN_WIDTH)]
+        for text in words:
+            indent = "  "
+            for line in wrap(text, COLUMN_WIDTH - 4):
+                lines.append(indent + self._style(line, style) + " " * (COLUMN_WIDTH - len(indent) - len(line)))
+                indent = "    "
+        return lines
+
+    def _style(self, text: str, style: str) -> str:
+        return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if self._colour and style and text else text
+
+
+def severity(name: str, value: float) -> str:
+    """The style of a code: none while all is well."""
+    if name == "inverter_state":
+        return STATE_SEVERITIES.get(int(value), "")
+    return SEVERITIES.get(name, "") if value else ""
+
+
+def row_order(field: Field) -> tuple[int, int, int]:
+    """By unit, then by period; then short names first, which puts the whole before its parts."""
+    period = field.id.rpartition("_")[2]
+    return (
+        UNITS.index(field.unit),
+        PERIODS.index(period) if period in PERIODS else -1,
+        len(field.id) if field.unit else 0,
+    )
+
+
+def label(field: Field, value: float) -> str:
+    """The name of a row, which need not repeat the group's, and the direction where the sign means one."""
+    name = LABELS.get(field.id) or field.name.removeprefix(field.group + " ")
+    if field.id in DIRECTIONS and value:
+        name += f" ({DIRECTIONS[field.id][value < 0]})"
+    return name[0].upper() + name[1:]
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` characters, broken between words."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += " " + word
+        else:
+            lines.append(word[:width])
+    return lines
+
+
+def balance(groups: list[list[str]], columns: int) -> list[list[str]]:
+    """The groups in their order, in at most as many columns, the longest of which is as short as can be."""
+    height = max((len(lines) for lines in groups), default=0)
+    while True:
+        filled: list[list[str]] = []
+        for lines in groups:
+            if filled and len(filled[-1]) + len(lines) <= height:
+                filled[-1] += lines
+            else:
+                filled.append(list(lines))
+        if len(filled) <= columns:
+            return filled
+        height += 1

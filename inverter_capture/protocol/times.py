@@ -1,0 +1,4 @@
+"""Units of time. Times are whole nanoseconds since the epoch in UTC, as packets bring them."""
+
+SECOND = 1_000_000_000
+"""Nanoseconds."""

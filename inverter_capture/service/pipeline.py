@@ -1,0 +1,261 @@
+"""From a capture to readings: the thread in which packets are captured, decoded and guarded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from inverter_capture.capture.device import LiveCapture, takes_large_filters
+from inverter_capture.capture.dongle_filter import Finder
+from inverter_capture.capture.file import FileCapture
+from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
+from inverter_capture.config.schema import PcapConfig
+from inverter_capture.config.timezone import named_zone
+from inverter_capture.protocol.guard import Guard
+from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
+from inverter_capture.protocol.readings import FrameReader, Reading
+from inverter_capture.protocol.times import SECOND
+from inverter_capture.service.report_log import Observer
+
+WAIT_SECONDS_MAX = 3600
+"""How long the capture waits at most: when the clock is set, what was to be done by then looks far away."""
+CHANGE_SECONDS = 2
+"""How long other settings may take before they are no longer waited for."""
+RESTART_SECONDS = 5
+"""How long the capture rests after an error of ours."""
+
+
+_log = logging.getLogger(__name__)
+
+Deliver = Callable[[Reading], None]
+
+
+class Pipeline:
+    """One capture, and what comes of it. Its thread ends with the capture file, or when it is told to."""
+
+    def __init__(self, config: PcapConfig, deliver: Deliver, ended: Callable[[], None]) -> None:
+        """`deliver` gets each reading and `ended` tells of the end, both in the thread.
+
+        Raises FilterError for a wrong filter, and for a file CaptureError when it cannot be used.
+        """
+        self.failure: str | None = None
+        """Why a capture file was not read to its end."""
+        self.readings = 0
+        self._config = config
+        self._deliver = deliver
+        self._ended = ended
+        self._next: PcapConfig | None = None
+        self._changed = threading.Event()
+        self._stopping = False
+        self._decoder = Decoder(named_zone(config.timezone), live=not config.file)
+        self._observer = Observer(self._decoder, time.time_ns(), live=not config.file)
+        self._guard = Guard() if config.guard else None
+        self._finder = None if config.filter else Finder()
+        self._capture: FileCapture | LiveCapture | None = None
+        self._replacing = threading.Lock()
+        """Held while the capture is replaced, or woken."""
+        self.check(config)
+        if config.file:
+            # Here libpcap may wait for a pipe, from which a signal's own effect frees us, but no handler could.
+            self._capture = FileCapture(config.device, self._filter)
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    @staticmethod
+    def check(config: PcapConfig) -> None:
+        """Raises FilterError for a filter that will never do."""
+        try:
+            check_filter(config.filter)
+        except FilterError as error:
+            # The device's capture will try again; a file cannot wait.
+            if config.file or not error.passing:
+                raise
+
+    @property
+    def capture(self) -> FileCapture | LiveCapture:
+        """What has been opened."""
+        assert self._capture is not None
+        return self._capture
+
+    @property
+    def device(self) -> str:
+        """The device, or the path of the capture file."""
+        return self._config.device
+
+    @property
+    def capturing(self) -> bool:
+        """Whether packets would be seen."""
+        return self._capture is not None and (isinstance(self._capture, FileCapture) or self._capture.capturing)
+
+    @property
+    def packets(self) -> int:
+        """Packets that were captured."""
+        return self._decoder.packets.counts.packets
+
+    @property
+    def frames(self) -> int:
+        """Frames of known lengths."""
+        return self._decoder.frame_counts.frames
+
+    @property
+    def held_back(self) -> int:
+        """Values that the guard did not believe."""
+        guard = self._guard
+        return 0 if guard is None else guard.counts.held
+
+    def open(self) -> None:
+        """Open the device. Raises CaptureError when it is there but cannot be opened."""
+        if not self._config.file:
+            self._capture = LiveCapture(self._config.device, self._filter)
+
+    def start(self) -> None:
+        """Begin to capture what has been opened."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end soon. May be called from any thread, and more than once."""
+        self._stopping = True
+        self._wake()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread's end, at most this time."""
+        self._thread.join(seconds)
+        if not self._thread.is_alive() and self._capture is not None:
+            self._capture.close()
+
+    def reconfigure(self, config: PcapConfig) -> None:
+        """Go on with other settings of a live capture, whose filter is right. Returns when that is done.
+
+        What has been decoded in part goes on where it was.
+        """
+        self._changed.clear()
+        self._next = config
+        self._wake()
+        self._changed.wait(CHANGE_SECONDS)
+
+    def summarise(self) -> None:
+        """Say what has come of it, in the log."""
+        counts = self._decoder.frame_counts
+        _log.info(
+            "packets: %d, frames: %d, readings: %d; frames of unknown length: %d, cut off: %d; "
+            "implausible values: %d, held back: %d",
+            self.packets,
+            counts.frames,
+            self.readings,
+            counts.unknown,
+            counts.cut,
+            self._decoder.readings.counts.implausible,
+            self.held_back,
+        )
+        if isinstance(self._capture, LiveCapture) and self._capture.dropped:
+            _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
+
+    def _wake(self) -> None:
+        with self._replacing:
+            if isinstance(self._capture, LiveCapture) and self._thread.is_alive():
+                self._capture.wake()
+
+    def _filter(self, link_type: int) -> str:
+        if self._finder is None:
+            return self._config.filter
+        live = not self._config.file
+        return self._finder.filter(link_type, live=live, small=live and not takes_large_filters())
+
+    def _run(self) -> None:
+        try:
+            if isinstance(self._capture, FileCapture):
+                self._run_file(self._capture)
+            else:
+                self._keep_capturing()
+        except CaptureError as error:
+            self.failure = f"[pcap] device = {error}"
+        except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
+            _log.exception("an error in inverter-capture itself, please report it")
+            self.failure = f"{self._config.device}: the capture file was not read to its end"
+        finally:
+            self._ended()
+
+    def _keep_capturing(self) -> None:
+        while not self._stopping:
+            try:
+                self._run_live()
+            except Exception:  # noqa: BLE001 (the same)
+                # Ours, not the network's. Say everything, and go on with what comes then.
+                _log.exception("an error in inverter-capture itself, please report it; capturing goes on")
+                time.sleep(RESTART_SECONDS)
+        # What waited for a gap to be filled need not wait any more.
+        self._handle(self._decoder.close())
+
+    def _run_live(self) -> None:
+        while not self._stopping:
+            if self._next is not None:
+                self._change()
+                self._changed.set()
+                continue
+            assert isinstance(self._capture, LiveCapture)
+            deadlines = [
+                deadline for deadline in (self._decoder.deadline, self._observer.deadline) if deadline is not None
+            ]
+            seconds = (min(deadlines) - time.time_ns()) / SECOND if deadlines else WAIT_SECONDS_MAX
+            for packet in self._capture.wait(min(max(seconds, 0), WAIT_SECONDS_MAX)):
+                self._handle(self._decoder.receive(packet))
+            now = time.time_ns()
+            self._handle(self._decoder.advance(now))
+            self._observer.advance(now)
+
+    def _run_file(self, capture: FileCapture) -> None:
+        try:
+            for packet in capture:
+                self._handle(self._decoder.receive(packet))
+                if self._stopping:
+                    return
+        finally:
+            self._handle(self._decoder.close())
+
+    def _change(self) -> None:
+        """Go over to the next settings; stay with the present ones where that cannot be done."""
+        before, after = self._config, self._next
+        assert after is not None
+        self._next = None
+        if (before.device, before.filter) != (after.device, after.filter):
+            finder = self._finder
+            self._config = after
+            self._finder = None if after.filter else finder or Finder()
+            try:
+                capture = LiveCapture(after.device, self._filter)
+            except CaptureError as error:
+                setting = "filter" if isinstance(error, FilterError) else "device"
+                _log.error("[pcap] %s = %s; going on with the settings there were", setting, error)
+                self._config, self._finder = before, finder
+                return
+            # Both are open for a moment, so that nothing passes unseen; what is seen twice counts once.
+            assert isinstance(self._capture, LiveCapture)
+            for packet in self._capture.wait(0):
+                self._handle(self._decoder.receive(packet))
+            with self._replacing:
+                self._capture.close()
+                self._capture = capture
+        self._config = after
+        if before.timezone != after.timezone:
+            self._decoder.readings = FrameReader(named_zone(after.timezone), live=True)
+            self._observer = Observer(self._decoder, time.time_ns(), live=True)
+        if before.guard != after.guard:
+            self._guard = Guard() if after.guard else None
+
+    def _handle(self, events: list[Event]) -> None:
+        if events and self._finder is not None and self._finder.heed(events) and self._capture is not None:
+            self._capture.refilter()
+        for event in events:
+            self._observer.observe(event)
+            if isinstance(event, Decoded) and event.reading is not None:
+                self.readings += 1
+                self._deliver(self._guarded(event, event.reading))
+
+    def _guarded(self, event: Decoded, reading: Reading) -> Reading:
+        if self._guard is None:
+            return reading
+        reading, held = self._guard.check(event.frame.clock, reading)
+        if held:
+            self._observer.held(held)
+        return reading

@@ -1,0 +1,269 @@
+"""The service: a pipeline that feeds the backends, until the capture file ends or a signal comes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import tzinfo
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from inverter_capture.backends.backend import Backend
+from inverter_capture.backends.create import create_backend, sections
+from inverter_capture.backends.status import Status, StatusSource
+from inverter_capture.capture.device import LiveCapture
+from inverter_capture.capture.file import FileCapture
+from inverter_capture.capture.libpcap import FilterError
+from inverter_capture.config.kinds import SectionConfig
+from inverter_capture.config.schema import Config, ConfigError
+from inverter_capture.config.timezone import named_zone
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.service.log import set_level
+from inverter_capture.service.pipeline import Pipeline
+from inverter_capture.service.signals import on_signals, without_signals
+
+STOP_SECONDS = 0.5
+"""How long the capture may take to end once the service is to stop."""
+NOTICE_SECONDS = 0.1
+"""How soon what waits for a backend notices that."""
+
+_END, _RELOAD = "end", "reload"
+
+_log = logging.getLogger(__name__)
+
+Create = Callable[[SectionConfig, tzinfo | None, StatusSource], Backend]
+
+
+class _Running(NamedTuple):
+    section: SectionConfig
+    backend: Backend
+
+
+class _Leaving(NamedTuple):
+    """A backend that the configuration no longer has, and that is to end by this time of the monotonic clock."""
+
+    backend: Backend
+    until: float
+
+
+class Service:
+    """One run of the program."""
+
+    def __init__(self, config: Config, load: Callable[[], Config], create: Create = create_backend) -> None:
+        """`load` reads the configuration again, for SIGHUP. `create` makes a backend of its section.
+
+        Raises FilterError for a wrong filter, and for a file CaptureError when it cannot be used.
+        """
+        self._config = config
+        self._load = load
+        self._create = create
+        self._started = time.time_ns()
+        self._stopping = False
+        self._stopped_at = 0.0
+        self._wishes: SimpleQueue[str] = SimpleQueue()
+        """What is to be done next; signal handlers may put something."""
+        self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END))
+        self._backends = [self._open(section) for section in sections(config)]
+        self._leaving: list[_Leaving] = []
+
+    def run(self) -> int:
+        """Capture and deliver. Returns the exit code: 1 when the capture file is damaged or not all of it delivered.
+
+        Raises CaptureError when the device cannot be opened.
+        """
+        with on_signals(self._stop, lambda: self._wishes.put(_RELOAD)):
+            self._pipeline.open()
+            with without_signals():
+                for _, backend in self._backends:
+                    backend.start()
+                self._pipeline.start()
+            with _progress(self._pipeline.capture):
+                self._follow_wishes()
+            self._pipeline.stop()
+            self._pipeline.join(self._seconds_left(STOP_SECONDS))
+            undelivered = self._finish()
+        if self._pipeline.failure:
+            _log.error("%s", self._pipeline.failure)
+        self._pipeline.summarise()
+        return 1 if self._pipeline.failure or (undelivered and not self._stopping) else 0
+
+    def status(self) -> Status:
+        """How the service is doing. May be called from any thread."""
+        pipeline = self._pipeline
+        return Status(
+            started=self._started,
+            device=pipeline.device,
+            capturing=pipeline.capturing,
+            packets=pipeline.packets,
+            frames=pipeline.frames,
+            readings=pipeline.readings,
+            held_back=pipeline.held_back,
+            backends=tuple(backend.status() for _, backend in self._backends),
+        )
+
+    # --- the end ---
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._stopped_at = time.monotonic()
+            self._stopping = True
+        self._wishes.put(_END)
+
+    def _seconds_left(self, seconds: float) -> float:
+        """What is left of this time, which began with the signal to stop, if there was one."""
+        return max(0.0, self._stopped_at + seconds - time.monotonic()) if self._stopping else seconds
+
+    def _follow_wishes(self) -> None:
+        while True:
+            until = min((leaving.until for leaving in self._leaving), default=None)
+            try:
+                wish = self._wishes.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+            except Empty:
+                self._dismiss()
+                continue
+            if wish == _END or self._stopping:
+                return
+            self._try_reload()
+
+    def _finish(self) -> int:
+        """Let the backends end: at the end of a file as long as they need, otherwise in short time."""
+        while not self._stopping and not self._is_delivered():
+            # Nothing may be delivered before the settings are mended.
+            if not self._wishes.empty() and self._wishes.get() == _RELOAD:
+                self._try_reload()
+        running = [backend for _, backend in self._backends]
+        for backend in running:
+            backend.end()
+        return sum(
+            self._join(backend, self._seconds_left(backend.stop_seconds))
+            for backend in [*running, *(leaving.backend for leaving in self._leaving)]
+        )
+
+    def _is_delivered(self) -> bool:
+        # Each is asked, and so learns that there is no more to come.
+        empty = [backend.wait_until_empty(NOTICE_SECONDS) for _, backend in self._backends]
+        return all(empty)
+
+    def _join(self, backend: Backend, seconds: float) -> int:
+        lost = backend.join(seconds)
+        if lost:
+            _log.warning("%s: %d readings are lost", backend.name, lost)
+        return lost
+
+    # --- readings ---
+
+    def _deliver(self, reading: Reading) -> None:
+        for _, backend in self._backends:
+            self._make_room(backend)
+            backend.put(reading)
+
+    def _make_room(self, backend: Backend) -> None:
+        """A file can wait for the backends, the network cannot."""
+        if self._config.pcap.file:
+            while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping and self._has(backend):
+                pass
+
+    def _has(self, backend: Backend) -> bool:
+        """Whether the configuration still asks for this backend."""
+        return any(running.backend is backend for running in self._backends)
+
+    # --- the configuration, read again ---
+
+    def _try_reload(self) -> None:
+        try:
+            self._reload()
+        except Exception:  # noqa: BLE001 (what waits must not be lost for it)
+            _log.exception("an error in inverter-capture itself, please report it; going on")
+
+    def _reload(self) -> None:
+        """Take over what has changed in the configuration; when it is wrong, say so and leave all as it is."""
+        try:
+            config = self._load()
+            Pipeline.check(config.pcap)
+        except ConfigError as error:
+            self._say_wrong(*error.messages)
+            return
+        except FilterError as error:
+            self._say_wrong(f"[pcap] filter = {error}")
+            return
+        before = self._config
+        if before.pcap.file or config.pcap.file:
+            if before.pcap != config.pcap:
+                _log.warning("[pcap] takes effect with the next start only, for there is a capture file in it")
+            config = config._replace(pcap=before.pcap)
+        set_level(config.log.level)
+        self._config = config
+        if not config.pcap.file:
+            self._pipeline.reconfigure(config.pcap)
+        self._replace_backends(zone_changed=config.pcap.timezone != before.pcap.timezone)
+        _log.info("the configuration has been read again")
+
+    def _say_wrong(self, *messages: str) -> None:
+        for message in messages:
+            _log.error("%s", message)
+        _log.error("the new configuration is wrong; going on with the one before")
+
+    def _replace_backends(self, *, zone_changed: bool) -> None:
+        """Each section gets the backend of its kind whose settings are most like its own: what waits there is kept."""
+        wanted = list(sections(self._config))
+        before = list(self._backends)
+        found: dict[int, _Running] = {}
+        pairs = [
+            (number, each)
+            for number, section in enumerate(wanted)
+            for each in before
+            if type(each.section) is type(section)
+        ]
+        pairs.sort(key=lambda pair: _likeness(pair[1].section, wanted[pair[0]]), reverse=True)
+        for number, each in pairs:
+            if number not in found and each in before:
+                before.remove(each)
+                found[number] = each
+        after = []
+        for number, section in enumerate(wanted):
+            match = found.get(number)
+            if match is None:
+                match = self._open(section)
+                with without_signals():
+                    match.backend.start()
+            elif match.section != section or zone_changed:
+                match.backend.reconfigure(section, self._zone)
+            after.append(_Running(section, match.backend))
+        self._backends = after
+        for _, backend in before:
+            backend.end()
+            self._leaving.append(_Leaving(backend, time.monotonic() + backend.stop_seconds))
+
+    def _dismiss(self) -> None:
+        """Be done with the backends whose time is over."""
+        for leaving in list(self._leaving):
+            if leaving.until <= time.monotonic():
+                self._leaving.remove(leaving)
+                self._join(leaving.backend, 0)
+
+    def _open(self, section: SectionConfig) -> _Running:
+        return _Running(section, self._create(section, self._zone, self.status))
+
+    @property
+    def _zone(self) -> tzinfo | None:
+        return named_zone(self._config.pcap.timezone)
+
+
+def _likeness(before: SectionConfig, after: SectionConfig) -> list[bool]:
+    """Which settings are the same; the first of a section say most, as the server's address does."""
+    return [getattr(before, name) == getattr(after, name) for name in before.settings]
+
+
+@contextmanager
+def _progress(capture: FileCapture | LiveCapture) -> Iterator[None]:
+    """A progress bar for a file, unless readings appear on the same terminal."""
+    if isinstance(capture, LiveCapture) or os.isatty(1) or not os.isatty(2):
+        yield
+        return
+    from inverter_capture.output.progress import ProgressBar
+
+    with ProgressBar(lambda: capture.position, capture.size, capture.path):
+        yield

@@ -1,0 +1,287 @@
+"""What Home Assistant is told: every field as the protocol's description has it, and names that people can read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inverter_capture import __version__
+from inverter_capture.backends.mqtt import homeassistant
+from inverter_capture.backends.mqtt.homeassistant import OTHER, Topics
+from inverter_capture.backends.status import BackendStatus, no_status
+from inverter_capture.protocol.codes import STATES
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
+
+SERIAL = "AB12cd34EF"
+TOPICS = Topics("inverter-capture", "homeassistant")
+BACKENDS = (
+    BackendStatus("influxdb2 http://192.168.1.10:8086", True, 10, 2, 1, ""),
+    BackendStatus("influxdb2 http://192.168.1.10:8086", True, 10, 0, 0, ""),
+    BackendStatus("mqtt mqtt://höhe", True, 10, 0, 0, ""),
+)
+WORDS = ("inverter_warnings", "inverter_faults", "inverter_state", "sd_status", "generator_relay", "grid_connected")
+
+UNITS = {
+    "power": "W",
+    "voltage": "V",
+    "current": "A",
+    "frequency": "Hz",
+    "temperature": "°C",
+    "energy": "kWh",
+    "battery": "%",
+    "duration": "h",
+}
+"""What Home Assistant takes for each class; it takes more, but we need no others."""
+
+
+FIRST_IDS = """
+aux_power battery_capacity battery_charge_today battery_charge_total battery_current
+battery_discharge_today battery_discharge_total battery_power battery_soc battery_temperature battery_voltage
+bms_charge_limit_current bms_charge_voltage bms_current bms_discharge_limit_current bms_soc bms_temperature
+bms_voltage essential_power frames grid_connected grid_current grid_export_today grid_export_total
+grid_frequency grid_import_today grid_import_total grid_power grid_power_ct grid_power_l1 grid_voltage
+inverter_current inverter_energy_today inverter_energy_total inverter_faults inverter_faults_problem
+inverter_power inverter_state inverter_temperature_ac inverter_temperature_dc inverter_voltage
+inverter_warnings inverter_warnings_problem last_reading load_consumption_today load_consumption_total
+load_frequency load_power pv_current_1 pv_current_2 pv_power pv_power_1 pv_power_2 pv_production_today
+pv_production_total pv_voltage_1 pv_voltage_2
+"""
+"""Those that are enabled, but for the backends'."""
+
+
+def announced(serial: str = SERIAL, gone: dict[str, Any] | None = None) -> dict[str, Any]:
+    payload: dict[str, Any] = json.loads(homeassistant.device_payload(serial, TOPICS, BACKENDS, gone))
+    return payload
+
+
+def components() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = announced()["components"]
+    return found
+
+
+def state(values: dict[str, int | float], time: int = 1_667_629_966_000_000_000) -> dict[str, Any]:
+    status = no_status()._replace(frames=3, backends=BACKENDS)
+    payload: dict[str, Any] = json.loads(homeassistant.state_payload(Reading(SERIAL, time, values), 1200.4, status))
+    return payload
+
+
+def lookup(payload: dict[str, Any], template: str) -> Any:
+    """What a simple template gives."""
+    path = template.removeprefix("{{ value_json").removesuffix(" }}")
+    assert path.startswith((".", "[")), template
+    for key in re.findall(r"\w+", path):
+        payload = payload[key]
+    return payload
+
+
+# The device
+
+
+def test_the_device() -> None:
+    payload = announced()
+    assert payload["device"] == {
+        "identifiers": ["inverter-capture-AB12cd34EF"],
+        "name": "Inverter AB12cd34EF",
+        "manufacturer": "Sunsynk or Deye",
+        "model": "Hybrid inverter",
+        "serial_number": SERIAL,
+    }
+    assert payload["origin"]["name"] == "inverter-capture"
+    assert payload["origin"]["sw_version"] == __version__
+    assert payload["origin"]["support_url"].startswith("https://")
+    assert payload["state_topic"] == "inverter-capture/AB12cd34EF/state"
+    assert payload["availability"] == [
+        {"topic": "inverter-capture/status"},
+        {"topic": "inverter-capture/AB12cd34EF/availability"},
+    ]
+    assert payload["availability_mode"] == "all"
+    assert re.fullmatch(r"homeassistant/device/[A-Za-z0-9_-]+/config", TOPICS.device(SERIAL))
+
+
+def test_every_field(shared: Path) -> None:
+    found = components()
+    text = (shared / "protocol" / "registers.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert len(rows) == len(FIELDS)
+    for row in rows:
+        component = found.pop(row["id"])
+        assert component.get("enabled_by_default", True) == (row["publish"] == "default"), row["id"]
+        if row["device_class"] == "connectivity":
+            assert component["platform"] == "binary_sensor"
+        else:
+            assert component["platform"] == "sensor"
+        if row["id"] not in WORDS:
+            assert component["unit_of_measurement"] == row["unit"]
+            assert component["state_class"] == row["state_class"]
+            decimals = len(row["scale"].partition(".")[2])
+            assert component["suggested_display_precision"] == decimals, row["id"]
+        elif row["id"] in ("inverter_state", "sd_status"):
+            assert component["options"] == [*STATES[row["id"]].values(), OTHER]
+        if row["id"] not in WORDS or row["id"] in ("inverter_state", "sd_status", "grid_connected"):
+            assert component.get("device_class", "") == row["device_class"], row["id"]
+        assert "entity_category" not in component
+    problems = {"inverter_warnings_problem": "Warning", "inverter_faults_problem": "Fault"}
+    assert {key: found.pop(key)["name"] for key in problems} == problems
+    assert {component["entity_category"] for component in found.values()} == {"diagnostic"}
+
+
+def test_what_home_assistant_wants() -> None:
+    found = components()
+    for key, component in found.items():
+        assert component["unique_id"] == f"inverter_capture_AB12cd34EF_{key}"
+        assert re.fullmatch(r"[a-z0-9_]+", component["object_id"])
+        assert component["object_id"] == f"inverter_ab12cd34ef_{key}"
+        assert component["default_entity_id"] == f"{component['platform']}.{component['object_id']}"
+        kind = component.get("device_class")
+        if kind in UNITS:
+            assert component["unit_of_measurement"] == UNITS[kind]
+        elif "unit_of_measurement" in component:
+            assert (key, component["unit_of_measurement"]) == ("battery_capacity", "Ah")
+        if kind == "enum":
+            assert not {"unit_of_measurement", "state_class"} & component.keys()
+        if kind == "energy":
+            assert component["state_class"] in ("total", "total_increasing")
+        if component["platform"] == "binary_sensor":
+            assert kind in ("problem", "connectivity")
+    for name in ("unique_id", "object_id", "name"):
+        assert len({component[name] for component in found.values()}) == len(found), name
+
+
+def test_ids_of_the_first_version_are_there_or_retired() -> None:
+    """Whoever has history under them would lose it."""
+    assert set(FIRST_IDS.split()) <= components().keys() | homeassistant.RETIRED.keys()
+    assert not components().keys() & homeassistant.RETIRED.keys()
+
+
+def test_names_read_well_below_the_name_of_the_device() -> None:
+    known = ("AC", "BMS", "CT", "DC", "L1", "L2", "L1-L2", "PV", "SD")
+    for field in FIELDS:
+        words = field.title.split()
+        assert words[0][0].isupper()
+        assert all(word in known or word.isdigit() or word.islower() for word in words[1:]), field.title
+        assert "inverter" not in field.title.lower(), "the device's name says that"
+        assert all(one != other for one, other in pairwise(words)), field.title
+        assert len(field.title) <= 36
+        if field.group not in ("Inverter", "Aux"):
+            assert words[0] in (field.group, "Essential"), field.title
+    assert len({field.title for field in FIELDS}) == len(FIELDS)
+
+
+def test_backends_with_one_name_are_told_apart() -> None:
+    keys = homeassistant.backend_keys(BACKENDS)
+    assert list(keys) == ["influxdb2_http_192_168_1_10_8086", "influxdb2_http_192_168_1_10_8086_2", "mqtt_mqtt_h_he"]
+
+
+# The state
+
+
+def test_every_template_finds_something() -> None:
+    payload = state({})
+    for component in components().values():
+        template = component["value_template"]
+        if component["platform"] == "sensor":
+            lookup(payload, template)
+        else:
+            found = re.fullmatch(
+                r"\{\{ \{none: 'None', 0: 'OFF'\}\.get\(value_json\['values'\]\.(\w+), 'ON'\) \}\}", template
+            )
+            assert found is not None
+            assert found[1] in FIELDS_BY_ID
+        if "json_attributes_template" in component:
+            lookup(payload, component["json_attributes_template"].replace(" | tojson", ""))
+            assert component["json_attributes_topic"] == TOPICS.state(SERIAL)
+
+
+def test_a_state() -> None:
+    payload = state({"grid_power": -5, "inverter_state": 2, "inverter_faults": 1 << 34 | 1 << 63, "grid_connected": 1})
+    assert payload["time"] == "2022-11-05T06:32:46+00:00"
+    assert payload["timestamp"] == 1_667_629_966_000_000_000
+    assert payload["clock_behind"] == 1200
+    assert payload["values"]["grid_power"] == -5
+    assert payload["values"]["grid_voltage"] is None
+    assert list(payload["values"]) == [field.id for field in FIELDS]
+    assert payload["texts"] == {
+        "inverter_state": "normal",
+        "sd_status": None,
+        "inverter_warnings": None,
+        "inverter_faults": "F35 no grid, F64 heatsink over-temperature",
+        "grid_connected": "grid relay closed",
+        "generator_relay": None,
+    }
+    assert payload["codes"] == {
+        "inverter_warnings": {"codes": [], "raw": None},
+        "inverter_faults": {"codes": ["F35 no grid", "F64 heatsink over-temperature"], "raw": 1 << 34 | 1 << 63},
+    }
+    assert payload["service"] == {
+        "version": __version__,
+        "frames": 3,
+        "backends": {
+            "influxdb2_http_192_168_1_10_8086": {"connected": True, "waiting": 2, "dropped": 1},
+            "influxdb2_http_192_168_1_10_8086_2": {"connected": True, "waiting": 0, "dropped": 0},
+            "mqtt_mqtt_h_he": {"connected": True, "waiting": 0, "dropped": 0},
+        },
+    }
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.integers(0, 65535))
+def test_texts_that_home_assistant_takes(faults: int, warnings: int, number: int) -> None:
+    values: dict[str, int | float] = dict.fromkeys(WORDS, number)
+    values |= {"inverter_faults": faults, "inverter_warnings": warnings}
+    payload = state(values)
+    found = components()
+    for name, text in payload["texts"].items():
+        assert 0 < len(text) <= 255
+        if "options" in found[name]:
+            assert text in found[name]["options"]
+    codes = payload["codes"]["inverter_faults"]["codes"]
+    assert len(codes) == faults.bit_count()
+    shown = payload["texts"]["inverter_faults"].removesuffix(", ...").split(", ")
+    assert shown == (codes[: len(shown)] or ["none"])
+
+
+def test_nothing_that_json_does_not_know() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        state({"grid_power": float("nan")})
+
+
+@given(st.integers(0, 2**63 - 1), st.floats(-1e6, 1e6))
+def test_what_is_left_is_read_again(time: int, behind: float) -> None:
+    payload = homeassistant.state_payload(Reading(SERIAL, time, {}), behind, no_status())
+    assert homeassistant.read_state(SERIAL, payload) == (SERIAL, time, round(behind))
+    assert homeassistant.read_state("other", payload) is None
+
+
+@given(
+    st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda x: json.dumps(x).encode())
+)
+def test_what_others_leave_is_no_state(payload: bytes) -> None:
+    assert homeassistant.read_state(SERIAL, payload) is None
+    assert homeassistant.removals(payload, homeassistant.device_payload(SERIAL, TOPICS, ())) == {}
+
+
+# What is no more
+
+
+def test_what_is_gone_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS)
+    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:])
+    assert homeassistant.removals(now, now) == {}
+    assert homeassistant.removals(now, before) == {}
+    gone = homeassistant.removals(before, now)
+    assert set(gone) == {
+        f"influxdb2_http_192_168_1_10_8086{number}_{what}" for number in ("", "_2") for what in ("waiting", "dropped")
+    }
+    assert all(component == {"platform": "sensor"} for component in gone.values())
+    told = json.loads(homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:], gone))
+    assert told["components"] == json.loads(now)["components"] | gone
+    monkeypatch.setitem(homeassistant.RETIRED, "moon_phase", "binary_sensor")
+    assert homeassistant.removals(b"", now) == {"moon_phase": {"platform": "binary_sensor"}}

@@ -1,0 +1,271 @@
+"""What the log says about frames: each piece of news once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from inverter_capture.protocol.packets import Packet
+from inverter_capture.protocol.packets_to_readings import Decoder
+from inverter_capture.service import report_log
+from inverter_capture.service.report_log import INVERTERS_MAX, QUIET_SECONDS, Observer
+from tests import wire
+from tests.dongle.frames import encode
+from tests.wire import SECOND
+
+NOW = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp())
+MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
+SERIAL = "2205164738"
+ZONE = ZoneInfo("Africa/Johannesburg")
+
+
+class House:
+    """A decoder and its observer, and dongles whose packets pass them. Times are in seconds since the epoch."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture, *, live: bool = True, started: int = NOW) -> None:
+        self._caplog = caplog
+        self._decoder = Decoder(ZONE, live=live)
+        self.observer = Observer(self._decoder, started * SECOND, live=live)
+        self._sequence = 1000
+
+    def frame(
+        self,
+        captured: int,
+        age: int = 4,
+        *,
+        serial: str = SERIAL,
+        host: str = "192.168.8.202",
+        ahead: int = 0,
+        data: bytes = b"",
+        **values: float,
+    ) -> list[str]:
+        """A frame of a certain age is captured; its clock may go wrong. Returns the lines that are logged."""
+        clock = datetime.fromtimestamp(captured - age + ahead, ZONE).replace(tzinfo=None)
+        return self.send(captured, data or encode(serial, clock, values), host)
+
+    def send(self, captured: int, data: bytes, host: str = "192.168.8.202") -> list[str]:
+        """A segment of a dongle is captured."""
+        client = wire.Endpoint(host, 50586)
+        connection = wire.Connection(client, wire.Endpoint("203.0.113.10", 51100, wire.MAC_B))
+        connection.packet(captured * SECOND, client, self._sequence, data, wire.PSH | wire.ACK)
+        self._sequence += len(data)
+        (record,) = connection.records
+        for event in self._decoder.receive(Packet(record.time, wire.LINK_ETHERNET, record.data)):
+            self.observer.observe(event)
+        return self.news()
+
+    def advance(self, now: int) -> list[str]:
+        """Time passes."""
+        self.observer.advance(now * SECOND)
+        return self.news()
+
+    def news(self) -> list[str]:
+        """What has been logged since the last question."""
+        lines = [f"{record.levelname.lower()}: {record.getMessage()}" for record in self._caplog.records]
+        self._caplog.clear()
+        return lines
+
+
+@pytest.fixture
+def house(caplog: pytest.LogCaptureFixture) -> House:
+    """One that has begun, with a dongle that is known."""
+    caplog.set_level(logging.INFO)
+    made = House(caplog)
+    assert made.frame(NOW) == [
+        f"info: inverter {SERIAL}: 292-byte frames from 192.168.8.202 to 203.0.113.10 port 51100"
+    ]
+    return made
+
+
+@pytest.fixture(autouse=True)
+def system_in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The system's time zone."""
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+# --- who sends ----------------------------------------------------------------------------------------------------
+
+
+def test_who_sends_frames_is_said_once(house: House) -> None:
+    assert house.frame(NOW + 300) == []
+    assert house.frame(NOW + 301, serial="E47R2K0193", host="192.168.8.203") != []
+    assert house.frame(NOW + 600, serial="E47R2K0193", host="192.168.8.203") == []
+    assert house.frame(NOW + 900) == []
+    # It has got another address.
+    (line,) = house.frame(NOW + 1200, host="192.168.8.77")
+    assert "292-byte frames from 192.168.8.77 to" in line
+
+
+def test_made_up_serials_fill_neither_memory_nor_log(house: House) -> None:
+    lines = [house.frame(NOW + number, serial=f"FORGED{number:04}") for number in range(2 * INVERTERS_MAX)]
+    assert sum(map(len, lines)) == INVERTERS_MAX - 1
+    assert len(house.observer._senders) == INVERTERS_MAX
+    # Those that were there before are still spoken of.
+    assert house.frame(NOW + 300, host="192.168.8.77") != []
+
+
+def test_other_messages_are_shown_for_whoever_looks(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    assert house.send(NOW + 10, b"no frame at all") == []
+    caplog.set_level(logging.DEBUG)
+    (line,) = house.send(NOW + 20, b"hello")
+    assert line == "debug: 192.168.8.202 port 50586 to 203.0.113.10 port 51100: no frame: 68 65 6c 6c 6f"
+
+
+# --- lengths ------------------------------------------------------------------------------------------------------
+
+
+def unknown(length: int, number: int, serial: str = SERIAL) -> bytes:
+    frame = bytearray(encode(serial, datetime(2026, 6, 1, 14, number % 60), {}))
+    frame[9:11] = (length - 11).to_bytes(2, "big")
+    return bytes(frame).ljust(length, b"\1")
+
+
+def test_unknown_lengths_are_reported_once_a_day(house: House) -> None:
+    (line,) = house.frame(NOW, data=unknown(318, 0))
+    assert line == (
+        f"warning: inverter {SERIAL}: frames of 318 bytes, which are unknown here and not decoded (1 so far); please "
+        "report the frame that `inverter-capture decode --raw --anonymise CAPTURE` shows"
+    )
+    for number in range(1, 20):
+        assert house.frame(NOW + number * HOUR, data=unknown(318, number)) == []
+    # Each length, and each inverter, by itself.
+    assert "frames of 310 bytes" in house.frame(NOW + 20 * HOUR, data=unknown(310, 20))[0]
+    assert "E47R2K0193: frames of 318 bytes" in house.frame(NOW + 20 * HOUR, data=unknown(318, 21, "E47R2K0193"))[0]
+    assert house.frame(NOW + DAY - 1, data=unknown(318, 22)) == []
+    (line,) = house.frame(NOW + DAY, data=unknown(318, 23))
+    assert "frames of 318 bytes, which are unknown here and not decoded (24 so far)" in line
+    assert house.frame(NOW + DAY + HOUR, data=unknown(318, 24)) == []
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+
+def test_implausible_values_are_said_once_for_each_field(house: House) -> None:
+    (line,) = house.frame(NOW + 300, battery_soc=173)
+    assert line == f"warning: inverter {SERIAL}: battery_soc is out of its range and left out, as often as that happens"
+    assert house.frame(NOW + 600, battery_soc=180) == []
+    lines = house.frame(NOW + 900, battery_soc=180, grid_frequency=300.0, battery_temperature=200.0)
+    assert [line.split()[3] for line in lines] == ["battery_temperature", "grid_frequency"]
+    assert house.frame(NOW + 1200, grid_frequency=300.0) == []
+
+
+# --- clocks -------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_time_zone_is_said_once_with_one_that_fits(house: House) -> None:
+    # The inverter is in Nepal, its clock ahead of what is configured: no frame that was kept can look like that.
+    nepal = 3 * HOUR + 45 * MINUTE
+    (line,) = house.frame(NOW + 300, ahead=nepal)
+    assert line == (
+        f"warning: inverter {SERIAL}: its clock is 3 h 45 min ahead of this system's in the configured time zone; "
+        'set [pcap] timezone = "Asia/Kathmandu"'
+    )
+    for number in range(2, 10):
+        assert house.frame(NOW + number * 300, ahead=nepal) == []
+    # Another inverter has its own clock.
+    lines = house.frame(NOW + 3600, ahead=-2 * HOUR, serial="E47R2K0193")
+    assert len(lines) == 1
+    (line,) = house.frame(NOW + 3900, ahead=-2 * HOUR, serial="E47R2K0193")
+    assert "E47R2K0193: its clock is 2 h behind" in line
+    assert 'set [pcap] timezone = "local"' in line
+
+
+def test_a_backlog_is_no_evidence(house: House) -> None:
+    # Two hours offline; then all of it within seconds, and the newest frame is a live one.
+    for number in range(24, 0, -1):
+        assert house.frame(NOW + 3 * HOUR + 24 - number, age=4 + number * 300) == []
+    assert house.frame(NOW + 3 * HOUR + 30) == []
+    # One kept frame now and then, each a whole quarter of an hour old or two.
+    for number in range(1, 10):
+        assert house.frame(NOW + 4 * HOUR + number * 300, age=4 + 15 * MINUTE * number) == []
+
+
+def test_a_clock_that_is_merely_wrong_is_no_time_zone(house: House) -> None:
+    for number in range(1, 10):
+        assert house.frame(NOW + number * 300, ahead=7 * MINUTE) == []
+    # As wrong as clocks are.
+    for number in range(10, 20):
+        assert house.frame(NOW + number * 300, ahead=100) == []
+
+
+def test_a_file_says_nothing_about_clocks_or_silence(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    house = House(caplog, live=False)
+    assert len(house.frame(NOW)) == 1
+    for number in range(1, 10):
+        assert house.frame(NOW + number * 300, ahead=4 * HOUR) == []
+    assert house.observer.deadline is None
+    assert house.advance(NOW + DAY) == []
+
+
+def test_frames_from_the_future_are_said_once(house: House) -> None:
+    moment = datetime.fromtimestamp(NOW + 300 - 4, ZONE).replace(tzinfo=None) + timedelta(days=3)
+    (line,) = house.frame(NOW + 300, ahead=3 * DAY)
+    assert line == (
+        f"warning: inverter {SERIAL}: its frame says {moment}, more than a day ahead of this system's clock; such "
+        "frames are left out: set the inverter's clock, or this system's"
+    )
+    assert house.frame(NOW + 600, ahead=3 * DAY) == []
+    assert house.frame(NOW + 900) == []
+
+
+def test_a_router_that_has_not_got_the_time_compares_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    start = 1_000_000
+    house = House(caplog, started=start)
+    assert len(house.frame(start + 10, ahead=NOW)) == 1
+    assert house.frame(start + 310, ahead=NOW) == []
+
+
+# --- silence ------------------------------------------------------------------------------------------------------
+
+
+def test_silence_is_said_once_and_so_is_its_end(house: House) -> None:
+    assert house.observer.deadline == (NOW + QUIET_SECONDS) * SECOND
+    assert house.advance(NOW + QUIET_SECONDS - 1) == []
+    (line,) = house.advance(NOW + QUIET_SECONDS)
+    assert line.startswith("warning: no frame for 30 minutes: ")
+    assert "[pcap] device" in line
+    assert house.observer.deadline is None
+    assert house.advance(NOW + 5 * QUIET_SECONDS) == []
+    assert house.frame(NOW + 2 * HOUR) == ["info: frames again, after 120 minutes without"]
+    assert house.observer.deadline == (NOW + 2 * HOUR + QUIET_SECONDS) * SECOND
+    assert len(house.advance(NOW + 2 * HOUR + QUIET_SECONDS)) == 1
+
+
+def test_every_frame_ends_silence_whatever_it_is(house: House) -> None:
+    for number, length in enumerate((310, 318)):
+        assert len(house.frame(NOW + (number + 1) * 1500, data=unknown(length, number))) == 1
+    assert house.advance(NOW + 2 * 1500 + QUIET_SECONDS - 1) == []
+    assert len(house.advance(NOW + 2 * 1500 + QUIET_SECONDS)) == 1
+
+
+def test_silence_from_the_beginning_is_said_too(caplog: pytest.LogCaptureFixture) -> None:
+    house = House(caplog)
+    assert house.advance(NOW + QUIET_SECONDS - 1) == []
+    assert len(house.advance(NOW + QUIET_SECONDS)) == 1
+
+
+@pytest.mark.parametrize("step", [57 * 365 * DAY, 2 * HOUR, -2 * HOUR, -50 * 365 * DAY])
+def test_setting_the_clock_is_no_silence(caplog: pytest.LogCaptureFixture, step: int) -> None:
+    # As routers without a battery do it, soon after they have started.
+    house = House(caplog)
+    assert house.advance(NOW + 20 + step) == []
+    assert house.observer.deadline == (NOW + 20 + step + QUIET_SECONDS) * SECOND
+    assert house.advance(NOW + 20 + step + QUIET_SECONDS - 1) == []
+    assert len(house.advance(NOW + 20 + step + QUIET_SECONDS)) == 1
+
+
+def test_the_numbers_that_the_log_names() -> None:
+    assert report_log.QUIET_SECONDS == 30 * MINUTE
+    assert report_log.DAY_SECONDS == DAY

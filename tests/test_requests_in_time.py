@@ -1,0 +1,284 @@
+"""Requests over TLS and without: each way to fail has a message of its own, and no secret is ever in it."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import socket
+import ssl
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from inverter_capture.backends.influxdb2.requests_in_time import Answer, HttpClient, HttpError
+from tests.certificates import NAMES, Authority
+from tests.databases import free_port
+from tests.faulty_server import Exchange, FaultyServer, answering
+
+TOKEN = 'aG91"2U-_c2V/cmV0+=='
+BODY = b"inverter x=1 1"
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """The token never stands in it."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    assert TOKEN not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def post(url: str, *, verify: bool | str | Path = True, timeout: float = 5.0) -> Answer:
+    with HttpClient(
+        timeout=timeout, verify=str(verify) if isinstance(verify, Path) else verify, secrets=(TOKEN,)
+    ) as client:
+        return client.post(url + "/write", {"a": "b c"}, {"Authorization": f"Token {TOKEN}"}, BODY)
+
+
+def failure(url: str, *, verify: bool | str | Path = True, timeout: float = 5.0) -> HttpError:
+    """Why no answer comes. Whatever programs show of the error, the token is not in it."""
+    with pytest.raises(HttpError) as caught:
+        post(url, verify=verify, timeout=timeout)
+    error = caught.value
+    assert TOKEN not in "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
+    assert str(error).isprintable()
+    assert len(str(error)) < 400
+    return error
+
+
+# TLS
+
+
+def test_an_authority_out_of_a_file(authority: Authority) -> None:
+    with FaultyServer(tls=authority.server()) as server:
+        assert post(server.url, verify=authority.file).status == 204
+        assert post(server.url.replace("localhost", "127.0.0.1"), verify=authority.file).status == 204
+        assert server.exchanges[0].body == BODY
+
+
+def test_an_unknown_authority(authority: Authority) -> None:
+    with FaultyServer(tls=authority.server()) as server:
+        error = failure(server.url)
+    assert str(error).startswith("its certificate is not trusted (")
+    assert str(error).endswith("set verify to the file of its authority")
+    assert not error.passing
+
+
+def test_no_verification(authority: Authority) -> None:
+    """Nor does it warn at each request."""
+    with FaultyServer(tls=authority.server("20200101000000Z", "20200201000000Z", "DNS:other")) as server:
+        assert post(server.url, verify=False).status == 204
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "names", "said", "passing"),
+    [
+        ("20200101000000Z", "20991231235959Z", "DNS:other", "its certificate is for another name: write host", False),
+        (
+            "20200101000000Z",
+            "20991231235959Z",
+            "IP:127.0.0.2",
+            "its certificate is for another name: write host",
+            False,
+        ),
+        ("20200101000000Z", "20200201000000Z", NAMES, "its certificate has expired: renew it, or set this", False),
+        # As it is for a router whose clock stands at 1970 until it has found the time.
+        ("20980101000000Z", "20991231235959Z", NAMES, "its certificate is not valid yet: is this system's clock", True),
+    ],
+)
+def test_wrong_certificates(begin: str, end: str, names: str, said: str, passing: bool, authority: Authority) -> None:
+    with FaultyServer(tls=authority.server(begin, end, names)) as server:
+        error = failure(server.url, verify=authority.file)
+        assert server.exchanges == []
+    assert str(error).startswith(said)
+    assert error.passing == passing
+
+
+def test_a_wrong_name_for_an_address(authority: Authority) -> None:
+    with FaultyServer(tls=authority.server(names="DNS:localhost")) as server:
+        error = failure(server.url.replace("localhost", "127.0.0.1"), verify=authority.file)
+    assert str(error).startswith("its certificate is for another name")
+
+
+def test_http_where_tls_is_spoken(authority: Authority) -> None:
+    with FaultyServer(tls=authority.server()) as server:
+        error = failure(server.url.replace("https", "http"))
+    broken = (
+        "the connection broke, or what answers does not speak HTTP",
+        "cannot be reached (Connection reset by peer)",
+    )
+    assert str(error) in broken
+    assert error.passing
+
+
+def test_tls_where_http_is_spoken(authority: Authority) -> None:
+    with FaultyServer() as server:
+        error = failure(server.url.replace("http", "https"), verify=authority.file)
+    assert str(error).startswith("no TLS there (")
+    assert error.passing
+
+
+def test_files_of_no_authority(authority: Authority, tmp_path: Path) -> None:
+    empty, garbage, directory = tmp_path / "empty", tmp_path / "garbage", tmp_path / "directory"
+    empty.touch()
+    garbage.write_text("-----BEGIN CERTIFICATE-----\nxxx\n")
+    directory.mkdir()
+    with FaultyServer(tls=authority.server()) as server:
+        for path in (tmp_path / "missing", empty, garbage):
+            error = failure(server.url, verify=path)
+            assert str(error).startswith(f'verify = "{path}": no file with certificates ('), error
+            assert not error.passing
+        # A folder of certificates would do; this one has none.
+        assert str(failure(server.url, verify=directory)).startswith("its certificate is not trusted")
+
+
+def test_a_silent_handshake() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        error = failure(url, timeout=0.3)
+    assert str(error) == "no answer within 0.3 s"
+    assert error.passing
+
+
+def test_a_dripping_handshake(authority: Authority) -> None:
+    """Each byte comes in time, but they are never enough."""
+    import threading
+
+    ended = threading.Event()
+
+    def drip() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            try:
+                connection.sendall(b"\x16\x03\x03\x40\x00")
+                while not ended.wait(0.05):
+                    connection.sendall(b"\2")
+            except OSError:
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        error = failure(f"https://127.0.0.1:{listener.getsockname()[1]}", timeout=0.3)
+        ended.set()
+        thread.join(5)
+    assert str(error) in ("no answer within 0.3 s", "no whole answer within 0.9 s")
+    assert error.passing
+
+
+# Without
+
+
+def test_nobody_there() -> None:
+    error = failure(f"http://127.0.0.1:{free_port()}")
+    assert (str(error), error.passing) == ("cannot be reached (Connection refused)", True)
+
+
+def test_a_name_that_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As socket.getaddrinfo says it, with and without a network."""
+    for reason in (socket.EAI_NONAME, socket.EAI_AGAIN):
+
+        def resolve(*arguments: object, **more: object) -> None:
+            raise socket.gaierror(reason, "Name or service not known")  # noqa: B023 (used at once)
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        error = failure("http://no-such-host.invalid:8086")
+        assert (str(error), error.passing) == ("its name cannot be resolved (Name or service not known)", True)
+
+
+def test_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, authority: Authority) -> None:
+    (tmp_path / ".netrc").write_text("machine localhost login other password stolen\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(authority.file))
+    with FaultyServer() as server:
+        assert post(server.url).status == 204
+        assert server.exchanges[0].headers["authorization"] == f"Token {TOKEN}"
+        assert server.exchanges[0].target == "/write?a=b+c"
+    with FaultyServer(tls=authority.server()) as server:
+        assert "not trusted" in str(failure(server.url))
+        assert post(server.url, verify=authority.file).status == 204
+
+
+def test_redirects_are_not_followed() -> None:
+    with FaultyServer() as other, FaultyServer(answering(307, Location=f"{other.url}/x")) as server:
+        answer = post(server.url)
+        assert (answer.status, answer.location) == (307, f"{other.url}/x")
+        assert other.exchanges == []
+
+
+def test_a_connection_is_kept_and_replaced_when_the_server_closes_it() -> None:
+    with FaultyServer() as server, HttpClient(timeout=5.0, verify=True) as client:
+        for _ in range(3):
+            assert client.post(server.url, {}, {}, BODY).status == 204
+        assert server.connections == 1
+        server.play = lambda exchange: exchange.answer(204, headers={"Connection": "close"})
+        for _ in range(3):
+            assert client.post(server.url, {}, {}, BODY).status == 204
+        assert server.connections == 3
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("", ""),
+        ("database not found\n", "database not found"),
+        ('{"code":"invalid","message":"a\\nb"}', "a b"),
+        ('{"error":"no  \\u001b[1m"}', "no ?[1m"),
+        ('{"error":"","message":"x"}', "x"),
+        ('{"other":1}', '{"other":1}'),
+        ('["message"]', '["message"]'),
+        ('{"message":{"text":"x"}}', "{'text': 'x'}"),
+        ('"text"', '"text"'),
+        ("[" * 100_000, "[" * 200),
+        ("\xff\xfe", "\ufffd\ufffd"),
+        (gzip.compress(b"x"), None),
+    ],
+)
+def test_explanations(body: str | bytes, said: str | None) -> None:
+    data = body.encode("latin-1") if isinstance(body, str) else body
+    with FaultyServer(lambda exchange: exchange.answer(400, data)) as server:
+        explanation = post(server.url).explanation
+        assert server.exchanges[0].headers["accept-encoding"] == "identity"
+    assert explanation.isprintable() or "\ufffd" in explanation
+    if said is not None:
+        assert explanation == said
+
+
+@pytest.mark.parametrize("form", [TOKEN, quote(TOKEN), quote(TOKEN, safe=""), TOKEN.replace('"', '\\"')])
+def test_the_token_sent_back(form: str) -> None:
+    """In any form, anywhere."""
+    for filling in ("", "x" * 180, "x " * 95, " " * 2030, "x" * 195, " " * 1990):
+        for text in (f"{filling}{form}", f"{filling}bad token {form}; {form}"):
+            with FaultyServer(answering(401, text, Location=f"http://x/?token={form}")) as server:
+                answer = post(server.url)
+            assert form[:6] not in answer.explanation
+            assert form[:6] not in answer.location
+
+
+def test_ours_is_the_only_socket(authority: Authority) -> None:
+    """Nothing stays open, however it ends."""
+    import os
+
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with FaultyServer(Exchange.reset, tls=authority.server()) as server:
+            failure(server.url, verify=authority.file)
+        failure(f"http://127.0.0.1:{free_port()}")
+    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert ssl.OPENSSL_VERSION

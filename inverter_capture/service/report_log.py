@@ -8,7 +8,7 @@ from inverter_capture.config.timezone import distance_text, remedy
 from inverter_capture.protocol.clock import ClockWatch
 from inverter_capture.protocol.guard import Held
 from inverter_capture.protocol.packets import address_text
-from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event, Skipped, Unknown
+from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event, Unknown
 from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
 from inverter_capture.protocol.times import SECOND
 
@@ -51,14 +51,12 @@ class Observer:
         """Say what is new about an event."""
         if isinstance(event, Decoded | Unknown):
             self._heard(event.time)
-            if not self._knows(event.frame.serial):
+            if not self._knows(event.report.serial):
                 return
         if isinstance(event, Decoded):
             self._decoded(event)
         elif isinstance(event, Unknown):
             self._unknown_length(event)
-        elif isinstance(event, Skipped):
-            _log.debug("%s: no frame: %s", event.flow, event.head.hex(" "))
 
     def held(self, values: list[Held]) -> None:
         """Say which field's values are held back, the first time for each."""
@@ -98,13 +96,13 @@ class Observer:
         self._last_frame = time
 
     def _decoded(self, event: Decoded) -> None:
-        serial, sender = event.frame.serial, event.flow.source
+        serial, sender = event.report.serial, event.flow.source
         if self._senders.get(serial) != sender:
             self._senders[serial] = sender
             _log.info(
                 "inverter %s: %d-byte frames from %s to %s port %d",
                 serial,
-                len(event.frame.data),
+                len(event.report.data),
                 address_text(sender),
                 address_text(event.flow.destination),
                 event.flow.destination_port,
@@ -119,8 +117,8 @@ class Observer:
             self._compare_clocks(event, event.reading)
 
     def _compare_clocks(self, event: Decoded, reading: Reading) -> None:
-        serial = event.frame.serial
-        error = self._clock.check(event.frame, reading, event.time)
+        serial = event.report.serial
+        error = self._clock.check(event.report, reading, event.time)
         if error is not None and serial not in self._clock_errors:
             self._clock_errors.add(serial)
             _log.warning(
@@ -135,13 +133,13 @@ class Observer:
             _log.warning(
                 "inverter %s: its frame says %s, more than a day ahead of this system's clock; such frames are left "
                 "out: set the inverter's clock, or this system's",
-                event.frame.serial,
-                event.frame.clock,
+                event.report.serial,
+                event.report.clock,
             )
         self._ahead += 1
 
     def _unknown_length(self, event: Unknown) -> None:
-        serial, length = event.frame.serial, len(event.frame.data)
+        serial, length = event.report.serial, len(event.report.data)
         reported = self._unknown.get((serial, length))
         if reported is None or event.time - reported >= DAY_SECONDS * SECOND:
             self._unknown[serial, length] = event.time
@@ -150,5 +148,5 @@ class Observer:
                 "the frame that `inverter-capture decode --raw --anonymise CAPTURE` shows",
                 serial,
                 length,
-                self._decoder.frame_counts.unknown,
+                self._decoder.counts.unknown,
             )

@@ -253,6 +253,7 @@ class _Inverter:
 
     def three_phase(self, words: dict[int, int], clock: datetime) -> Told:
         self._voltage.vote(_only(_voltage_class(words)))
+        self._vote_release(words)
         self._high_words.vote(_high_words(words))
         high_words = bool(self._high_words.certain)
         if self._voltage.answer is None:
@@ -262,17 +263,20 @@ class _Inverter:
             self._bms_current.vote(_bms_current(words))
             factor = self._bms_current.certain or None
             return Told(LOW_VOLTAGE, () if factor else (("BMS current", None),), contradicted, high_words)
-        self._vote_energies(words, clock)
+        self._watch_growth(words, clock)
         factors = (("energy today", self._energy_today.certain), ("energy total", self._energy_total.certain))
         return Told(HIGH_VOLTAGE, factors, contradicted, high_words)
 
-    def _vote_energies(self, words: dict[int, int], clock: datetime) -> None:
+    def _vote_release(self, words: dict[int, int]) -> None:
         release = words.get(15)
         if release is not None:
             # Whether newer firmware counts totals in whole kWh too is disputed.
             newer = release >= WHOLE_KWH_RELEASE
             self._energy_today.vote(_TENTHS if newer else _ORDINARY)
             self._energy_total.vote(None if newer else _ORDINARY)
+
+    def _watch_growth(self, words: dict[int, int], clock: datetime) -> None:
+        """Once the kind is known: where the firmware does not tell, the counters do."""
         if self._energy_today.answer is None or self._energy_total.answer is None:
             today, total = self._growth.receive(words, clock)
             if self._energy_today.answer is None and today is not None:

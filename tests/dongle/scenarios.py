@@ -50,6 +50,10 @@ THREE_PHASE_MAP = entries_of(((14, 15), (20, 21), (500, 558), (586, 708), (210, 
 """A guess of what a three-phase inverter is asked for."""
 
 
+TELLING = {59: 2, 79: 4990, 182: 1210, 183: 5334}
+"""State, frequency, battery temperature and voltage, which a report of a single-phase inverter is known by."""
+
+
 class Expected(NamedTuple):
     """One reading."""
 
@@ -181,6 +185,7 @@ class Dongle:
         story.time += INTERVAL
         seconds = story.time // SECOND - age
         words = {register: story.dice.whole(0, 0x7F7F) & 0x7F7F for register in registers_in(self.ranges)}
+        words |= {register: word for register, word in TELLING.items() if register in words}
         if expected:
             story.expected.append(Expected(self.serial, seconds, words))
         clock = (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None)

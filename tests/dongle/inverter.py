@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from inverter_capture.protocol.registers import FIELDS, Field
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.registers import FIELDS
 from tests.dongle.house import SOUTH_AFRICA, House
 from tests.dongle.messages import Ranges
 from tests.dongle.profiles import Profile

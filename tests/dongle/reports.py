@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from inverter_capture.protocol.registers import FIELDS, Field
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.registers import FIELDS
 from tests.dongle.messages import REPORT, SIGNAL, Ranges, message, pack_clock
 
 REGISTERS_OFFSET = 44
@@ -76,9 +77,9 @@ def words_of(values: Mapping[str, float], fields: Iterable[Field] = FIELDS) -> d
     """Register -> word, of fields of any kind of inverter. Raises ValueError when a value does not fit."""
     words: dict[int, int] = {}
     for field in fields:
-        if field.summed or field.id not in values:
+        if field.derived is not None or field.id not in values:
             continue
-        raw = round((values[field.id] - field.bias) * field.divisor)
+        raw = round((values[field.id] - field.bias) * field.divisor / field.factor)
         bits = 16 * len(field.registers)
         low, high = (-(1 << bits - 1), 1 << bits - 1) if field.signed else (0, 1 << bits)
         if not low <= raw < high:

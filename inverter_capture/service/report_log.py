@@ -12,8 +12,16 @@ from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Even
 from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
 from inverter_capture.protocol.times import SECOND
 
-QUIET_SECONDS = 30 * 60
-"""Dongles speak every five minutes; after this long without a frame something is wrong."""
+DEFAULT_INTERVAL_SECONDS = 5 * 60
+"""How often reports are expected, until the interval between some has been observed."""
+MISSED_REPORTS = 6
+"""Silence is worth a warning when it has lasted as many intervals, ..."""
+QUIET_SECONDS_MIN = 10 * 60
+"""... and at least this long."""
+BURST_SECONDS = 20
+"""Reports that follow each other faster are a backlog, or two dongles', and tell nothing about the interval."""
+INTERVALS_MAX = 9
+"""Intervals that are remembered; the middle one counts."""
 CLOCK_SET_SECONDS = 60
 """Whoever looks so much later than asked for looks at a clock that was set meanwhile."""
 DAY_SECONDS = 24 * 3600
@@ -39,13 +47,22 @@ class Observer:
         self._held: set[tuple[str, str]] = set()
         self._serials: set[str] = set()
         self._ahead = 0
-        self._last_frame = started
+        self._last_report = started
+        self._intervals: list[int] = []
         self._quiet = False
+        self._heard_before = False
 
     @property
     def deadline(self) -> int | None:
         """When `advance` is to be called if nothing happens before."""
-        return None if self._quiet or not self._live else self._last_frame + QUIET_SECONDS * SECOND
+        return None if self._quiet or not self._live else self._last_report + self._quiet_seconds * SECOND
+
+    @property
+    def _quiet_seconds(self) -> int:
+        """How long a silence is worth a warning."""
+        intervals = sorted(self._intervals)
+        interval = intervals[(len(intervals) - 1) // 2] if intervals else DEFAULT_INTERVAL_SECONDS
+        return max(QUIET_SECONDS_MIN, MISSED_REPORTS * interval)
 
     def observe(self, event: Event) -> None:
         """Say what is new about an event."""
@@ -72,16 +89,16 @@ class Observer:
                 )
 
     def advance(self, time: int) -> None:
-        """Say so when there has been no frame for long."""
-        if not 0 <= time - self._last_frame <= (QUIET_SECONDS + CLOCK_SET_SECONDS) * SECOND and not self._quiet:
+        """Say so when there has been no report for long."""
+        if not 0 <= time - self._last_report <= (self._quiet_seconds + CLOCK_SET_SECONDS) * SECOND and not self._quiet:
             # Nobody waits that long without calling: the clock has been set.
-            self._last_frame = time
+            self._last_report = time
         deadline = self.deadline
         if deadline is not None and time >= deadline:
             self._quiet = True
             _log.warning(
-                "no frame for %d minutes: is the dongle on, and does its traffic pass [pcap] device and [pcap] filter?",
-                QUIET_SECONDS // 60,
+                "no report for %d minutes: is the dongle on, and does its traffic pass [pcap] device and filter?",
+                self._quiet_seconds // 60,
             )
 
     def _knows(self, serial: str) -> bool:
@@ -92,8 +109,12 @@ class Observer:
     def _heard(self, time: int) -> None:
         if self._quiet:
             self._quiet = False
-            _log.info("frames again, after %d minutes without", (time - self._last_frame) // (60 * SECOND))
-        self._last_frame = time
+            _log.info("reports again, after %d minutes without", (time - self._last_report) // (60 * SECOND))
+        interval = (time - self._last_report) // SECOND
+        if self._heard_before and BURST_SECONDS <= interval <= DAY_SECONDS:
+            self._intervals = [*self._intervals, interval][-INTERVALS_MAX:]
+        self._heard_before = True
+        self._last_report = time
 
     def _decoded(self, event: Decoded) -> None:
         serial, sender = event.report.serial, event.flow.source

@@ -24,12 +24,12 @@ from shutil import copytree
 
 TOOLS = Path(__file__).resolve().parent
 FEED = TOOLS.parent
-PACKAGES = ["inverter-capture", "python-dpkt", "python-pypcap"]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SITE_PACKAGES = f"usr/lib/python{PYTHON}/site-packages"
 WHEELS = Path(sys.prefix) / "openwrt-wheels"
 # As `opkg print-architecture` names it. For other machines OpenWrt has several names, by the processor.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "aarch64_generic"}.get(platform.machine(), "")
+PACKAGES = ["inverter-capture", "python-dpkt", *(["python-pypcap"] if ARCHITECTURE else [])]
 # What OpenWrt's build system includes at these places.
 STAND_INS = ["package.mk", "feeds/packages/lang/python/pypi.mk", "feeds/packages/lang/python/python3-package.mk"]
 # These describe the installation on this machine, with its paths.
@@ -58,7 +58,7 @@ def main() -> None:
     target = Path(sys.argv[1])
     os.umask(0o022)
     target.mkdir(parents=True, exist_ok=True)
-    for package in PACKAGES if ARCHITECTURE else PACKAGES[:-1]:
+    for package in PACKAGES:
         name, content = make_package(FEED / package)
         (target / name).write_bytes(content)
         print(target / name)

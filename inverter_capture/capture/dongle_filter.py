@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from inverter_capture.protocol import link_layers, registers
+from inverter_capture.protocol import link_layers
+from inverter_capture.protocol.messages import CLOCK_LENGTH, CLOCK_OFFSET, SERIAL_OFFSET, START
 from inverter_capture.protocol.packets import Flow, address_text
-from inverter_capture.protocol.packets_to_readings import Begun, Event, Skipped
+from inverter_capture.protocol.packets_to_readings import Decoded, Event, Unknown
 
 ENDPOINTS_MAX = 8
 """Endpoints let through at a time. Those that have not sent a whole frame go first, then the oldest."""
@@ -74,17 +75,9 @@ class Finder:
         """Let through who begins or sends frames, as a decoder finds them. True when that changes the program."""
         before = set(self._endpoints)
         for event in events:
-            if isinstance(event, Skipped):
-                self.drop(event.flow)
-            else:
-                self.add(event.flow, proven=not isinstance(event, Begun))
+            if isinstance(event, Decoded | Unknown):
+                self.add(event.flow, proven=True)
         return self._endpoints.keys() != before
-
-    def drop(self, flow: Flow) -> None:
-        """This flow's sender has not begun a frame after all: let it through no longer, unless it is proven."""
-        endpoint = Endpoint(flow.source, flow.destination_port)
-        if not self._endpoints.get(endpoint, True):
-            del self._endpoints[endpoint]
 
     def filter(self, link_type: int, *, live: bool, small: bool = False) -> str:
         """The program, in libpcap's filter language.
@@ -163,14 +156,14 @@ def _frame_start_v6(layer: _Layer) -> str:
 
 def _frame_start(layer: _Layer, payload: str, length: str) -> str:
     """A payload that begins a frame: the first byte, and where more of the header is there, ASCII and a month."""
-    serial = registers.SERIAL_OFFSET
+    serial = SERIAL_OFFSET
     ascii_only = " and ".join(
         f"{layer.field(f'{payload} + {offset}', 4)} & 0x80808080 = 0" for offset in (serial, serial + 4)
     )
-    month = layer.field(f"{payload} + {registers.CLOCK_OFFSET + 1}")
+    month = layer.field(f"{payload} + {CLOCK_OFFSET + 1}")
     return (
-        f"{layer.field(payload)} = {registers.START:#x} and "
-        f"({length} < {registers.HEADER_LENGTH} or ({ascii_only} and {month} >= 1 and {month} <= 12))"
+        f"{layer.field(payload)} = {START[0]:#x} and "
+        f"({length} < {CLOCK_OFFSET + CLOCK_LENGTH} or ({ascii_only} and {month} >= 1 and {month} <= 12))"
     )
 
 

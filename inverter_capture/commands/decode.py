@@ -9,11 +9,11 @@ from datetime import UTC, datetime, tzinfo
 from inverter_capture.capture.dongle_filter import Finder
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import CaptureError, FilterError
-from inverter_capture.commands.hex_dump import Anonymiser, hex_dump
+from inverter_capture.commands.hex_dump import Anonymiser, dump
 from inverter_capture.output.formats import formatter
 from inverter_capture.output.progress import ProgressBar
 from inverter_capture.output.terminal import has_colour, is_terminal, width
-from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event, Unknown
+from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
 from inverter_capture.protocol.times import SECOND
 
 
@@ -45,9 +45,9 @@ class DecodeCommand:
                 problems.append(str(error))
         self._print(self._decoder.close())
         sys.stdout.flush()
-        counts = self._decoder.frame_counts
+        counts = self._decoder.counts
         if counts.unknown and not self._raw:
-            problems.append(f"frames of unknown length, which are not decoded: {counts.unknown}; --raw shows them")
+            problems.append(f"reports of unknown length, which are not decoded: {counts.unknown}; --raw shows them")
         return problems
 
     def _read(self, path: str) -> None:
@@ -66,18 +66,17 @@ class DecodeCommand:
 
     def _print(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, Decoded | Unknown):
-                text = self._text(self._anonymiser.event(event) if self._anonymiser else event)
-                if text:
-                    if self._bar is not None and self._clears_bar:
-                        self._bar.clear()
-                    sys.stdout.write(text)
+            text = self._text(self._anonymiser.event(event) if self._anonymiser else event)
+            if text:
+                if self._bar is not None and self._clears_bar:
+                    self._bar.clear()
+                sys.stdout.write(text)
 
-    def _text(self, event: Decoded | Unknown) -> str:
+    def _text(self, event: Event) -> str:
         text = self._formatter.format(event.reading) if isinstance(event, Decoded) and event.reading else ""
         if self._raw:
             captured = datetime.fromtimestamp(event.time // SECOND, UTC)
             # Addresses can tell as much about the owner as the serial number.
             flow = "" if self._anonymiser else f", from {event.flow}"
-            text += f"captured {captured:%Y-%m-%d %H:%M:%S} UTC{flow}\n{hex_dump(event.frame.data)}\n"
+            text += f"captured {captured:%Y-%m-%d %H:%M:%S} UTC{flow}\n{dump(event)}\n"
         return text

@@ -5,9 +5,9 @@ from __future__ import annotations
 from inverter_capture.capture.dongle_filter import Endpoint
 from inverter_capture.config.timezone import distance_text, fitting_zones, remedy
 from inverter_capture.protocol.clock import ClockError, ClockWatch, off_by_quarters
+from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.packets import address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Unknown
-from inverter_capture.protocol.registers import LAYOUTS
 from inverter_capture.protocol.times import SECOND
 
 LAG_SECONDS_MAX = 120
@@ -82,15 +82,15 @@ class _Sender:
     def add(self, event: Decoded | Unknown) -> None:
         self.frames += 1
         self._servers.add(address_text(event.flow.destination))
-        self._serials[event.frame.serial] = None
-        length = len(event.frame.data)
+        self._serials[event.report.serial] = None
+        length = len(event.report.data)
         self._lengths[length] = self._lengths.get(length, 0) + 1
         interval = None if self._last_captured is None else (event.time - self._last_captured) // SECOND
         if interval is not None and interval >= BURST_SECONDS and len(self._intervals) < INTERVALS_MAX:
             self._intervals.append(interval)
         self._last_captured = event.time
         if isinstance(event, Decoded) and event.reading is not None:
-            self._error = self._watch.check(event.frame, event.reading, event.time) or self._error
+            self._error = self._watch.check(event.report, event.reading, event.time) or self._error
             newest = self._newest and self._newest.reading
             if newest is None or event.reading.time > newest.time:
                 self._newest = event
@@ -119,7 +119,7 @@ class _Sender:
         if self._newest is None or self._newest.reading is None:
             return "unknown"
         ahead = (self._newest.reading.time - self._newest.time) // SECOND
-        shown = f"{self._newest.frame.clock:%Y-%m-%d %H:%M:%S}"
+        shown = f"{self._newest.report.clock:%Y-%m-%d %H:%M:%S}"
         if abs(ahead) <= LAG_SECONDS_MAX:
             return f"{shown}, right in this system's time zone"
         if self._error is not None:

@@ -1,61 +1,108 @@
-"""Frames as hex with their register numbers, and readings without the serial number: for bug reports."""
+"""Messages as hex, reports with their register numbers and without the serial numbers: for bug reports.
+
+Only reports and poll maps are shown whole. What else a dongle says may hold secrets, as its login does.
+"""
 
 from __future__ import annotations
 
-from inverter_capture.protocol import registers
-from inverter_capture.protocol.packets_to_readings import Decoded, Unknown
+from inverter_capture.protocol.layouts import REGISTERS_OFFSET
+from inverter_capture.protocol.messages import (
+    CLOCK_LENGTH,
+    CLOCK_OFFSET,
+    HEADER_LENGTH,
+    LENGTH_OFFSET,
+    NUMBER_OFFSET,
+    SERIAL_LENGTH,
+    SERIAL_OFFSET,
+    STATUS_OFFSET,
+    TYPE_NAMES,
+    Message,
+    dongle_serial,
+)
+from inverter_capture.protocol.packets_to_readings import Decoded, Event, Heard, MapHeard, Unknown
+from inverter_capture.protocol.poll_maps import PollMap
+from inverter_capture.protocol.reports import Report
 
 ROW_LENGTH = 16
 """Bytes in a row: eight registers."""
 
+_SERIAL_END = SERIAL_OFFSET + SERIAL_LENGTH
+_PARTS = (
+    (0, STATUS_OFFSET, "start, direction, type"),
+    (STATUS_OFFSET, NUMBER_OFFSET, "status, unknown"),
+    (NUMBER_OFFSET, LENGTH_OFFSET, "message number"),
+    (LENGTH_OFFSET, HEADER_LENGTH, "length of what follows"),
+    (SERIAL_OFFSET, _SERIAL_END, "serial number"),
+    (_SERIAL_END, CLOCK_OFFSET, "unknown"),
+    (CLOCK_OFFSET, CLOCK_OFFSET + CLOCK_LENGTH, "year month day hour minute second"),
+    (CLOCK_OFFSET + CLOCK_LENGTH, REGISTERS_OFFSET, "unknown"),
+)
+"""What stands before a report's registers: where it begins and ends, and what it is."""
+
 
 class Anonymiser:
-    """Replaces serial numbers, each always by the same made-up one."""
+    """Replaces serial numbers of inverters and dongles, each always by the same made-up one."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
 
     def serial(self, serial: str) -> str:
-        """The made-up serial number, as long as the real one."""
-        return self._names.setdefault(serial, f"ANON{len(self._names) + 1:0{registers.SERIAL_LENGTH - 4}d}")
+        """The made-up serial number, as long as the real one, which has at least five characters."""
+        return self._names.setdefault(serial, f"ANON{len(self._names) + 1:0{len(serial) - 4}d}")
 
-    def event(self, event: Decoded | Unknown) -> Decoded | Unknown:
-        """The same event without the real serial number anywhere in it."""
-        real = event.frame.serial
-        serial = self.serial(real)
-        data = event.frame.data.replace(real.encode(), serial.encode())
+    def event(self, event: Event) -> Event:
+        """The same event without a real serial number in what is shown of it."""
+        if isinstance(event, Heard):
+            if serial := dongle_serial(event.message):
+                self.serial(serial)
+            return event
+        if isinstance(event, MapHeard):
+            return event
+        serial = self.serial(event.report.serial)
+        data = event.report.data
+        for real, made_up in self._names.items():
+            data = data.replace(real.encode(), made_up.encode())
+        report = event.report._replace(serial=serial, data=data)
         if isinstance(event, Unknown):
-            return event._replace(frame=event.frame._replace(serial=serial, data=data))
-        reading = event.reading and event.reading._replace(serial=serial)
-        return event._replace(frame=event.frame._replace(serial=serial, data=data), reading=reading)
+            return event._replace(report=report)
+        return event._replace(report=report, reading=event.reading and event.reading._replace(serial=serial))
 
 
-def hex_dump(data: bytes) -> str:
-    """A frame in rows: offset, first register where one is known, bytes or 16-bit words, what they are."""
-    lines = [f"Frame of {len(data)} bytes", f"{'offset':>6}  {'register':>8}"]
-    for start, end, label in _header_parts():
-        lines.append(f"{start:6}  {'':8}  {data[start:end].hex(' ')}  {label}")
-    at = registers.HEADER_LENGTH
-    for block in sorted(registers.LAYOUTS.get(len(data), ()), key=lambda block: block.offset):
-        lines += _rows(data, at, block.offset, None)
-        end = block.offset + 2 * (block.last - block.first + 1)
-        lines += _rows(data, block.offset, end, block.first)
-        at = end
-    lines += _rows(data, at, len(data), None)
+def dump(event: Event) -> str:
+    """What was heard, line by line."""
+    if isinstance(event, Decoded | Unknown):
+        return _report(event.report)
+    if isinstance(event, MapHeard):
+        return _poll_map(event.message, event.poll_map)
+    return _heading(event.message) + (", body not shown\n" if len(event.message.data) > HEADER_LENGTH else "\n")
+
+
+def _heading(message: Message) -> str:
+    name = TYPE_NAMES.get(message.type, f"unknown type {message.type:02x}")
+    sender = "the dongle" if message.from_dongle else "the server"
+    return f"{name} number {message.number} from {sender}, {len(message.data)} bytes"
+
+
+def _report(report: Report) -> str:
+    layout = report.layout
+    source = "unknown" if layout is None else "learnt from the server" if report.learnt else "known"
+    lines = [f"{_heading(Message(report.data))}, layout {source}", f"{'offset':>6}  {'register':>8}"]
+    for start, end, label in _PARTS:
+        lines.append(f"{start:6}  {'':8}  {report.data[start:end].hex(' ')}  {label}")
+    if layout is None:
+        lines += _rows(report.data, REGISTERS_OFFSET, len(report.data), None)
+    else:
+        for block in layout.blocks:
+            lines += _rows(report.data, block.offset, block.end, block.first)
     return "\n".join(lines) + "\n"
 
 
-def _header_parts() -> list[tuple[int, int, str]]:
-    length_end = registers.LENGTH_OFFSET + 2
-    serial_end = registers.SERIAL_OFFSET + registers.SERIAL_LENGTH
-    return [
-        (0, 1, "start"),
-        (1, registers.LENGTH_OFFSET, "unknown"),
-        (registers.LENGTH_OFFSET, length_end, "length of what follows"),
-        (registers.SERIAL_OFFSET, serial_end, "serial number"),
-        (serial_end, registers.CLOCK_OFFSET, "unknown"),
-        (registers.CLOCK_OFFSET, registers.HEADER_LENGTH, "year month day hour minute second"),
-    ]
+def _poll_map(message: Message, poll_map: PollMap) -> str:
+    lines = [f"{_heading(message)}: reports of {poll_map.layout.length} bytes", "flags  registers"]
+    for entry in poll_map.entries:
+        registers = str(entry.first) if entry.length == 1 else f"{entry.first}-{entry.last}"
+        lines.append(f"{entry.flags[0]} {entry.flags[1]}    {registers}" + ("  in the report" * entry.in_report))
+    return "\n".join(lines) + "\n"
 
 
 def _rows(data: bytes, start: int, end: int, register: int | None) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC
 from typing import NamedTuple
 
-from inverter_capture.protocol.frames import Frame
 from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
 QUARTER_HOUR = 15 * 60
@@ -14,7 +14,7 @@ QUARTER_HOUR = 15 * 60
 TOLERANCE_SECONDS = 120
 """How wrong inverter clocks are of themselves."""
 BACKLOG_SECONDS = 60
-"""Frames of a backlog follow each other faster than this; live ones do not."""
+"""Reports of a backlog follow each other faster than this; live ones do not."""
 
 
 class ClockError(NamedTuple):
@@ -29,25 +29,25 @@ class ClockError(NamedTuple):
 
 
 class ClockWatch:
-    """Compares the clocks of live frames with the capture's. What a dongle kept while offline is no evidence."""
+    """Compares the clocks of live reports with the capture's. What a dongle kept while offline is no evidence."""
 
     def __init__(self) -> None:
         self._behind: dict[str, tuple[int, int]] = {}
 
-    def check(self, frame: Frame, reading: Reading, captured: int) -> ClockError | None:
-        """What is wrong with the clock of the frame captured at this time (ns since the epoch), if that is certain."""
+    def check(self, report: Report, reading: Reading, captured: int) -> ClockError | None:
+        """What is wrong with the clock of the report captured at this time (ns since the epoch), if that is certain."""
         now = captured // SECOND
         quarters = off_by_quarters(reading, captured)
-        before = self._behind.pop(frame.serial, None)
+        before = self._behind.pop(report.serial, None)
         if not quarters:
             return None
         if quarters < 0:
-            # It may be an old frame. A live one is followed by another just as old, some time later.
+            # It may be an old report. A live one is followed by another just as old, some time later.
             if before is None or before[0] != quarters or now - before[1] < BACKLOG_SECONDS:
-                self._behind[frame.serial] = (quarters, now if before is None or before[0] != quarters else before[1])
+                self._behind[report.serial] = (quarters, now if before is None or before[0] != quarters else before[1])
                 return None
-            self._behind[frame.serial] = before
-        wall = int(frame.clock.replace(tzinfo=UTC).timestamp())
+            self._behind[report.serial] = before
+        wall = int(report.clock.replace(tzinfo=UTC).timestamp())
         utc_offset = round((wall - now) / QUARTER_HOUR) * QUARTER_HOUR
         return ClockError(quarters * QUARTER_HOUR, utc_offset, now)
 

@@ -52,6 +52,10 @@ class Flow(NamedTuple):
     destination: bytes
     destination_port: int
 
+    def reversed(self) -> Flow:
+        """The other direction of the same connection."""
+        return Flow(self.destination, self.destination_port, self.source, self.source_port)
+
     def __str__(self) -> str:
         source, destination = address_text(self.source), address_text(self.destination)
         return f"{source} port {self.source_port} to {destination} port {self.destination_port}"

@@ -5,47 +5,70 @@ from __future__ import annotations
 from datetime import tzinfo
 from typing import NamedTuple
 
-from inverter_capture.protocol.frames import Frame, FrameCounts, FrameEvent, FrameParser, Other, UnknownFrame
+from inverter_capture.protocol.counts import Counts
+from inverter_capture.protocol.learnt_layouts import LearntLayouts
+from inverter_capture.protocol.messages import Message, MessageCounts, MessageParser
 from inverter_capture.protocol.packets import Flow, Packet, PacketParser
-from inverter_capture.protocol.readings import FrameReader, Reading
+from inverter_capture.protocol.poll_maps import PollMap, parse_poll_map
+from inverter_capture.protocol.readings import Reading, ReportReader
+from inverter_capture.protocol.reports import Report, parse_report
 from inverter_capture.protocol.streams import Data, Gap, Reassembler, StreamEvent
 
 REPEATS_MAX = 256
-"""Frames remembered to recognise copies: a capture on all interfaces sees each packet several times."""
+"""Reports remembered to recognise copies: a capture on all interfaces sees each packet several times."""
+DONGLES_MAX = 256
+"""Flows remembered in which a dongle has spoken."""
 
 
 class Decoded(NamedTuple):
-    """A frame, and the reading in it; no reading when the frame is from the future."""
+    """A report, and the reading in it; no reading when the report is from the future."""
 
     time: int
     """When it was captured, in nanoseconds since the epoch."""
     flow: Flow
-    frame: Frame
+    report: Report
     reading: Reading | None
 
 
 class Unknown(NamedTuple):
-    """A frame of an unknown length."""
+    """A report whose registers nobody has told: its length is not known, and no poll map has been heard."""
 
     time: int
     flow: Flow
-    frame: UnknownFrame
+    report: Report
 
 
-class Begun(NamedTuple):
-    """A segment that can be the beginning of a frame; the rest of it is yet to come."""
+class MapHeard(NamedTuple):
+    """The server has told its dongle which registers to send."""
 
+    time: int
     flow: Flow
+    """From the server to the dongle."""
+    poll_map: PollMap
+    message: Message
 
 
-class Skipped(NamedTuple):
-    """Bytes of a flow that are no frame."""
+class Heard(NamedTuple):
+    """Another message. It may hold a secret: no more than its header and a dongle's serial number may be shown."""
 
+    time: int
     flow: Flow
-    head: bytes
+    message: Message
 
 
-Event = Decoded | Unknown | Begun | Skipped
+Event = Decoded | Unknown | MapHeard | Heard
+
+
+class ReportCounts(Counts):
+    """What became of the reports."""
+
+    __slots__ = ("known", "repeated", "unknown")
+
+    known: int
+    """With a layout."""
+    unknown: int
+    repeated: int
+    """Copies of one that came shortly before."""
 
 
 class Decoder:
@@ -55,12 +78,14 @@ class Decoder:
         """`zone` is the inverter's time zone, None the system's. `live`: the packets come as they are captured."""
         self.packets = PacketParser()
         self.streams = Reassembler()
-        self.readings = FrameReader(zone, live=live)
-        self.frame_counts = FrameCounts()
-        self.repeats = 0
-        """Frames that were copies of one decoded shortly before."""
-        self._parsers: dict[int, FrameParser] = {}
-        self._flows: dict[int, tuple[Flow, int]] = {}
+        self.readings = ReportReader(zone, live=live)
+        self.message_counts = MessageCounts()
+        self.counts = ReportCounts()
+        self._layouts = LearntLayouts()
+        self._parsers: dict[int, MessageParser] = {}
+        self._latest: dict[int, tuple[Flow, int]] = {}
+        """By stream: its flow, and the time of its latest segment."""
+        self._dongles: dict[Flow, None] = {}
         self._recent: dict[bytes, None] = {}
 
     @property
@@ -71,49 +96,62 @@ class Decoder:
     def receive(self, packet: Packet) -> list[Event]:
         """What this packet completes."""
         segment = self.packets.parse(packet)
-        return [] if segment is None else self._frames(self.streams.receive(segment))
+        return [] if segment is None else self._messages(self.streams.receive(segment))
 
     def advance(self, time: int) -> list[Event]:
         """What the passing of time completes; ns since the epoch."""
-        return self._frames(self.streams.advance(time))
+        return self._messages(self.streams.advance(time))
 
     def close(self) -> list[Event]:
         """The capture is over: what can still be completed."""
-        return self._frames(self.streams.close())
+        return self._messages(self.streams.close())
 
-    def _frames(self, stream_events: list[StreamEvent]) -> list[Event]:
+    def _messages(self, stream_events: list[StreamEvent]) -> list[Event]:
         events: list[Event] = []
         for event in stream_events:
             if isinstance(event, Data):
                 parser = self._parsers.get(event.stream)
                 if parser is None:
-                    parser = self._parsers[event.stream] = FrameParser(self.frame_counts)
-                self._flows[event.stream] = (event.flow, event.time)
-                self._readings(event.flow, event.time, parser.receive(event.data), events)
-                if parser.within_frame:
-                    events.append(Begun(event.flow))
+                    parser = self._parsers[event.stream] = MessageParser(self.message_counts)
+                self._latest[event.stream] = (event.flow, event.time)
+                events += self._events(event.flow, event.time, parser.receive(event.data))
             elif event.stream in self._parsers:
                 if isinstance(event, Gap):
                     self._parsers[event.stream].gap()
                 else:
-                    flow, time = self._flows.pop(event.stream)
-                    self._readings(flow, time, self._parsers.pop(event.stream).close(), events)
+                    flow, time = self._latest.pop(event.stream)
+                    events += self._events(flow, time, self._parsers.pop(event.stream).close())
         return events
 
-    def _readings(self, flow: Flow, time: int, frames: list[FrameEvent], events: list[Event]) -> None:
-        for frame in frames:
-            if isinstance(frame, Other):
-                events.append(Skipped(flow, frame.head))
-            elif frame.data in self._recent:
-                self.repeats += 1
+    def _events(self, flow: Flow, time: int, messages: list[Message]) -> list[Event]:
+        events: list[Event] = []
+        for message in messages:
+            if message.from_dongle:
+                self._dongles[flow] = None
+                if len(self._dongles) > DONGLES_MAX:
+                    del self._dongles[next(iter(self._dongles))]
+            if report := parse_report(message):
+                events += self._report(flow, time, report)
+            elif poll_map := parse_poll_map(message):
+                back = flow.reversed()
+                self._layouts.learn(back, poll_map.layout, asked=back in self._dongles)
+                events.append(MapHeard(time, flow, poll_map, message))
             else:
-                self._remember(frame.data)
-                if isinstance(frame, Frame):
-                    events.append(Decoded(time, flow, frame, self.readings.read(frame, time)))
-                else:
-                    events.append(Unknown(time, flow, frame))
+                events.append(Heard(time, flow, message))
+        return events
 
-    def _remember(self, data: bytes) -> None:
-        self._recent[data] = None
+    def _report(self, flow: Flow, time: int, report: Report) -> list[Event]:
+        if report.data in self._recent:
+            self.counts.repeated += 1
+            return []
+        self._recent[report.data] = None
         if len(self._recent) > REPEATS_MAX:
             del self._recent[next(iter(self._recent))]
+        layout, learnt = self._layouts.find(flow, report.serial, len(report.data))
+        if layout is None:
+            self.counts.unknown += 1
+            return [Unknown(time, flow, report)]
+        self.counts.known += 1
+        self.streams.prove(flow)
+        report = report._replace(layout=layout, learnt=learnt)
+        return [Decoded(time, flow, report, self.readings.read(report, time))]

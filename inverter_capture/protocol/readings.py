@@ -14,8 +14,9 @@ from struct import Struct
 from typing import NamedTuple
 
 from inverter_capture.protocol.counts import Counts
-from inverter_capture.protocol.frames import Frame
-from inverter_capture.protocol.registers import FIELDS, Field, register_offset
+from inverter_capture.protocol.layouts import REGISTERS_OFFSET, WORD_BYTES, Layout
+from inverter_capture.protocol.registers import FIELDS, Field
+from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
 AHEAD_SECONDS_MAX = 24 * 3600
@@ -51,8 +52,8 @@ class ReadingCounts(Counts):
     """Values outside their range."""
 
 
-class FrameReader:
-    """Takes frames, gives readings."""
+class ReportReader:
+    """Takes reports, gives readings."""
 
     def __init__(self, zone: tzinfo | None = None, *, live: bool = False) -> None:
         """`zone` is the inverter's time zone, None the system's. `live`: the capture's clock is now's."""
@@ -62,19 +63,20 @@ class FrameReader:
         self._zone = zone
         self._live = live
 
-    def read(self, frame: Frame, captured: int) -> Reading | None:
+    def read(self, report: Report, captured: int) -> Reading | None:
         """The reading in a frame that was captured at a time (ns since the epoch); None when it is not believed."""
         now = captured // SECOND
-        moment = utc_seconds(frame.clock, self._zone, now)
+        moment = utc_seconds(report.clock, self._zone, now)
         if self._live and moment - now > AHEAD_SECONDS_MAX and now > CLOCK_SET_AFTER:
             self.counts.ahead += 1
             return None
         self.counts.readings += 1
-        return Reading(frame.serial, moment * SECOND, self._values(frame.data))
+        assert report.layout is not None
+        return Reading(report.serial, moment * SECOND, self._values(report.data, report.layout))
 
-    def _values(self, data: bytes) -> dict[str, int | float]:
-        plan = _plan(len(data))
-        words = [*plan.words.unpack(data), 1]
+    def _values(self, data: bytes, layout: Layout) -> dict[str, int | float]:
+        plan = _plan(layout)
+        words = [*plan.words.unpack_from(data, REGISTERS_OFFSET), 1]
         for first, second, factor in plan.sums:
             words.append(words[first] + words[second] * factor)
         # The copy has all keys in the table's order, and need not grow.
@@ -101,15 +103,17 @@ class _Plan:
     Steps work on the list of the frame's 16-bit words, followed by a 1, followed by the results of the steps before.
     """
 
-    def __init__(self, length: int) -> None:
-        self._length = length
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._count = (layout.length - REGISTERS_OFFSET) // WORD_BYTES
         self._signed: set[int] = set()
         self.sums: list[tuple[int, int, int]] = []
         """Where two summands stand, and a factor for the second: joined words, sums of fields, biases."""
-        places = {field.id: self._place(field) for field in FIELDS}
-        whole = [field for field in FIELDS if field.divisor == 1]
-        scaled = [field for field in FIELDS if field.divisor != 1]
-        formats = ("h" if word in self._signed else "H" for word in range(length // 2))
+        fields = [field for field in FIELDS if all(register in layout for register in field.registers)]
+        places = {field.id: self._place(field) for field in fields}
+        whole = [field for field in fields if field.divisor == 1]
+        scaled = [field for field in fields if field.divisor != 1]
+        formats = ("h" if word in self._signed else "H" for word in range(self._count))
         self.words = Struct(">" + "".join(formats))
         self.whole_names = [field.id for field in whole]
         self.whole = itemgetter(*(places[field.id] for field in whole))
@@ -121,7 +125,7 @@ class _Plan:
         """Field id, minimum, maximum, and the value that stands for a sensor that is not fitted."""
         maxima: dict[int, list[int]] = {}
         minima: dict[int, list[int]] = {}
-        for field in FIELDS:
+        for field in fields:
             low = -inf if field.minimum is None else field.minimum
             high = inf if field.maximum is None else field.maximum
             if (low, high) != (-inf, inf):
@@ -142,8 +146,10 @@ class _Plan:
 
     def _place(self, field: Field) -> int:
         """Where the field's number will stand, not yet divided; adds the steps that put it there."""
-        one = self._length // 2
-        words = [register_offset(self._length, register) // 2 for register in field.registers]
+        one = self._count
+        words = [
+            (self._layout.register_offset(register) - REGISTERS_OFFSET) // WORD_BYTES for register in field.registers
+        ]
         if field.signed:
             # The sign is in the highest word, which stands last.
             self._signed.add(words[-1])
@@ -156,7 +162,7 @@ class _Plan:
 
     def _add(self, first: int, second: int, factor: int) -> int:
         self.sums.append((first, second, factor))
-        return self._length // 2 + len(self.sums)
+        return self._count + len(self.sums)
 
 
 def _all_of(places: list[int]) -> Callable[[list[int]], tuple[int, ...]]:
@@ -165,8 +171,8 @@ def _all_of(places: list[int]) -> Callable[[list[int]], tuple[int, ...]]:
 
 
 @cache
-def _plan(length: int) -> _Plan:
-    return _Plan(length)
+def _plan(layout: Layout) -> _Plan:
+    return _Plan(layout)
 
 
 def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:

@@ -1,63 +1,15 @@
-"""The protocol's numbers: the frame's header, the register blocks of each frame length, and every field.
+"""Every field: which registers it comes from, what it means, and how the world should see it.
 
-All of it stands here and nowhere else. A field's place in a frame is computed from the block its register lies in;
-Home Assistant classes, units and the names that databases see come from the same row.
+All of it stands here and nowhere else. A field's place in a report follows from the report's layout; Home Assistant
+classes, units and the names that databases see come from the same row.
 
-Sources: one real capture of a 292-byte frame, the public register maps of Sunsynk and Deye single-phase hybrid
-inverters, and the offsets that earlier decoders found for the 302-byte frame. Nothing here is official.
+Sources: the public register maps of Sunsynk and Deye single-phase hybrid inverters, checked with real captures. Nothing
+here is official.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-START = 0xA5
-"""First byte of every message of the dongle."""
-
-LENGTH_OFFSET = 9
-"""Where the length of what follows stands, 16 bits. Likely, from one frame: used, never relied on alone."""
-
-LENGTH_BIAS = 11
-"""What the length leaves out: the bytes up to and including itself."""
-
-SERIAL_OFFSET = 11
-SERIAL_LENGTH = 10
-"""The inverter's serial number: ASCII digits, letters are possible."""
-
-CLOCK_OFFSET = 37
-CLOCK_LENGTH = 6
-"""Year - 2000, month, day, hour, minute, second of the inverter's local wall clock."""
-
-HEADER_LENGTH = CLOCK_OFFSET + CLOCK_LENGTH
-"""As much of a frame as is needed to tell it from noise."""
-
-
-class Block(NamedTuple):
-    """Registers that follow each other in a frame, as big-endian 16-bit words."""
-
-    first: int
-    last: int
-    offset: int
-    """Bytes from the start of the frame to the first register."""
-
-
-LAYOUTS: dict[int, tuple[Block, ...]] = {
-    292: (Block(59, 124, 44), Block(150, 199, 176), Block(312, 319, 276)),
-    # Newer firmware. Registers 59-71 follow from the same shift as the rest; no source has confirmed them.
-    302: (Block(59, 124, 52), Block(150, 199, 184), Block(312, 319, 286)),
-}
-"""The register blocks by the length of the frame in bytes."""
-
-
-def register_offset(length: int, register: int) -> int:
-    """Bytes from the start of a frame of this length to a register.
-
-    Raises KeyError when the frame's length is unknown or its blocks do not hold the register.
-    """
-    for block in LAYOUTS[length]:
-        if block.first <= register <= block.last:
-            return block.offset + 2 * (register - block.first)
-    raise KeyError(register)
 
 
 class Field(NamedTuple):

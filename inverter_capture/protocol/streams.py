@@ -2,7 +2,9 @@
 
 A sniffer sees what passes by, which is not what an endpoint gets: the connection may be older than the capture, and
 what the capture lost is never sent again once the server has it. So a gap is waited for only as long as a
-retransmission may take, then skipped; what arrives late all the same is delivered as a stream of its own.
+retransmission may take, then skipped; what arrives late all the same is delivered as a stream of its own. Where the
+beginning of a connection was not seen, the first segment may not be the first that was sent: those of the first moment
+are put in order before they are delivered.
 
 No I/O and no clock: time comes with the segments, or from `advance`.
 """
@@ -16,11 +18,14 @@ from inverter_capture.protocol.packets import FIN, RST, SYN, Flow, Segment
 from inverter_capture.protocol.times import SECOND
 
 FLOWS_MAX = 256
-"""Flows remembered at a time; the one that has been quiet the longest goes first."""
+"""Flows remembered at a time. Those go first that have carried nothing, then those that are not proven, then those that
+have been quiet the longest."""
 FLOW_QUIET_SECONDS_MAX = 3600
 """A flow without data for this long is forgotten. Dongles speak every five minutes."""
 GAP_SECONDS = 10
 """How long a gap may wait for a retransmission."""
+OPENING_SECONDS = 1
+"""How long the first segments of a connection whose beginning was not seen may wait for earlier ones."""
 FLOW_BYTES_MAX = 64 * 1024
 """Memory for segments behind a gap, in one flow. Beyond it the gap is skipped."""
 TOTAL_BYTES_MAX = 1024 * 1024
@@ -94,11 +99,26 @@ class _Held(NamedTuple):
 class _FlowState:
     """Where a flow stands. Positions are sequence numbers that do not wrap."""
 
-    __slots__ = ("end", "held", "held_bytes", "holes", "initial", "last_time", "position", "stream", "waiting_since")
+    __slots__ = (
+        "end",
+        "held",
+        "held_bytes",
+        "holes",
+        "initial",
+        "is_open",
+        "is_proven",
+        "last_time",
+        "position",
+        "stream",
+        "waiting_since",
+    )
 
     def __init__(self, position: int, initial: int | None) -> None:
         self.position = position
         self.initial = initial
+        self.is_open = initial is not None
+        """Whether it is known where the stream begins."""
+        self.is_proven = False
         self.stream: int | None = None
         self.end: int | None = None
         self.held: list[_Held] = []
@@ -114,6 +134,8 @@ class Reassembler:
     def __init__(self) -> None:
         self.counts = StreamCounts()
         self._flows: dict[Flow, _FlowState] = {}
+        self._opening: dict[Flow, _FlowState] = {}
+        """Flows whose first segments wait for earlier ones, and flows that wait for a gap to be filled."""
         self._waiting: dict[Flow, _FlowState] = {}
         self._held_bytes = 0
 
@@ -124,10 +146,19 @@ class Reassembler:
 
     @property
     def deadline(self) -> int | None:
-        """When the first gap is to be skipped, in nanoseconds since the epoch; None when none is waiting."""
-        for state in self._waiting.values():
-            return state.waiting_since + GAP_SECONDS * SECOND
-        return None
+        """When `advance` has something to do, in nanoseconds since the epoch; None when nothing is waiting."""
+        first = [
+            next(iter(states.values())).waiting_since + seconds * SECOND
+            for states, seconds in ((self._opening, OPENING_SECONDS), (self._waiting, GAP_SECONDS))
+            if states
+        ]
+        return min(first) if first else None
+
+    def prove(self, flow: Flow) -> None:
+        """This flow has carried what matters: it goes last when there are too many."""
+        state = self._flows.get(flow)
+        if state is not None:
+            state.is_proven = True
 
     def receive(self, segment: Segment) -> list[StreamEvent]:
         """What this segment, and the time it brings, add to the streams."""
@@ -149,6 +180,9 @@ class Reassembler:
             state = self._open(segment, begin)
         elif segment.flags & SYN and state.initial is None:
             state.initial = segment.sequence
+            if not state.is_open:
+                state.position += _distance(state.position, begin)
+                self._begin(flow, state)
         self._flows[flow] = state
         state.last_time = segment.time
 
@@ -157,6 +191,8 @@ class Reassembler:
             # What a reset carries is for people, not part of the stream.
             self._end(flow, state, events)
             return events
+        if segment.cut and not state.is_open:
+            self._begin(flow, state)
         if segment.payload or segment.cut:
             self._data(state, segment, start, events)
         if segment.flags & FIN:
@@ -164,12 +200,18 @@ class Reassembler:
         self._settle(flow, state, segment.time, events)
         if len(self._flows) > FLOWS_MAX:
             self.counts.flows_dropped += 1
-            self._forget_oldest(events)
+            self._forget(self._least_worth(), events)
         return events
 
     def advance(self, time: int) -> list[StreamEvent]:
         """Skip the gaps that have waited long enough at this time, and forget flows that have long been quiet."""
         events: list[StreamEvent] = []
+        while self._opening:
+            flow, state = next(iter(self._opening.items()))
+            if abs(time - state.waiting_since) < OPENING_SECONDS * SECOND:
+                break
+            self._begin(flow, state)
+            self._settle(flow, state, time, events)
         while self._waiting:
             flow, state = next(iter(self._waiting.items()))
             # A clock that was set back must not keep a gap open for ever.
@@ -181,14 +223,14 @@ class Reassembler:
             state = next(iter(self._flows.values()))
             if abs(time - state.last_time) <= FLOW_QUIET_SECONDS_MAX * SECOND:
                 break
-            self._forget_oldest(events)
+            self._forget(next(iter(self._flows)), events)
         return events
 
     def close(self) -> list[StreamEvent]:
         """The capture is over: deliver what waits behind gaps, and end all streams."""
         events: list[StreamEvent] = []
         while self._flows:
-            self._forget_oldest(events)
+            self._forget(next(iter(self._flows)), events)
         return events
 
     @staticmethod
@@ -205,13 +247,24 @@ class Reassembler:
 
     def _open(self, segment: Segment, begin: int) -> _FlowState:
         state = _FlowState(begin, segment.sequence if segment.flags & SYN else None)
-        if state.initial is None:
-            state.holes.append((begin - WINDOW, begin))
+        if not state.is_open:
+            state.waiting_since = segment.time
+            self._opening[segment.flow] = state
         return state
+
+    def _begin(self, flow: Flow, state: _FlowState) -> None:
+        """The stream begins with the earliest segment that has come; what is still to come of before is late."""
+        del self._opening[flow]
+        state.is_open = True
+        state.holes.append((state.position - WINDOW, state.position))
 
     def _data(self, state: _FlowState, segment: Segment, start: int, events: list[StreamEvent]) -> None:
         payload = segment.payload
         end = start + len(payload)
+        if not state.is_open:
+            state.position = min(state.position, start)
+            self._hold(state, _Held(start, segment.time, payload))
+            return
         if start < state.position:
             self._late(state, segment, start, events)
             payload = payload[state.position - start :]
@@ -307,12 +360,20 @@ class Reassembler:
         """Bring a flow in order after a change, and keep all flows within their common bound."""
         self._settle_flow(flow, state, time, events)
         while self._held_bytes > TOTAL_BYTES_MAX:
-            flow, state = next(iter(self._waiting.items()))
-            self._skip(state, events)
+            if self._waiting:
+                flow, state = next(iter(self._waiting.items()))
+                self._skip(state, events)
+            else:
+                flow, state = next(iter(self._opening.items()))
+                self._begin(flow, state)
             self._settle_flow(flow, state, time, events)
 
     def _settle_flow(self, flow: Flow, state: _FlowState, time: int, events: list[StreamEvent]) -> None:
         """Deliver what can be delivered, keep within the bound, and note whether the flow waits for a gap."""
+        if not state.is_open:
+            if state.held_bytes <= FLOW_BYTES_MAX:
+                return
+            self._begin(flow, state)
         self._deliver_held(state, flow, events)
         while state.held_bytes > FLOW_BYTES_MAX:
             self._skip(state, events)
@@ -332,6 +393,9 @@ class Reassembler:
 
     def _end(self, flow: Flow, state: _FlowState, events: list[StreamEvent]) -> None:
         """End the stream but remember the flow: what is sent again after its end must not look new."""
+        if not state.is_open:
+            self._begin(flow, state)
+        self._deliver_held(state, flow, events)
         while state.held:
             self._skip(state, events)
             self._deliver_held(state, flow, events)
@@ -341,9 +405,15 @@ class Reassembler:
             events.append(End(state.stream))
             state.stream = None
 
-    def _forget_oldest(self, events: list[StreamEvent]) -> None:
-        flow = next(iter(self._flows))
+    def _forget(self, flow: Flow, events: list[StreamEvent]) -> None:
         self._end(flow, self._flows.pop(flow), events)
+
+    def _least_worth(self) -> Flow:
+        """The flow to forget when there are too many: never the latest."""
+        *flows, _ = self._flows
+        unproven = [flow for flow in flows if not self._flows[flow].is_proven]
+        bare = (flow for flow in unproven if self._flows[flow].stream is None and not self._flows[flow].held)
+        return next(bare, (unproven or flows)[0])
 
 
 def _distance(position: int, sequence: int) -> int:

@@ -15,7 +15,7 @@ from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.guard import Guard
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
-from inverter_capture.protocol.readings import FrameReader, Reading
+from inverter_capture.protocol.readings import Reading, ReportReader
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.report_log import Observer
 
@@ -96,7 +96,7 @@ class Pipeline:
     @property
     def frames(self) -> int:
         """Frames of known lengths."""
-        return self._decoder.frame_counts.frames
+        return self._decoder.counts.known
 
     @property
     def held_back(self) -> int:
@@ -136,15 +136,15 @@ class Pipeline:
 
     def summarise(self) -> None:
         """Say what has come of it, in the log."""
-        counts = self._decoder.frame_counts
+        counts = self._decoder.counts
         _log.info(
             "packets: %d, frames: %d, readings: %d; frames of unknown length: %d, cut off: %d; "
             "implausible values: %d, held back: %d",
             self.packets,
-            counts.frames,
+            counts.known,
             self.readings,
             counts.unknown,
-            counts.cut,
+            self._decoder.message_counts.cut,
             self._decoder.readings.counts.implausible,
             self.held_back,
         )
@@ -238,7 +238,7 @@ class Pipeline:
                 self._capture = capture
         self._config = after
         if before.timezone != after.timezone:
-            self._decoder.readings = FrameReader(named_zone(after.timezone), live=True)
+            self._decoder.readings = ReportReader(named_zone(after.timezone), live=True)
             self._observer = Observer(self._decoder, time.time_ns(), live=True)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None
@@ -255,7 +255,7 @@ class Pipeline:
     def _guarded(self, event: Decoded, reading: Reading) -> Reading:
         if self._guard is None:
             return reading
-        reading, held = self._guard.check(event.frame.clock, reading)
+        reading, held = self._guard.check(event.report.clock, reading)
         if held:
             self._observer.held(held)
         return reading

@@ -1,0 +1,49 @@
+"""Messages to reports: the dongle's messages that hold an inverter's registers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from inverter_capture.protocol.layouts import REGISTERS_OFFSET, Layout
+from inverter_capture.protocol.messages import (
+    CLOCK_LENGTH,
+    CLOCK_OFFSET,
+    REPORT,
+    SERIAL_LENGTH,
+    SERIAL_OFFSET,
+    Message,
+)
+
+_CENTURY = 2000
+
+
+class Report(NamedTuple):
+    """A report with a serial number and a valid time."""
+
+    serial: str
+    """The inverter's, ten ASCII letters or digits."""
+    clock: datetime
+    """The inverter's local wall clock, without a time zone."""
+    data: bytes
+    """The whole message."""
+    layout: Layout | None = None
+    """The registers in it; None when nobody has told."""
+    learnt: bool = False
+    """Whether the server told the layout in a poll map, else it is one of LAYOUTS."""
+
+
+def parse_report(message: Message) -> Report | None:
+    """The report that a message is, without its layout; None when it is none. Never raises."""
+    data = message.data
+    if not message.from_dongle or message.type != REPORT or len(data) <= REGISTERS_OFFSET:
+        return None
+    serial = data[SERIAL_OFFSET : SERIAL_OFFSET + SERIAL_LENGTH]
+    if not serial.isalnum():
+        return None
+    year, month, day, hour, minute, second = data[CLOCK_OFFSET : CLOCK_OFFSET + CLOCK_LENGTH]
+    try:
+        clock = datetime(_CENTURY + year, month, day, hour, minute, second)
+    except ValueError:
+        return None
+    return Report(serial.decode("ascii"), clock, data)

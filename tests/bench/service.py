@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -59,19 +61,22 @@ def service_memory(folder: Path, *, mqtt: bool) -> tuple[int, int]:
     return peak, output.read_bytes().count(b"\n")
 
 
-def pack(folder: Path) -> Path:
-    """The package as it is on a router; returns where it can be imported from."""
-    pack = ROOT / "openwrt" / "tools" / "pack.py"
-    command = [sys.executable, "-X", "no_debug_ranges", str(pack), str(ROOT / "inverter_capture"), str(folder)]
-    subprocess.run(command, check=True)
+def sourceless(folder: Path) -> Path:
+    """The package as it is on a router, bytecode without sources; returns where it can be imported from."""
+    shutil.copytree(
+        ROOT / "inverter_capture", folder / "inverter_capture", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    compileall.compile_dir(folder, quiet=1, legacy=True)
+    for path in folder.rglob("*.py"):
+        path.unlink()
     return folder
 
 
-def seconds_to_capture(folder: Path, packed: Path) -> float:
+def seconds_to_capture(folder: Path, modules: Path) -> float:
     """From the start of the service, with a database and a broker, until it captures."""
     config = folder / "start.toml"
     config.write_text(EVERYTHING)
-    environment = os.environ | {"PYTHONPATH": str(packed)}
+    environment = os.environ | {"PYTHONPATH": str(modules)}
     before = time.perf_counter()
     command = [sys.executable, "-m", "inverter_capture", "run", str(config)]
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as service:

@@ -573,7 +573,7 @@ def test_signals_end_it_at_once(network: Network, tmp_path: Path, number: signal
                 stopped = program.stop(number)
                 assert stopped.code == 0, program.log
                 assert stopped.seconds < STOP_SECONDS, program.log
-        assert blocked.said("readings are lost") == 1
+        assert blocked.said("console: lost: ") == 1
         assert closed.said("standard output is closed") == 1
         assert full.said("No space left on device") == 1
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,8 +24,11 @@ from inverter_capture.protocol.inverter_kinds import (
 )
 from inverter_capture.protocol.kind_detection import GROWTH_KWH, READINGS_DECIDE, KindDetector
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
+from inverter_capture.protocol.packets import Flow
+from inverter_capture.protocol.packets_to_readings import Decoded, Decoder
 from inverter_capture.protocol.readings import Reading, ReportReader
 from inverter_capture.protocol.reports import Report
+from inverter_capture.service.report_log import Observer
 from tests import tables
 from tests.tables import Table, expected
 from tests.tables.real import REPORT_2022, REPORTS_2026
@@ -499,3 +506,47 @@ def test_readings_in_any_order_never_mix_kinds(order: list[int], high: bool) -> 
             assert reading.kind in (THREE_PHASE, HIGH_VOLTAGE if high else LOW_VOLTAGE)
             for name, value in reading.values.items():
                 assert name == "nonessential_power" or value == wanted[name], name
+
+
+# --- the log --------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_tells_of_experimental_kinds_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    decoder = Decoder(UTC)
+    observer = Observer(decoder, NOW * SECOND, live=False)
+    flow = Flow(bytes(4), 1, bytes(4), 2)
+
+    def lines(sent: Report) -> list[str]:
+        caplog.clear()
+        observer.observe(Decoded(NOW * SECOND, flow, sent, decoder.readings.read(sent, NOW * SECOND)))
+        return [line for line in caplog.messages if not re.search("bytes|-byte|its range", line)]
+
+    three = report(WITHOUT_IDENTITY, three_phase() | {217: 1200}, "0000000003", learnt=True)
+    (line,) = lines(three)
+    assert "0000000003: three-phase; " in line
+    assert "--anonymise" in line
+    assert lines(three) == []
+    assert lines(three) == ["inverter 0000000003: three-phase, low-voltage battery"]
+    assert lines(three) == []
+    assert lines(report(LAYOUTS[306], {16: 50000}, "0000000001")) == []
+    strange = report(Layout([(59, 124), (150, 199)]), {**SETTINGS, 79: 1, 183: 1}, "0000000004", learnt=True)
+    (line,) = lines(strange)
+    assert "0000000004: the values" in line
+    assert lines(strange) == []
+
+
+def test_tables_of_three_phases_are_loaded_when_one_is_heard() -> None:
+    code = """
+import sys
+from inverter_capture.backends.mqtt import homeassistant
+from inverter_capture.protocol.guard import Guard
+from inverter_capture.service import pipeline
+from tests.test_readings import NOW, UTC, LAYOUTS, Layout, ReportReader, SECOND, report
+reader = ReportReader(UTC)
+reader.read(report(LAYOUTS[306], {}), NOW * SECOND)
+assert not [name for name in sys.modules if "three_phase" in name]
+reader.read(report(Layout([(586, 600)]), {}, learnt=True), NOW * SECOND)
+assert len([name for name in sys.modules if "three_phase" in name]) == 2
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -87,29 +87,35 @@ class KindDetector:
 
     def __init__(self) -> None:
         self._inverters: dict[str, _Inverter] = {}
+        self._reports = 0
 
     def tell(self, report: Report) -> Told | None:
         """How to read a report, which has a layout; None when its values are not those of what is polled."""
         layout = report.layout
         assert layout is not None
-        probe = _probe(layout)
+        probe = _probe(layout, report.learnt)
         words = probe.read(report.data)
         if not _fits(words, report, three_phase=probe.three_phase):
             return None
-        # The one that was silent for longest goes when there are too many.
-        inverter = self._inverters.pop(report.serial, None) or _Inverter()
-        self._inverters[report.serial] = inverter
-        if len(self._inverters) > INVERTERS_MAX:
-            del self._inverters[next(iter(self._inverters))]
+        inverter = self._inverters.get(report.serial)
+        if inverter is None:
+            if len(self._inverters) >= INVERTERS_MAX:
+                # The one that has been silent for longest goes.
+                del self._inverters[min(self._inverters, key=lambda serial: self._inverters[serial].latest)]
+            inverter = self._inverters[report.serial] = _Inverter()
+        self._reports += 1
+        inverter.latest = self._reports
         return inverter.three_phase(words, report.clock) if probe.three_phase else inverter.single_phase(words)
 
 
 class _Probe:
     """Takes the registers that tell something out of reports of one layout."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, learnt: bool) -> None:
         self.three_phase = any(last >= THREE_PHASE_FROM for _, last in layout.ranges)
         wanted = _THREE_PHASE_PROBED if self.three_phase else _SINGLE_PHASE_PROBED
+        if learnt and not self.three_phase:
+            wanted |= _LEARNT_PROBED
         places = sorted((layout.register_offset(register), register) for register in wanted if register in layout)
         self._registers = [register for _, register in places]
         text = ">"
@@ -124,9 +130,8 @@ class _Probe:
         return dict(zip(self._registers, self._struct.unpack_from(data), strict=True))
 
 
-_SINGLE_PHASE_PROBED = frozenset((0, 62, 63, 150, 160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191)) | (
-    SINGLE_PHASE_RANGES.keys()
-)
+_SINGLE_PHASE_PROBED = frozenset((0, 150, 160, 166, 167, 169, 170, 171, 172, 175, 178, 183, 190, 191))
+_LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES))
 _WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))
 """The low and the high words of some powers."""
 _THREE_PHASE_PROBED = frozenset(
@@ -135,8 +140,8 @@ _THREE_PHASE_PROBED = frozenset(
 
 
 @lru_cache(PLANS_MAX)
-def _probe(layout: Layout) -> _Probe:
-    return _Probe(layout)
+def _probe(layout: Layout, learnt: bool) -> _Probe:
+    return _Probe(layout, learnt=learnt)
 
 
 def _fits(words: dict[int, int], report: Report, *, three_phase: bool) -> bool:
@@ -209,9 +214,12 @@ class _Inverter:
         "_high_words",
         "_power",
         "_voltage",
+        "latest",
     )
 
     def __init__(self) -> None:
+        self.latest = 0
+        """The number of its latest report among all."""
         self._power = _Question(_ORDINARY)
         self._grid_power = _Question(_ORDINARY)
         self._battery_current = _Question(_ORDINARY)

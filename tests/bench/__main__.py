@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench.captures import DONGLE_HOST, write_busy_capture, write_frames_capture, write_wire_capture
+from tests.bench.captures import DONGLE_HOST, write_busy_capture, write_reports_capture, write_wire_capture
 from tests.bench.delivery import backlog_memory, import_measurements
 from tests.bench.service import DEPENDENCIES, pack, seconds_to_capture, service_memory
 
@@ -45,7 +45,7 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
     busy, small, frames, wire = (folder / f"{name}.pcap" for name in ("busy", "small", "frames", "wire"))
     write_busy_capture(busy, PACKETS)
     write_busy_capture(small, SMALL_PACKETS)
-    write_frames_capture(frames, FRAMES)
+    write_reports_capture(frames, FRAMES)
     write_wire_capture(wire, FRAMES)
 
     host_filter = f"host {DONGLE_HOST}"

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench.captures import FRAMES_A_DAY, dongle_records
+from tests.bench.captures import REPORTS_A_DAY, dongle_records
 from tests.network import Network
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def replay() -> None:
     """Send a day's frames, faster than a day, as packets on eth0 of this namespace."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
         wire.bind(("eth0", 0))
-        for record in dongle_records(FRAMES_A_DAY):
+        for record in dongle_records(REPORTS_A_DAY):
             wire.send(record.data)
             time.sleep(0.005)
 

@@ -195,6 +195,9 @@ SETTINGS = {
     "words",
     [
         {**SETTINGS, 62: 22 << 8 | 11, 63: 5 << 8 | 8, 64: 0x2020},
+        {**SETTINGS, 62: 22 << 8 | 11, 63: 5 << 8 | 8, 79: 5000, 183: 5000},
+        SETTINGS,
+        {**SETTINGS, 150: 1200, 59: 2},
         {**SETTINGS, 79: 1, 183: 1},
         {**SETTINGS, 79: 1000, 59: 0x3003},
         {79: 50, 183: 1},
@@ -202,13 +205,17 @@ SETTINGS = {
 )
 def test_settings_of_three_phase_inverters_are_not_read_as_single_phase(words: Words) -> None:
     reader = ReportReader(UTC)
-    layout = Layout([(59, 124), (150, 199)])
-    assert reader.read(report(layout, words, learnt=True), NOW * SECOND) is None
+    assert reader.read(report(Layout([(59, 124), (150, 199)]), words, learnt=True), NOW * SECOND) is None
     assert reader.counts.foreign == 1
     assert reader.counts.readings == 0
-    if layout not in LAYOUTS.values():
-        # A layout that is known and that nobody has told is what it always was.
-        assert reader.read(report(LAYOUTS[292], words), NOW * SECOND) is not None
+    # A layout that nobody has told is what it always was.
+    assert reader.read(report(LAYOUTS[292], words), NOW * SECOND) is not None
+
+
+def test_settings_alone_are_not_read_as_single_phase() -> None:
+    for ranges in ([(59, 124)], [(150, 199)]):
+        words = {**SETTINGS, 62: 22 << 8 | 11, 63: 5 << 8 | 8}
+        assert ReportReader(UTC).read(report(Layout(ranges), words, learnt=True), NOW * SECOND) is None
 
 
 @pytest.mark.parametrize(
@@ -219,11 +226,25 @@ def test_settings_of_three_phase_inverters_are_not_read_as_single_phase(words: W
         {79: 0, 183: 5343, 182: 1210, 59: 2},
         {79: 0xFFFF, 183: 5343, 182: 1210, 59: 2},
         {79: 4986, 183: 5343, 182: 0xFFFF, 59: 0xFFFF},
+        {79: 0, 183: 0, 182: 0},
+        {79: 0xFFFF, 183: 0xFFFF, 182: 0xFFFF, 59: 0xFFFF},
     ],
 )
 def test_single_phase_inverters_with_a_value_that_is_wrong(words: Words) -> None:
     layout = Layout([(59, 124), (150, 199)])
     assert ReportReader(UTC).read(report(layout, words, learnt=True), NOW * SECOND) is not None
+
+
+@given(st.randoms(use_true_random=False))
+def test_random_words_are_read_by_what_is_polled(dice: random.Random) -> None:
+    layout = Layout([(20, 30), (59, 199), (244, 330)])
+    words = {register: dice.randrange(1 << 16) for register in registers_in(layout)}
+    reading = ReportReader(UTC).read(report(layout, words, learnt=True), NOW * SECOND)
+    assert reading is not None
+    values, _ = expected([*tables.SINGLE_PHASE, *tables.MORE], layout, words)
+    got = dict(reading.values)
+    del got["nonessential_power"]
+    assert got == values
 
 
 @pytest.mark.parametrize(

@@ -467,6 +467,13 @@ def test_the_high_words_of_powers() -> None:
     assert [reading.values["grid_power"] for reading in older if reading is not None] == [-100] * 4
 
 
+def test_what_follows_from_a_power_that_is_not_certain_is_absent() -> None:
+    for name, register in (("grid_power_ct", 619), ("grid_inner_power", 607)):
+        (reading,) = read_all([report(RUN_DATA, three_phase(high=True) | {register: 0xFF9C}, learnt=True)])
+        assert reading is not None
+        assert not {name, "nonessential_power"} & reading.values.keys()
+
+
 @pytest.mark.parametrize(
     ("words", "present"),
     [

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,8 +24,11 @@ from inverter_capture.protocol.inverter_kinds import (
 )
 from inverter_capture.protocol.kind_detection import GROWTH_KWH, READINGS_DECIDE, KindDetector
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
+from inverter_capture.protocol.packets import Flow
+from inverter_capture.protocol.packets_to_readings import Decoded, Decoder
 from inverter_capture.protocol.readings import Reading, ReportReader
 from inverter_capture.protocol.reports import Report
+from inverter_capture.service.report_log import Observer
 from tests import tables
 from tests.tables import Table, expected
 from tests.tables.real import REPORT_2022, REPORTS_2026
@@ -188,6 +195,9 @@ SETTINGS = {
     "words",
     [
         {**SETTINGS, 62: 22 << 8 | 11, 63: 5 << 8 | 8, 64: 0x2020},
+        {**SETTINGS, 62: 22 << 8 | 11, 63: 5 << 8 | 8, 79: 5000, 183: 5000},
+        SETTINGS,
+        {**SETTINGS, 150: 1200, 59: 2},
         {**SETTINGS, 79: 1, 183: 1},
         {**SETTINGS, 79: 1000, 59: 0x3003},
         {79: 50, 183: 1},
@@ -195,13 +205,17 @@ SETTINGS = {
 )
 def test_settings_of_three_phase_inverters_are_not_read_as_single_phase(words: Words) -> None:
     reader = ReportReader(UTC)
-    layout = Layout([(59, 124), (150, 199)])
-    assert reader.read(report(layout, words, learnt=True), NOW * SECOND) is None
+    assert reader.read(report(Layout([(59, 124), (150, 199)]), words, learnt=True), NOW * SECOND) is None
     assert reader.counts.foreign == 1
     assert reader.counts.readings == 0
-    if layout not in LAYOUTS.values():
-        # A layout that is known and that nobody has told is what it always was.
-        assert reader.read(report(LAYOUTS[292], words), NOW * SECOND) is not None
+    # A layout that nobody has told is what it always was.
+    assert reader.read(report(LAYOUTS[292], words), NOW * SECOND) is not None
+
+
+def test_settings_alone_are_not_read_as_single_phase() -> None:
+    for ranges in ([(59, 124)], [(150, 199)]):
+        words = {**SETTINGS, 62: 22 << 8 | 11, 63: 5 << 8 | 8}
+        assert ReportReader(UTC).read(report(Layout(ranges), words, learnt=True), NOW * SECOND) is None
 
 
 @pytest.mark.parametrize(
@@ -212,11 +226,25 @@ def test_settings_of_three_phase_inverters_are_not_read_as_single_phase(words: W
         {79: 0, 183: 5343, 182: 1210, 59: 2},
         {79: 0xFFFF, 183: 5343, 182: 1210, 59: 2},
         {79: 4986, 183: 5343, 182: 0xFFFF, 59: 0xFFFF},
+        {79: 0, 183: 0, 182: 0},
+        {79: 0xFFFF, 183: 0xFFFF, 182: 0xFFFF, 59: 0xFFFF},
     ],
 )
 def test_single_phase_inverters_with_a_value_that_is_wrong(words: Words) -> None:
     layout = Layout([(59, 124), (150, 199)])
     assert ReportReader(UTC).read(report(layout, words, learnt=True), NOW * SECOND) is not None
+
+
+@given(st.randoms(use_true_random=False))
+def test_random_words_are_read_by_what_is_polled(dice: random.Random) -> None:
+    layout = Layout([(20, 30), (59, 199), (244, 330)])
+    words = {register: dice.randrange(1 << 16) for register in registers_in(layout)}
+    reading = ReportReader(UTC).read(report(layout, words, learnt=True), NOW * SECOND)
+    assert reading is not None
+    values, _ = expected([*tables.SINGLE_PHASE, *tables.MORE], layout, words)
+    got = dict(reading.values)
+    del got["nonessential_power"]
+    assert got == values
 
 
 @pytest.mark.parametrize(
@@ -439,6 +467,13 @@ def test_the_high_words_of_powers() -> None:
     assert [reading.values["grid_power"] for reading in older if reading is not None] == [-100] * 4
 
 
+def test_what_follows_from_a_power_that_is_not_certain_is_absent() -> None:
+    for name, register in (("grid_power_ct", 619), ("grid_inner_power", 607)):
+        (reading,) = read_all([report(RUN_DATA, three_phase(high=True) | {register: 0xFF9C}, learnt=True)])
+        assert reading is not None
+        assert not {name, "nonessential_power"} & reading.values.keys()
+
+
 @pytest.mark.parametrize(
     ("words", "present"),
     [
@@ -499,3 +534,47 @@ def test_readings_in_any_order_never_mix_kinds(order: list[int], high: bool) -> 
             assert reading.kind in (THREE_PHASE, HIGH_VOLTAGE if high else LOW_VOLTAGE)
             for name, value in reading.values.items():
                 assert name == "nonessential_power" or value == wanted[name], name
+
+
+# --- the log --------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_tells_of_experimental_kinds_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    decoder = Decoder(UTC)
+    observer = Observer(decoder, NOW * SECOND, live=False)
+    flow = Flow(bytes(4), 1, bytes(4), 2)
+
+    def lines(sent: Report) -> list[str]:
+        caplog.clear()
+        observer.observe(Decoded(NOW * SECOND, flow, sent, decoder.readings.read(sent, NOW * SECOND)))
+        return [line for line in caplog.messages if not re.search("bytes|-byte|its range", line)]
+
+    three = report(WITHOUT_IDENTITY, three_phase() | {217: 1200}, "0000000003", learnt=True)
+    (line,) = lines(three)
+    assert "0000000003: three-phase; " in line
+    assert "--anonymise" in line
+    assert lines(three) == []
+    assert lines(three) == ["inverter 0000000003: three-phase, low-voltage battery"]
+    assert lines(three) == []
+    assert lines(report(LAYOUTS[306], {16: 50000}, "0000000001")) == []
+    strange = report(Layout([(59, 124), (150, 199)]), {**SETTINGS, 79: 1, 183: 1}, "0000000004", learnt=True)
+    (line,) = lines(strange)
+    assert "0000000004: the values" in line
+    assert lines(strange) == []
+
+
+def test_tables_of_three_phases_are_loaded_when_one_is_heard() -> None:
+    code = """
+import sys
+from inverter_capture.backends.mqtt import homeassistant
+from inverter_capture.protocol.guard import Guard
+from inverter_capture.service import pipeline
+from tests.test_readings import NOW, UTC, LAYOUTS, Layout, ReportReader, SECOND, report
+reader = ReportReader(UTC)
+reader.read(report(LAYOUTS[306], {}), NOW * SECOND)
+assert not [name for name in sys.modules if "three_phase" in name]
+reader.read(report(Layout([(586, 600)]), {}, learnt=True), NOW * SECOND)
+assert len([name for name in sys.modules if "three_phase" in name]) == 2
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -46,13 +46,20 @@ HIGH_VOLTAGE_HARDWARE = frozenset((0x31,))
 
 LOW_VOLTAGE_WATTS_MAX = 20_000
 """Larger inverters have high-voltage batteries."""
+RATED_WATTS_MAX = 100_000
+"""The largest inverters."""
 
 WHOLE_KWH_RELEASE = 0x1098
 """From this control firmware on, high-voltage inverters count the energies of a day in whole kWh."""
 
-SINGLE_PHASE_RANGES = {59: (1, 5), 79: (4500, 6500), 182: (500, 1800), 183: (3800, 6400)}
-"""What these registers hold in single-phase inverters, when it is not 0: state, frequency, battery temperature and
-voltage. In three-phase ones they are settings."""
+SINGLE_PHASE_RANGES = {79: (4500, 6500), 150: (900, 2800), 182: (500, 1800), 183: (3800, 6400)}
+"""What these registers hold in single-phase inverters, when it is not 0: the grid's frequency and voltage, and the
+battery's temperature and voltage."""
+
+SETTING_RANGES = {182: (0, 11), 183: (0, 1)}
+"""What some of them hold in three-phase inverters: the grid's standard and frequency, each as a code."""
+PROGRAM_TIMES = range(150, 154)
+"""Registers that hold hours * 100 + minutes in three-phase inverters."""
 
 BATTERY_WATTS_MIN = 200
 GRID_WATTS_MIN = 500
@@ -87,29 +94,35 @@ class KindDetector:
 
     def __init__(self) -> None:
         self._inverters: dict[str, _Inverter] = {}
+        self._reports = 0
 
     def tell(self, report: Report) -> Told | None:
         """How to read a report, which has a layout; None when its values are not those of what is polled."""
         layout = report.layout
         assert layout is not None
-        probe = _probe(layout)
+        probe = _probe(layout, report.learnt)
         words = probe.read(report.data)
         if not _fits(words, report, three_phase=probe.three_phase):
             return None
-        # The one that was silent for longest goes when there are too many.
-        inverter = self._inverters.pop(report.serial, None) or _Inverter()
-        self._inverters[report.serial] = inverter
-        if len(self._inverters) > INVERTERS_MAX:
-            del self._inverters[next(iter(self._inverters))]
+        inverter = self._inverters.get(report.serial)
+        if inverter is None:
+            if len(self._inverters) >= INVERTERS_MAX:
+                # The one that has been silent for longest goes.
+                del self._inverters[min(self._inverters, key=lambda serial: self._inverters[serial].latest)]
+            inverter = self._inverters[report.serial] = _Inverter()
+        self._reports += 1
+        inverter.latest = self._reports
         return inverter.three_phase(words, report.clock) if probe.three_phase else inverter.single_phase(words)
 
 
 class _Probe:
     """Takes the registers that tell something out of reports of one layout."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, learnt: bool) -> None:
         self.three_phase = any(last >= THREE_PHASE_FROM for _, last in layout.ranges)
         wanted = _THREE_PHASE_PROBED if self.three_phase else _SINGLE_PHASE_PROBED
+        if learnt and not self.three_phase:
+            wanted |= _LEARNT_PROBED
         places = sorted((layout.register_offset(register), register) for register in wanted if register in layout)
         self._registers = [register for _, register in places]
         text = ">"
@@ -124,9 +137,8 @@ class _Probe:
         return dict(zip(self._registers, self._struct.unpack_from(data), strict=True))
 
 
-_SINGLE_PHASE_PROBED = frozenset((0, 62, 63, 150, 160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191)) | (
-    SINGLE_PHASE_RANGES.keys()
-)
+_SINGLE_PHASE_PROBED = frozenset((0, 79, 150, 160, 166, 167, 169, 170, 171, 172, 175, 178, 183, 190, 191))
+_LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES, *PROGRAM_TIMES))
 _WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))
 """The low and the high words of some powers."""
 _THREE_PHASE_PROBED = frozenset(
@@ -135,8 +147,8 @@ _THREE_PHASE_PROBED = frozenset(
 
 
 @lru_cache(PLANS_MAX)
-def _probe(layout: Layout) -> _Probe:
-    return _Probe(layout)
+def _probe(layout: Layout, learnt: bool) -> _Probe:
+    return _Probe(layout, learnt=learnt)
 
 
 def _fits(words: dict[int, int], report: Report, *, three_phase: bool) -> bool:
@@ -152,10 +164,31 @@ def _fits(words: dict[int, int], report: Report, *, three_phase: bool) -> bool:
     # In three-phase inverters 62 and 63 are the year, month and day.
     if words.get(62) == (clock.year - 2000) << 8 | clock.month and words.get(63, 0) >> 8 == clock.day:
         return False
-    found = [
-        low <= words[register] <= high for register, (low, high) in SINGLE_PHASE_RANGES.items() if words.get(register)
-    ]
-    return 2 * sum(found) >= len(found)
+    # 150 is a time of day in three-phase inverters, and can look like a voltage.
+    if any(_in_range(words, register) for register in SINGLE_PHASE_RANGES if register not in PROGRAM_TIMES):
+        return True
+    return not _are_settings(words)
+
+
+def _in_range(words: dict[int, int], register: int) -> bool:
+    """Whether a register is polled and holds what it would in a single-phase inverter, but for 0."""
+    low, high = SINGLE_PHASE_RANGES[register]
+    return low <= words.get(register, -1) <= high
+
+
+def _are_settings(words: dict[int, int]) -> bool:
+    """Whether registers hold what they would in a three-phase inverter, and not all of them 0."""
+    polled = [register for register in (*SETTING_RANGES, *PROGRAM_TIMES) if register in words]
+    for register in polled:
+        word = words[register]
+        if register in SETTING_RANGES:
+            low, high = SETTING_RANGES[register]
+            fits = low <= word <= high
+        else:
+            fits = word // 100 < 24 and word % 100 < 60
+        if not fits:
+            return False
+    return any(words[register] for register in polled)
 
 
 class _Question:
@@ -209,9 +242,12 @@ class _Inverter:
         "_high_words",
         "_power",
         "_voltage",
+        "latest",
     )
 
     def __init__(self) -> None:
+        self.latest = 0
+        """The number of its latest report among all."""
         self._power = _Question(_ORDINARY)
         self._grid_power = _Question(_ORDINARY)
         self._battery_current = _Question(_ORDINARY)
@@ -326,14 +362,21 @@ def _scale(counted: float) -> int | None:
 
 def _battery_current(words: dict[int, int]) -> int | None:
     power, product = _signed(words, 190), words.get(183, 0) * _signed(words, 191)
-    if abs(power) < BATTERY_WATTS_MIN or not product:
+    if abs(power) < BATTERY_WATTS_MIN or not product or not _speaks(words, 183):
         return None
     ratio = abs(power * 10_000 / product)
     return _ORDINARY if _near(ratio, 1) else _TENTHS if _near(ratio, 10) else None
 
 
+def _speaks(words: dict[int, int], voltage: int) -> bool:
+    """Whether a reading can tell anything: its frequency, where it is polled, and a voltage are such as they are."""
+    return _in_range(words, voltage) and (79 not in words or _in_range(words, 79))
+
+
 def _power(words: dict[int, int]) -> int | None:
     """How single powers are scaled: by the power at the grid port, and by that of the load."""
+    if not _speaks(words, 150):
+        return None
     tells = set()
     apparent = words.get(150, 0) * _signed(words, 160) / 1000
     if abs(apparent) >= GRID_WATTS_MIN and 167 in words:
@@ -357,7 +400,7 @@ def _voltage_class(words: dict[int, int]) -> Iterable[int | None]:
     hardware = words.get(14, 0) >> 8
     if hardware in LOW_VOLTAGE_HARDWARE or hardware in HIGH_VOLTAGE_HARDWARE:
         yield _LOW if hardware in LOW_VOLTAGE_HARDWARE else _HIGH
-    if words.keys() >= {20, 21} and words[21] << 16 | words[20] > 10 * LOW_VOLTAGE_WATTS_MAX:
+    if LOW_VOLTAGE_WATTS_MAX < (words.get(21, 0) << 16 | words.get(20, 0)) / 10 <= RATED_WATTS_MAX:
         yield _HIGH
     for power, voltage, current in ((672, 676, 677), (673, 678, 679)):
         product = words.get(voltage, 0) * words.get(current, 0)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from inverter_capture.protocol.registers import FIELDS, Field
+from inverter_capture.protocol.registers import Field
 from tests.dongle.house import SOUTH_AFRICA, House
 from tests.dongle.messages import Ranges
 from tests.dongle.profiles import Profile
@@ -29,6 +29,8 @@ class Report(NamedTuple):
     measured: dict[str, int | float]
     """By field id, what the house knows. Other fields follow from the words."""
     ranges: Ranges
+    fields: tuple[Field, ...]
+    """The table that tells what registers mean."""
 
     def message(self, number: int = 0) -> bytes:
         """The bytes that the dongle sends."""
@@ -39,7 +41,7 @@ class Report(NamedTuple):
         """Every field that the report holds, in the order of the table."""
         sent = set(registers_in(self.ranges))
         values: dict[str, int | float] = {}
-        for field in FIELDS:
+        for field in self.fields:
             if sent.issuperset(field.registers):
                 value = self.measured.get(field.id)
                 if value is None:
@@ -76,8 +78,9 @@ class Inverter:
         moment = moment.astimezone(UTC).replace(microsecond=0)
         measured = self._house.at(moment)
         clock = moment.astimezone(self.zone).replace(tzinfo=None)
-        words = OTHER_REGISTERS | self._nameplate() | words_of(measured)
-        return Report(self.profile.serial, moment, clock, words, measured, self.profile.ranges)
+        profile = self.profile
+        words = OTHER_REGISTERS | self._nameplate() | words_of(measured, profile.fields)
+        return Report(profile.serial, moment, clock, words, measured, profile.ranges, profile.fields)
 
     def _nameplate(self) -> dict[int, int]:
         """Rated power, in tenths of a watt, and the battery's capacity as it was set."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from inverter_capture.protocol.registers import FIELDS, Field
 from tests.dongle.messages import RECORDED_MAP, Entry, Ranges, entries_of, ranges_of
 from tests.dongle.reports import RANGES
 
@@ -60,6 +61,8 @@ class Profile(NamedTuple):
     """Whether the AC temperature sensor is fitted."""
     sd_status: int
     history: History
+    fields: tuple[Field, ...] = FIELDS
+    """The table of this kind of inverter."""
 
     @property
     def ranges(self) -> Ranges:

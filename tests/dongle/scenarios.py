@@ -194,6 +194,14 @@ class Dongle:
             self.hear(answer(data))
 
 
+def _greeted(seed: int, entries: tuple[Entry, ...] = (), *, address: str = "", server: Endpoint = CLOUD) -> Dongle:
+    """The dongle of a new story, which has logged in and has this map, or a random one."""
+    story = Story(seed)
+    dongle = Dongle(story, entries=entries or story.random_map(), address=address, server=server)
+    dongle.greet()
+    return dongle
+
+
 # --- connections ----------------------------------------------------------------------------------------------------
 
 
@@ -369,18 +377,15 @@ def resets(seed: int) -> Scenario:
 
 def on_another_port(seed: int) -> Scenario:
     """A server that does not listen at 51100."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map(), server=CLOUD._replace(port=6666))
-    dongle.greet()
+    dongle = _greeted(seed, server=CLOUD._replace(port=6666))
     dongle.report(3)
-    return story.end()
+    return dongle.story.end()
 
 
 def among_other_traffic(seed: int) -> Scenario:
     """Of other hosts, some of whose bytes look a little like a report."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(50)
     packets = sorted([*other_traffic(START, seed), *story.packets], key=lambda record: record.time)
     return Scenario(packets, story.expected)
@@ -404,11 +409,9 @@ def _in_pppoe(packet: bytes, sender: Endpoint, receiver: Endpoint) -> bytes:
 
 def ipv6(seed: int) -> Scenario:
     """Both ends have IPv6 addresses."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map(), address="fd00:8::202", server=Endpoint("2001:db8::10", 51100))
-    dongle.greet()
+    dongle = _greeted(seed, address="fd00:8::202", server=Endpoint("2001:db8::10", 51100))
     dongle.report(2)
-    return story.end()
+    return dongle.story.end()
 
 
 # --- what is lost ---------------------------------------------------------------------------------------------------
@@ -496,18 +499,15 @@ def map_of_an_unknown_length(seed: int) -> Scenario:
 
 def map_of_a_three_phase_inverter(seed: int) -> Scenario:
     """Registers from 500 up."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=THREE_PHASE_MAP)
-    dongle.greet()
+    dongle = _greeted(seed, THREE_PHASE_MAP)
     dongle.report(3)
-    return story.end()
+    return dongle.story.end()
 
 
 def map_replaced_in_mid_connection(seed: int) -> Scenario:
     """By one of another length, and then by one of the same length with the ranges in another order."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(2)
     dongle.ask(story.random_map(avoid=(292, 302, 306, length_of(dongle.ranges))))
     dongle.report(2)
@@ -519,9 +519,8 @@ def map_replaced_in_mid_connection(seed: int) -> Scenario:
 def reports_while_the_map_changes(seed: int) -> Scenario:
     """The dongle still reports by the old map: between question and answer, and once after the answer, where it is no
     longer certain what the report holds."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report()
     number = dongle.next_number()
     dongle.say(ask_for_poll_map(number))
@@ -549,9 +548,8 @@ def map_replaced_at_reconnection(seed: int) -> Scenario:
 
 def map_survives_a_reconnection(seed: int) -> Scenario:
     """The map of the second connection is not in the capture; nor is that of a third, from another address."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(2)
     story.time = dongle.line.close(story.time)
     dongle.connect()
@@ -640,9 +638,8 @@ def map_that_is_an_answer_only(seed: int) -> Scenario:
 
 def _useless_map(seed: int, data: bytes) -> Scenario:
     """The map that came before counts on, in this connection and in the next."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report()
     dongle.say(ask_for_poll_map(dongle.next_number()))
     dongle.hear(data)
@@ -667,11 +664,9 @@ def map_of_255_entries(seed: int) -> Scenario:
 
 def map_with_ranges_that_overlap(seed: int) -> Scenario:
     """A report holds some registers twice."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=(Entry(59, 20), Entry(70, 20), Entry(59, 3), Entry(65535, 1), Entry(0, 1)))
-    dongle.greet()
+    dongle = _greeted(seed, (Entry(59, 20), Entry(70, 20), Entry(59, 3), Entry(65535, 1), Entry(0, 1)))
     dongle.report(2)
-    return story.end()
+    return dongle.story.end()
 
 
 # --- several dongles, and several places of capture -----------------------------------------------------------------
@@ -710,9 +705,8 @@ def two_dongles_with_maps_of_one_length(seed: int) -> Scenario:
 
 def packets_twice(seed: int) -> Scenario:
     """Captured on a bridge and on its port."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(3)
     packets = [Record(time + copy, data) for time, data in story.packets for copy in (0, 1000)]
     return Scenario(packets, story.expected)
@@ -720,9 +714,8 @@ def packets_twice(seed: int) -> Scenario:
 
 def packets_before_and_after_address_translation(seed: int) -> Scenario:
     """Captured on all interfaces of the router: the second copy has the router's own address and another port."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(3)
     packets = []
     for time, data in story.packets:

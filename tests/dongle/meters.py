@@ -42,7 +42,9 @@ def read_all(house: House) -> dict[str, int | float]:
     values.update(read_alternating(house, noise))
     values.update(read_battery(house))
     values.update(read_generator(house, noise))
-    return {field.id: as_sent(values[field.id], field.divisor) for field in house.profile.fields if field.id in values}
+    return {
+        field.id: as_sent(values[field.id], field.divisor) for field in house.profile.kind.fields if field.id in values
+    }
 
 
 def as_sent(value: float, divisor: int) -> int | float:

@@ -6,7 +6,7 @@ Each scenario is a function of a seed, and SCENARIOS has them all by name, so th
     assert decoded(scenario.packets) == scenario.expected
 
 with inverters' clocks in UTC, the packets in order on Ethernet (but for those that say otherwise), and what a decoder
-has left at the end of the capture. Registers hold chance, and no byte 0xA5: nothing in them looks like a header.
+has left at the end of the capture. Registers hold chance: see `random_words`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from tests.dongle.messages import (
     ranges_of,
     redirect,
 )
+from tests.dongle.profiles import THREE_PHASE_MAP
 from tests.dongle.reports import RANGES, encode, length_of, registers_in
 from tests.dongle.traffic import other_traffic
 from tests.wire import ACK, MILLISECOND, PSH, SECOND, Connection, Endpoint, Record
@@ -46,8 +47,11 @@ INTERVAL = 69 * SECOND
 OUTSIDE = "198.51.100.20"
 """The router's own address, from which translated packets come."""
 
-THREE_PHASE_MAP = entries_of(((14, 15), (20, 21), (500, 558), (586, 708), (210, 219)))
-"""A guess of what a three-phase inverter is asked for."""
+
+SINGLE_PHASE_WORDS = {0: 3, 59: 2, 79: 5000, 182: 1210, 183: 5330}
+"""Device type, state, frequency, battery temperature and voltage, as a single-phase inverter has them: reports that
+hold others are not believed."""
+THREE_PHASE_FROM, THREE_PHASE_TYPE = 500, 5
 
 
 class Expected(NamedTuple):
@@ -180,7 +184,7 @@ class Dongle:
         story = self.story
         story.time += INTERVAL
         seconds = story.time // SECOND - age
-        words = {register: story.dice.whole(0, 0x7F7F) & 0x7F7F for register in registers_in(self.ranges)}
+        words = random_words(story.dice, self.ranges)
         if expected:
             story.expected.append(Expected(self.serial, seconds, words))
         clock = (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None)
@@ -192,6 +196,17 @@ class Dongle:
             data = self.make_report(expected=expected)
             self.say(data, sizes)
             self.hear(answer(data))
+
+
+def random_words(dice: Dice, ranges: Ranges) -> dict[int, int]:
+    """Chance, without a byte 0xA5, but for the registers that tell the kind of inverter."""
+    registers = registers_in(ranges)
+    words = {register: dice.whole(0, 0x7F7F) & 0x7F7F for register in registers}
+    if max(registers) >= THREE_PHASE_FROM:
+        told = {0: THREE_PHASE_TYPE}
+    else:
+        told = SINGLE_PHASE_WORDS
+    return words | {register: word for register, word in told.items() if register in words}
 
 
 def _greeted(seed: int, entries: tuple[Entry, ...] = (), *, address: str = "", server: Endpoint = CLOUD) -> Dongle:

@@ -16,8 +16,8 @@ from tests import wire
 from tests.dongle import messages
 from tests.dongle.chance import Dice
 from tests.dongle.messages import Entry, Ranges, entries_of
-from tests.dongle.reports import RANGES, encode, length_of, registers_in
-from tests.dongle.scenarios import SCENARIOS
+from tests.dongle.reports import RANGES, encode, length_of
+from tests.dongle.scenarios import SCENARIOS, random_words
 
 SERIALS = ("1235687108", "2211229876", "AB12cd34EF")
 
@@ -101,8 +101,7 @@ unknown_ranges = any_ranges().filter(lambda ranges: length_of(ranges) not in RAN
 def reports_of(draw: st.DrawFn, ranges: st.SearchStrategy[Ranges]) -> bytes:
     """A report with random registers."""
     drawn = draw(ranges)
-    chance = Dice(draw(seeds))
-    registers = {register: chance.whole(0, 0xFFFF) & 0x7F7F for register in registers_in(drawn)}
+    registers = random_words(Dice(draw(seeds)), drawn)
     return encode(draw(serials), draw(clocks), registers, drawn, number=draw(numbers))
 
 

@@ -341,7 +341,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.dongle.client", description="A dongle and its inverter.")
     add = parser.add_argument
     add("--server", type=parse_address, default=("127.0.0.1", 51100), metavar="HOST:PORT")
-    add("--profile", choices=sorted(PROFILES), default="small", help="small: 292-byte reports; large: 306")
+    add(
+        "--profile",
+        choices=sorted(PROFILES),
+        default="small",
+        help="small: 292-byte reports; large: 306; three-phase: 436",
+    )
     add("--seed", type=int, default=1, help="of the house and of random splits")
     add("--zone", type=parse_zone, default=parse_zone("+02:00"), help="of the inverter's clock: a name or +02:00")
     add("--start", type=parse_start, default=parse_start("2024-06-20T22:00"), help="first reading: ISO time, or now")

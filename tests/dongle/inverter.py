@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from inverter_capture.protocol.fields import Field
-from inverter_capture.protocol.registers import FIELDS
+from inverter_capture.protocol.inverter_kinds import SINGLE_PHASE, Kind
 from tests.dongle.house import SOUTH_AFRICA, House
 from tests.dongle.messages import Ranges
 from tests.dongle.profiles import Profile
-from tests.dongle.reports import OTHER_REGISTERS, encode, registers_in, words_of
+from tests.dongle.reports import OTHER_REGISTERS, encode, lowest_bit, registers_in, words_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,6 +30,7 @@ class Report(NamedTuple):
     measured: dict[str, int | float]
     """By field id, what the house knows. Other fields follow from the words."""
     ranges: Ranges
+    kind: Kind
 
     def message(self, number: int = 0) -> bytes:
         """The bytes that the dongle sends."""
@@ -40,14 +41,16 @@ class Report(NamedTuple):
         """Every field that the report holds, in the order of the table."""
         sent = set(registers_in(self.ranges))
         values: dict[str, int | float] = {}
-        for field in FIELDS:
-            if sent.issuperset(field.registers):
-                value = self.measured.get(field.id)
-                if value is None:
-                    value = shown(field, self.words)
-                if value is not None:
-                    values[field.id] = value
+        for field in self.kind.fields:
+            needed = field.registers[:1] if field.quantity.wide else field.registers
+            if sent.issuperset(needed) and (value := self._value(field, values)) is not None:
+                values[field.id] = value
         return values
+
+    def _value(self, field: Field, values: dict[str, int | float]) -> int | float | None:
+        if field.derived is not None:
+            return derived(field, values)
+        return self.measured[field.id] if field.id in self.measured else shown(field, self.words)
 
     def expected(self) -> dict[str, Any]:
         """The reading as the JSON contract has it."""
@@ -77,13 +80,16 @@ class Inverter:
         moment = moment.astimezone(UTC).replace(microsecond=0)
         measured = self._house.at(moment)
         clock = moment.astimezone(self.zone).replace(tzinfo=None)
-        words = OTHER_REGISTERS | self._nameplate() | words_of(measured)
-        return Report(self.profile.serial, moment, clock, words, measured, self.profile.ranges)
+        profile = self.profile
+        words = OTHER_REGISTERS | self._nameplate() | words_of(measured, profile.kind.fields)
+        return Report(profile.serial, moment, clock, words, measured, profile.ranges, profile.kind)
 
     def _nameplate(self) -> dict[int, int]:
-        """Rated power, in tenths of a watt, and the battery's capacity as it was set."""
+        """Rated power, in tenths of a watt; and the battery's capacity as it was set, or the hardware."""
         rated = 10 * self.profile.inverter_power
-        return {16: rated & 0xFFFF, 17: rated >> 16, 204: self.profile.battery_capacity}
+        if self.profile.kind is SINGLE_PHASE:
+            return {16: rated & 0xFFFF, 17: rated >> 16, 204: self.profile.battery_capacity}
+        return {14: 0x2010, 15: 0x1098, 20: rated & 0xFFFF, 21: rated >> 16}
 
 
 def shown(field: Field, words: dict[int, int]) -> int | float | None:
@@ -91,12 +97,29 @@ def shown(field: Field, words: dict[int, int]) -> int | float | None:
     raw = 0
     for position, register in enumerate(field.registers):
         raw += words.get(register, 0) << 16 * position
+    if field.quantity.mask:
+        raw = (raw & field.quantity.mask) >> lowest_bit(field.quantity.mask)
     bits = 16 * len(field.registers)
     if field.signed and raw >> bits - 1:
         raw -= 1 << bits
-    if raw == 0 and field.device_class == "temperature":
+    if raw == field.quantity.absent:
         return None
-    value = raw + field.bias if field.divisor == 1 else (raw + field.bias * field.divisor) / field.divisor
+    value = raw * field.factor + field.bias * field.divisor
+    return plausible(field, value if field.divisor == 1 else value / field.divisor)
+
+
+def derived(field: Field, values: dict[str, int | float]) -> int | float | None:
+    """What follows from other fields, or nothing when one of them is absent."""
+    rule = field.derived
+    if rule is None or not set(rule.of) <= values.keys():
+        return None
+    if rule.rest:
+        return plausible(field, max(0, values[rule.of[0]] - values[rule.of[1]]))
+    return plausible(field, sum(values[name] for name in (*rule.of, *rule.also) if name in values))
+
+
+def plausible(field: Field, value: float) -> int | float | None:
+    """The value, if it is within its bounds."""
     if (field.minimum is not None and value < field.minimum) or (field.maximum is not None and value > field.maximum):
         return None
     return value

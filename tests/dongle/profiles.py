@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from inverter_capture.protocol.inverter_kinds import LOW_VOLTAGE, SINGLE_PHASE, Kind
 from tests.dongle.messages import RECORDED_MAP, Entry, Ranges, entries_of, ranges_of
 from tests.dongle.reports import RANGES
 
@@ -60,6 +61,7 @@ class Profile(NamedTuple):
     """Whether the AC temperature sensor is fitted."""
     sd_status: int
     history: History
+    kind: Kind = SINGLE_PHASE
 
     @property
     def ranges(self) -> Ranges:
@@ -116,4 +118,20 @@ LARGE = Profile(
 )
 """The firmware of 2026: 306-byte reports, letters in the serial number, a large battery, no generator, energy sold."""
 
-PROFILES = {"small": SMALL, "large": LARGE}
+THREE_PHASE_MAP = entries_of(((14, 15), (20, 21), (500, 558), (586, 708), (210, 219)))
+"""A guess of what a three-phase inverter is asked for: no report of one is on record."""
+
+THREE_PHASE = LARGE._replace(
+    number=3,
+    serial="2710200333",
+    dongle_serial="E10200000333",
+    poll_map=THREE_PHASE_MAP,
+    inverter_power=12_000,
+    kind=LOW_VOLTAGE,
+)
+"""A three-phase inverter with a low-voltage battery. All of its load is on the first phase.
+
+A decoder is certain of its kind from the third report on; before, it leaves out what depends on that.
+"""
+
+PROFILES = {"small": SMALL, "large": LARGE, "three-phase": THREE_PHASE}

@@ -77,9 +77,14 @@ def words_of(values: Mapping[str, float], fields: Iterable[Field] = FIELDS) -> d
     """Register -> word, of fields of any kind of inverter. Raises ValueError when a value does not fit."""
     words: dict[int, int] = {}
     for field in fields:
-        if field.derived is not None or field.id not in values:
+        if not field.registers or field.id not in values:
             continue
         raw = round((values[field.id] - field.bias) * field.divisor / field.factor)
+        mask = field.quantity.mask
+        if mask:
+            (register,) = field.registers
+            words[register] = words.get(register, 0) | raw << lowest_bit(mask)
+            continue
         bits = 16 * len(field.registers)
         low, high = (-(1 << bits - 1), 1 << bits - 1) if field.signed else (0, 1 << bits)
         if not low <= raw < high:
@@ -87,6 +92,11 @@ def words_of(values: Mapping[str, float], fields: Iterable[Field] = FIELDS) -> d
         for position, register in enumerate(field.registers):
             words[register] = raw >> 16 * position & 0xFFFF
     return words
+
+
+def lowest_bit(mask: int) -> int:
+    """The number of a mask's lowest bit."""
+    return (mask & -mask).bit_length() - 1
 
 
 def registers_in(ranges: Ranges) -> list[int]:

@@ -6,7 +6,7 @@ Each scenario is a function of a seed, and SCENARIOS has them all by name, so th
     assert decoded(scenario.packets) == scenario.expected
 
 with inverters' clocks in UTC, the packets in order on Ethernet (but for those that say otherwise), and what a decoder
-has left at the end of the capture. Registers hold chance, and no byte 0xA5: nothing in them looks like a header.
+has left at the end of the capture. Registers hold chance: see `random_words`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from tests.dongle.messages import (
     ranges_of,
     redirect,
 )
+from tests.dongle.profiles import THREE_PHASE_MAP
 from tests.dongle.reports import RANGES, encode, length_of, registers_in
 from tests.dongle.traffic import other_traffic
 from tests.wire import ACK, MILLISECOND, PSH, SECOND, Connection, Endpoint, Record
@@ -46,8 +47,11 @@ INTERVAL = 69 * SECOND
 OUTSIDE = "198.51.100.20"
 """The router's own address, from which translated packets come."""
 
-THREE_PHASE_MAP = entries_of(((14, 15), (20, 21), (500, 558), (586, 708), (210, 219)))
-"""A guess of what a three-phase inverter is asked for."""
+
+SINGLE_PHASE_WORDS = {0: 3, 59: 2, 79: 5000, 182: 1210, 183: 5330}
+"""Device type, state, frequency, battery temperature and voltage, as a single-phase inverter has them: reports that
+hold others are not believed."""
+THREE_PHASE_FROM, THREE_PHASE_TYPE = 500, 5
 
 
 TELLING = {59: 2, 79: 4990, 182: 1210, 183: 5334}
@@ -184,8 +188,7 @@ class Dongle:
         story = self.story
         story.time += INTERVAL
         seconds = story.time // SECOND - age
-        words = {register: story.dice.whole(0, 0x7F7F) & 0x7F7F for register in registers_in(self.ranges)}
-        words |= {register: word for register, word in TELLING.items() if register in words}
+        words = random_words(story.dice, self.ranges)
         if expected:
             story.expected.append(Expected(self.serial, seconds, words))
         clock = (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None)
@@ -197,6 +200,25 @@ class Dongle:
             data = self.make_report(expected=expected)
             self.say(data, sizes)
             self.hear(answer(data))
+
+
+def random_words(dice: Dice, ranges: Ranges) -> dict[int, int]:
+    """Chance, without a byte 0xA5, but for the registers that tell the kind of inverter."""
+    registers = registers_in(ranges)
+    words = {register: dice.whole(0, 0x7F7F) & 0x7F7F for register in registers}
+    if max(registers) >= THREE_PHASE_FROM:
+        told = {0: THREE_PHASE_TYPE}
+    else:
+        told = SINGLE_PHASE_WORDS
+    return words | {register: word for register, word in told.items() if register in words}
+
+
+def _greeted(seed: int, entries: tuple[Entry, ...] = (), *, address: str = "", server: Endpoint = CLOUD) -> Dongle:
+    """The dongle of a new story, which has logged in and has this map, or a random one."""
+    story = Story(seed)
+    dongle = Dongle(story, entries=entries or story.random_map(), address=address, server=server)
+    dongle.greet()
+    return dongle
 
 
 # --- connections ----------------------------------------------------------------------------------------------------
@@ -374,18 +396,15 @@ def resets(seed: int) -> Scenario:
 
 def on_another_port(seed: int) -> Scenario:
     """A server that does not listen at 51100."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map(), server=CLOUD._replace(port=6666))
-    dongle.greet()
+    dongle = _greeted(seed, server=CLOUD._replace(port=6666))
     dongle.report(3)
-    return story.end()
+    return dongle.story.end()
 
 
 def among_other_traffic(seed: int) -> Scenario:
     """Of other hosts, some of whose bytes look a little like a report."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(50)
     packets = sorted([*other_traffic(START, seed), *story.packets], key=lambda record: record.time)
     return Scenario(packets, story.expected)
@@ -409,11 +428,9 @@ def _in_pppoe(packet: bytes, sender: Endpoint, receiver: Endpoint) -> bytes:
 
 def ipv6(seed: int) -> Scenario:
     """Both ends have IPv6 addresses."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map(), address="fd00:8::202", server=Endpoint("2001:db8::10", 51100))
-    dongle.greet()
+    dongle = _greeted(seed, address="fd00:8::202", server=Endpoint("2001:db8::10", 51100))
     dongle.report(2)
-    return story.end()
+    return dongle.story.end()
 
 
 # --- what is lost ---------------------------------------------------------------------------------------------------
@@ -501,18 +518,15 @@ def map_of_an_unknown_length(seed: int) -> Scenario:
 
 def map_of_a_three_phase_inverter(seed: int) -> Scenario:
     """Registers from 500 up."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=THREE_PHASE_MAP)
-    dongle.greet()
+    dongle = _greeted(seed, THREE_PHASE_MAP)
     dongle.report(3)
-    return story.end()
+    return dongle.story.end()
 
 
 def map_replaced_in_mid_connection(seed: int) -> Scenario:
     """By one of another length, and then by one of the same length with the ranges in another order."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(2)
     dongle.ask(story.random_map(avoid=(292, 302, 306, length_of(dongle.ranges))))
     dongle.report(2)
@@ -524,9 +538,8 @@ def map_replaced_in_mid_connection(seed: int) -> Scenario:
 def reports_while_the_map_changes(seed: int) -> Scenario:
     """The dongle still reports by the old map: between question and answer, and once after the answer, where it is no
     longer certain what the report holds."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report()
     number = dongle.next_number()
     dongle.say(ask_for_poll_map(number))
@@ -554,9 +567,8 @@ def map_replaced_at_reconnection(seed: int) -> Scenario:
 
 def map_survives_a_reconnection(seed: int) -> Scenario:
     """The map of the second connection is not in the capture; nor is that of a third, from another address."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(2)
     story.time = dongle.line.close(story.time)
     dongle.connect()
@@ -645,9 +657,8 @@ def map_that_is_an_answer_only(seed: int) -> Scenario:
 
 def _useless_map(seed: int, data: bytes) -> Scenario:
     """The map that came before counts on, in this connection and in the next."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report()
     dongle.say(ask_for_poll_map(dongle.next_number()))
     dongle.hear(data)
@@ -672,11 +683,9 @@ def map_of_255_entries(seed: int) -> Scenario:
 
 def map_with_ranges_that_overlap(seed: int) -> Scenario:
     """A report holds some registers twice."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=(Entry(59, 20), Entry(70, 20), Entry(59, 3), Entry(65535, 1), Entry(0, 1)))
-    dongle.greet()
+    dongle = _greeted(seed, (Entry(59, 20), Entry(70, 20), Entry(59, 3), Entry(65535, 1), Entry(0, 1)))
     dongle.report(2)
-    return story.end()
+    return dongle.story.end()
 
 
 # --- several dongles, and several places of capture -----------------------------------------------------------------
@@ -715,9 +724,8 @@ def two_dongles_with_maps_of_one_length(seed: int) -> Scenario:
 
 def packets_twice(seed: int) -> Scenario:
     """Captured on a bridge and on its port."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(3)
     packets = [Record(time + copy, data) for time, data in story.packets for copy in (0, 1000)]
     return Scenario(packets, story.expected)
@@ -725,9 +733,8 @@ def packets_twice(seed: int) -> Scenario:
 
 def packets_before_and_after_address_translation(seed: int) -> Scenario:
     """Captured on all interfaces of the router: the second copy has the router's own address and another port."""
-    story = Story(seed)
-    dongle = Dongle(story, entries=story.random_map())
-    dongle.greet()
+    dongle = _greeted(seed)
+    story = dongle.story
     dongle.report(3)
     packets = []
     for time, data in story.packets:

@@ -11,7 +11,6 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from inverter_capture.protocol.frames import (
     FRAME_LENGTH_MAX,
     Frame,
@@ -21,6 +20,7 @@ from inverter_capture.protocol.frames import (
     Other,
     UnknownFrame,
 )
+
 from tests import strategies
 from tests.dongle import messages
 from tests.dongle.frames import encode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inverter_capture.capture.dongle_filter import Endpoint
 from inverter_capture.config.timezone import distance_text, fitting_zones, remedy
+from inverter_capture.config.toml_file import assign
 from inverter_capture.protocol.clock import ClockError, ClockWatch, off_by_quarters
 from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.packets import address_text
@@ -47,14 +48,13 @@ class Survey:
         senders = list(self._senders.values())
         zones = [sender.timezone for sender in senders if sender.timezone]
         filters = [sender.endpoint.filter for sender in senders]
-        section = ["[pcap]", f"device = {_toml(self._device)}"]
+        section = ["[pcap]", assign("device", self._device)]
         if self._file:
-            section.append("file = true")
-        section.append(
-            f'filter = "{filters[0] if len(filters) == 1 else " or ".join(f"({text})" for text in filters)}"'
-        )
+            section.append(assign("file", True))
+        joined = filters[0] if len(filters) == 1 else " or ".join(f"({text})" for text in filters)
+        section.append(assign("filter", joined))
         if zones:
-            section.append(f'timezone = "{zones[0]}"')
+            section.append(assign("timezone", zones[0]))
         return "\n".join([*(sender.report() for sender in senders), *section]) + "\n"
 
 
@@ -130,10 +130,6 @@ class _Sender:
                 f"{off}: the time zone may be another, or the frame an old one that the dongle had kept; capture longer"
             )
         return f"{off}: set the inverter's clock, unless the frame is an old one that the dongle had kept"
-
-
-def _toml(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _plural(count: int, word: str) -> str:

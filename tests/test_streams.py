@@ -54,16 +54,17 @@ def syn(initial: int, *, time: int = START, flow: Flow = FLOW, payload: bytes = 
 
 def check_bounds(reassembler: Reassembler) -> None:
     """What holds after every step."""
-    flows, waiting = reassembler._flows, reassembler._waiting
+    flows, waiting, opening = reassembler._flows, reassembler._waiting, reassembler._opening
     assert len(flows) <= streams.FLOWS_MAX
     assert reassembler.held_bytes <= streams.TOTAL_BYTES_MAX
     held = {flow: sum(held.cost for held in state.held) for flow, state in flows.items()}
     assert reassembler.held_bytes == sum(held.values())
     assert all(state.held_bytes == held[flow] <= streams.FLOW_BYTES_MAX for flow, state in flows.items())
-    assert set(waiting) == {flow for flow, cost in held.items() if cost}
-    assert all(waiting[flow] is flows[flow] for flow in waiting)
+    assert set(opening) == {flow for flow, state in flows.items() if not state.is_open}
+    assert set(waiting) == {flow for flow, cost in held.items() if cost} - set(opening)
+    assert all(states[flow] is flows[flow] for states in (waiting, opening) for flow in states)
     assert all(len(state.holes) <= streams.HOLES_MAX for state in flows.values())
-    assert (reassembler.deadline is None) == (not waiting)
+    assert (reassembler.deadline is None) == (not waiting and not opening)
 
 
 def held_data(reassembler: Reassembler) -> int:
@@ -202,6 +203,22 @@ def test_all_that_was_sent_comes_in_order(data: st.DataObject, initial: int) -> 
     judge.close()
 
 
+@given(st.data(), initials)
+def test_what_was_reordered_as_the_capture_began_comes_in_order(data: st.DataObject, initial: int) -> None:
+    # No SYN was seen, and the first segment that was captured need not be the first that was sent.
+    pieces = data.draw(covering_pieces(FLOW))
+    judge = Judge()
+    for number, piece in enumerate(pieces):
+        payload = content(piece.start, piece.length, piece.copy)
+        time = START + number * SECOND // 100
+        judge.receive(segment(initial, piece.start, payload, time=time), piece.start)
+    judge.follow(judge.reassembler.advance(START + streams.OPENING_SECONDS * SECOND))
+    assert judge.models[FLOW].delivered == set(range(PLACES))
+    assert len(judge.next_place) == 1, "one stream"
+    assert judge.reassembler.counts.gaps == 0
+    judge.close()
+
+
 STEPS = [
     0,
     SECOND // 100,
@@ -315,21 +332,27 @@ def test_a_repeated_syn_changes_nothing() -> None:
 
 def test_a_late_syn_belongs_to_what_came_before_it() -> None:
     reassembler = Reassembler()
-    reassembler.receive(segment(100, 0, b"one"))
-    assert reassembler.receive(syn(100)) == []
+    assert reassembler.receive(segment(100, 0, b"one")) == []
+    assert reassembler.receive(syn(100)) == [Data(1, FLOW, START, b"one")]
     assert reassembler.receive(segment(100, 3, b"two")) == [Data(1, FLOW, START, b"two")]
-    # The second segment first, then the beginning: too late for the order, but not lost.
+    # The second segment first, then the beginning, which tells that there is a gap.
     reassembler = Reassembler()
     reassembler.receive(segment(100, 3, b"two"))
     assert reassembler.receive(syn(100)) == []
-    assert reassembler.receive(segment(100, 0, b"one")) == [Data(2, FLOW, START, b"one"), End(2)]
+    assert joined(reassembler.receive(segment(100, 0, b"one"))) == b"onetwo"
     assert reassembler.receive(segment(100, 6, b"three")) == [Data(1, FLOW, START, b"three")]
+    # Later than the first moment it is not in order any more, but not lost.
+    reassembler = Reassembler()
+    reassembler.receive(segment(100, 3, b"two"))
+    assert reassembler.advance(START + SECOND) == [Data(1, FLOW, START, b"two")]
+    assert reassembler.receive(syn(100)) == []
+    assert reassembler.receive(segment(100, 0, b"one")) == [Data(2, FLOW, START, b"one"), End(2)]
 
 
 def test_the_late_syn_is_the_one_there_is() -> None:
     reassembler = Reassembler()
     reassembler.receive(segment(1000, 0, b"one"))
-    assert reassembler.receive(syn(1000)) == []
+    assert reassembler.receive(syn(1000)) == [Data(1, FLOW, START, b"one")]
     assert reassembler.receive(syn(1000)) == []
     assert reassembler.receive(syn(990)) == [End(1)]
     assert reassembler.receive(segment(990, 0, b"two")) == [Data(2, FLOW, START, b"two")]
@@ -337,8 +360,13 @@ def test_the_late_syn_is_the_one_there_is() -> None:
 
 def test_capture_that_starts_in_mid_connection() -> None:
     reassembler = Reassembler()
-    assert reassembler.receive(segment(100, 1000, b"first")) == [Data(1, FLOW, START, b"first")]
-    assert reassembler.receive(segment(100, 1005, b"second")) == [Data(1, FLOW, START, b"second")]
+    assert reassembler.receive(segment(100, 1005, b"second")) == []
+    assert reassembler.receive(segment(100, 1000, b"first")) == []
+    assert reassembler.deadline == START + streams.OPENING_SECONDS * SECOND
+    assert reassembler.advance(reassembler.deadline - 1) == []
+    begun = reassembler.advance(reassembler.deadline)
+    assert begun == [Data(1, FLOW, START, b"first"), Data(1, FLOW, START, b"second")]
+    assert reassembler.receive(segment(100, 1011, b"third")) == [Data(1, FLOW, START, b"third")]
     # From before the capture: news all the same, but only once.
     assert reassembler.receive(segment(100, 990, b"before")) == [Data(2, FLOW, START, b"before"), End(2)]
     assert reassembler.receive(segment(100, 990, b"before")) == []
@@ -365,6 +393,8 @@ def test_a_device_that_starts_with_the_same_numbers_each_time(shift: int, with_s
     reassembler = Reassembler()
     if with_syn:
         reassembler.receive(syn(200_000))
+    else:
+        reassembler.receive(segment(200_000, -1, b"\0", time=START - 2 * SECOND))
     for place in range(0, 2920, 292):
         reassembler.receive(segment(200_000, place, bytes(292)))
     time = START + 60 * SECOND
@@ -378,7 +408,8 @@ def test_other_connection_on_the_same_ports_without_its_syn() -> None:
     reassembler.receive(syn(100))
     reassembler.receive(segment(100, 0, b"old"))
     far = streams.WINDOW + 4
-    assert reassembler.receive(segment(100, far, b"new")) == [End(1), Data(2, FLOW, START, b"new")]
+    assert reassembler.receive(segment(100, far, b"new")) == [End(1)]
+    assert joined(reassembler.advance(START + SECOND)) == b"new"
     assert reassembler.receive(segment(100, far + 3, b"newer")) == [Data(2, FLOW, START, b"newer")]
     assert reassembler.counts.displaced == 1
     assert reassembler.receive(segment(100, far - streams.WINDOW, b"old?")) != []
@@ -717,24 +748,54 @@ def test_cut_segment_with_fin() -> None:
 # --- forgetting -----------------------------------------------------------------------------------------------------
 
 
+def with_data(reassembler: Reassembler, flow: Flow) -> list[StreamEvent]:
+    """A flow that begins with one byte."""
+    return reassembler.receive(syn(100, flow=flow)) + reassembler.receive(segment(100, 0, b"x", flow=flow))
+
+
 def test_flows_are_bounded_and_the_longest_quiet_goes_first() -> None:
     reassembler = Reassembler()
     flows = [FLOW._replace(source_port=number) for number in range(streams.FLOWS_MAX + 1)]
     for flow in flows[:-1]:
-        reassembler.receive(segment(100, 0, b"x", flow=flow))
+        with_data(reassembler, flow)
     reassembler.receive(segment(100, 1, b"y", flow=flows[0]))
     assert reassembler.counts.flows_dropped == 0
-    events = reassembler.receive(segment(100, 0, b"x", flow=flows[-1]))
-    assert events == [Data(streams.FLOWS_MAX + 1, flows[-1], START, b"x"), End(2)]
+    events = with_data(reassembler, flows[-1])
+    assert events == [End(2), Data(streams.FLOWS_MAX + 1, flows[-1], START, b"x")]
     assert reassembler.counts.flows_dropped == 1
     check_bounds(reassembler)
+
+
+def test_flows_that_have_carried_nothing_go_first() -> None:
+    reassembler = Reassembler()
+    with_data(reassembler, FLOW)
+    for number in range(2 * streams.FLOWS_MAX):
+        assert reassembler.receive(syn(100, flow=FLOW._replace(source_port=number))) == []
+        check_bounds(reassembler)
+    assert reassembler.receive(segment(100, 1, b"y")) == [Data(1, FLOW, START, b"y")]
+
+
+def test_flows_that_are_proven_go_last() -> None:
+    reassembler = Reassembler()
+    with_data(reassembler, FLOW)
+    reassembler.prove(FLOW)
+    for number in range(2 * streams.FLOWS_MAX):
+        with_data(reassembler, FLOW._replace(source_port=number))
+        check_bounds(reassembler)
+    assert reassembler.receive(segment(100, 1, b"y")) == [Data(1, FLOW, START, b"y")]
+    # Where all are, the one that has been quiet the longest goes.
+    for number in range(streams.FLOWS_MAX):
+        flow = FLOW._replace(source_port=number)
+        with_data(reassembler, flow)
+        reassembler.prove(flow)
+    assert FLOW not in reassembler._flows
 
 
 def test_what_a_dropped_flow_held_is_delivered() -> None:
     reassembler = with_gap()
     events: list[StreamEvent] = []
-    for number in range(streams.FLOWS_MAX):
-        events += reassembler.receive(syn(100, flow=FLOW._replace(source_port=number), time=START + SECOND))
+    with tight(FLOWS_MAX=1):
+        events += reassembler.receive(syn(100, flow=FLOWS[1], time=START + SECOND))
         check_bounds(reassembler)
     assert events == [Gap(1), Data(1, FLOW, START + SECOND, b"89"), End(1)]
 
@@ -742,8 +803,8 @@ def test_what_a_dropped_flow_held_is_delivered() -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_quiet_flows_are_forgotten(sign: int) -> None:
     reassembler = Reassembler()
-    reassembler.receive(segment(100, 0, b"one"))
-    reassembler.receive(segment(100, 0, b"one", flow=FLOWS[1], time=START + sign * SECOND))
+    reassembler.receive(syn(100, payload=b"one"))
+    reassembler.receive(syn(100, payload=b"one", flow=FLOWS[1], time=START + sign * SECOND))
     quiet = sign * streams.FLOW_QUIET_SECONDS_MAX * SECOND
     assert reassembler.advance(START + quiet) == []
     assert reassembler.advance(START + quiet + sign) == [End(1)]
@@ -761,6 +822,7 @@ def test_close_delivers_what_waits_and_ends_everything() -> None:
         Gap(1),
         Data(1, FLOW, START + 2 * SECOND, b"20"),
         End(1),
+        Data(2, FLOWS[1], START + 2 * SECOND, b"other"),
         End(2),
     ]
     check_bounds(reassembler)

@@ -53,10 +53,8 @@ CLOCK_LENGTH = 6
 MESSAGE_LENGTH_MAX = 2048
 """Bytes. What claims to be longer is no message. A poll map of 255 entries is shorter."""
 
-_LENGTHS = sorted(LAYOUTS)
 _TYPES = re.escape(bytes(TYPE_NAMES))
 _DIRECTIONS = bytes((FROM_DONGLE, FROM_SERVER))
-_CLOCK_END = CLOCK_OFFSET + CLOCK_LENGTH
 _HEADER = re.compile(
     b"%b%c%c.{7}[0-9A-Za-z]{%d}|%b[%b][%b]..\\0\\0..."
     % (START, FROM_DONGLE, REPORT, SERIAL_LENGTH, START, re.escape(_DIRECTIONS), _TYPES),
@@ -163,27 +161,51 @@ class MessageParser:
         size = len(data)
         if size < HEADER_LENGTH:
             return -size if ended else 0
-        claimed = HEADER_LENGTH + int.from_bytes(data[LENGTH_OFFSET:HEADER_LENGTH], "big")
+        claimed = _claimed(data)
         if claimed > MESSAGE_LENGTH_MAX:
             return -1
-        if size >= claimed and _may_begin(data[claimed : claimed + HEADER_LENGTH]):
-            return claimed
-        # What follows is no message: the length is wrong, the message was cut, or other bytes are between messages.
-        if _is_report(data) and size >= claimed:
-            for length in _LENGTHS:
-                if claimed < length <= size and _may_begin(data[length : length + HEADER_LENGTH]):
-                    return length
-            if size < _LENGTHS[-1] and not ended:
-                return 0
-        following = _HEADER.search(data, 1)
-        if following is not None and following.start() < claimed:
-            if size < claimed and not ended and not _is_report(data[following.start() :]):
+        inner = _header_within(data, claimed)
+        if size >= claimed and not (inner and _is_whole(data, inner)):
+            if _fits(data, claimed) or claimed in LAYOUTS:
+                return claimed
+            # What follows is no message. A report may have a wrong length field, but not one that claims too much.
+            if _is_report(data):
+                for length in LAYOUTS:
+                    if claimed < length <= size and _fits(data, length) and not _header_within(data, length):
+                        return length
+                if size < max(LAYOUTS) and not ended:
+                    return 0
+        if inner:
+            if size < claimed and not ended and not (_is_report(data[inner:]) or _is_whole(data, inner)):
                 return 0
             self._counts.cut += 1
-            return -following.start()
+            return -inner
         if size >= claimed:
             return claimed
         return -1 if ended else 0
+
+
+def _claimed(data: bytes, start: int = 0) -> int:
+    """The length of the message that begins at `start`, as its header claims."""
+    return HEADER_LENGTH + int.from_bytes(data[start + LENGTH_OFFSET : start + HEADER_LENGTH], "big")
+
+
+def _header_within(data: bytes, claimed: int) -> int:
+    """Where before its claimed end another message begins beyond doubt; 0 when none does."""
+    # What shows that it is one may lie behind that end.
+    found = _HEADER.search(data, 1, claimed - 1 + SERIAL_OFFSET + SERIAL_LENGTH)
+    return found.start() if found and found.start() < claimed else 0
+
+
+def _fits(data: bytes, end: int) -> bool:
+    """Whether a message can end here: nothing follows, or what can begin the next one."""
+    return _may_begin(data[end : end + HEADER_LENGTH])
+
+
+def _is_whole(data: bytes, start: int) -> bool:
+    """Whether the message that begins at `start`, by its header beyond doubt, has all of its bytes."""
+    end = start + _claimed(data, start)
+    return end <= len(data) and _fits(data, end)
 
 
 def _may_begin(data: bytes) -> bool:

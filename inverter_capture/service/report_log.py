@@ -1,4 +1,4 @@
-"""Says in the log what its reader should know about the frames, once for each change."""
+"""Says in the log what its reader should know about the reports, once for each change."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import logging
 from inverter_capture.config.timezone import distance_text, remedy
 from inverter_capture.protocol.clock import ClockWatch
 from inverter_capture.protocol.guard import Held
+from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.packets import address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event, Unknown
 from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
+from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
 QUIET_SECONDS = 30 * 60
-"""Dongles speak every five minutes; after this long without a frame something is wrong."""
+"""Dongles speak every five minutes; after this long without a report something is wrong."""
 CLOCK_SET_SECONDS = 60
 """Whoever looks so much later than asked for looks at a clock that was set meanwhile."""
 DAY_SECONDS = 24 * 3600
 INVERTERS_MAX = 64
-"""Inverters spoken of. Whoever forges frames can make up any number of serials; those beyond are passed over."""
+"""Inverters spoken of. Whoever forges reports can make up any number of serials; those beyond are passed over."""
 
 
 _log = logging.getLogger(__name__)
@@ -34,18 +36,19 @@ class Observer:
         self._clock = ClockWatch()
         self._clock_errors: set[str] = set()
         self._senders: dict[str, bytes] = {}
+        self._layouts: dict[str, Layout] = {}
         self._unknown: dict[tuple[str, int], int] = {}
         self._implausible: set[str] = set()
         self._held: set[tuple[str, str]] = set()
         self._serials: set[str] = set()
         self._ahead = 0
-        self._last_frame = started
+        self._last_report = started
         self._quiet = False
 
     @property
     def deadline(self) -> int | None:
         """When `advance` is to be called if nothing happens before."""
-        return None if self._quiet or not self._live else self._last_frame + QUIET_SECONDS * SECOND
+        return None if self._quiet or not self._live else self._last_report + QUIET_SECONDS * SECOND
 
     def observe(self, event: Event) -> None:
         """Say what is new about an event."""
@@ -72,15 +75,15 @@ class Observer:
                 )
 
     def advance(self, time: int) -> None:
-        """Say so when there has been no frame for long."""
-        if not 0 <= time - self._last_frame <= (QUIET_SECONDS + CLOCK_SET_SECONDS) * SECOND and not self._quiet:
+        """Say so when there has been no report for long."""
+        if not 0 <= time - self._last_report <= (QUIET_SECONDS + CLOCK_SET_SECONDS) * SECOND and not self._quiet:
             # Nobody waits that long without calling: the clock has been set.
-            self._last_frame = time
+            self._last_report = time
         deadline = self.deadline
         if deadline is not None and time >= deadline:
             self._quiet = True
             _log.warning(
-                "no frame for %d minutes: is the dongle on, and does its traffic pass [pcap] device and [pcap] filter?",
+                "no report for %d minutes: is the dongle on, do its packets pass [pcap] device and [pcap] filter?",
                 QUIET_SECONDS // 60,
             )
 
@@ -92,21 +95,23 @@ class Observer:
     def _heard(self, time: int) -> None:
         if self._quiet:
             self._quiet = False
-            _log.info("frames again, after %d minutes without", (time - self._last_frame) // (60 * SECOND))
-        self._last_frame = time
+            _log.info("reports again, after %d minutes without", (time - self._last_report) // (60 * SECOND))
+        self._last_report = time
 
     def _decoded(self, event: Decoded) -> None:
         serial, sender = event.report.serial, event.flow.source
         if self._senders.get(serial) != sender:
             self._senders[serial] = sender
             _log.info(
-                "inverter %s: %d-byte frames from %s to %s port %d",
+                "inverter %s: %d-byte reports from %s to %s port %d",
                 serial,
                 len(event.report.data),
                 address_text(sender),
                 address_text(event.flow.destination),
                 event.flow.destination_port,
             )
+        if event.report.learnt:
+            self._learnt(event.report)
         if event.reading is None:
             self._from_the_future(event)
             return
@@ -115,6 +120,26 @@ class Observer:
             _log.warning("inverter %s: %s is out of its range and left out, as often as that happens", serial, field)
         if self._live and event.time > CLOCK_SET_AFTER * SECOND:
             self._compare_clocks(event, event.reading)
+
+    def _learnt(self, report: Report) -> None:
+        layout = report.layout
+        if layout is None or self._layouts.get(report.serial) == layout:
+            return
+        self._layouts[report.serial] = layout
+        _log.info(
+            "inverter %s: a layout of %d bytes, learnt from the server (registers %s)",
+            report.serial,
+            layout.length,
+            layout,
+        )
+        known = LAYOUTS.get(layout.length)
+        if known not in (None, layout):
+            _log.warning(
+                "inverter %s: reports of %d bytes usually hold other registers (%s); what the server says counts",
+                report.serial,
+                layout.length,
+                known,
+            )
 
     def _compare_clocks(self, event: Decoded, reading: Reading) -> None:
         serial = event.report.serial
@@ -131,7 +156,7 @@ class Observer:
     def _from_the_future(self, event: Decoded) -> None:
         if not self._ahead:
             _log.warning(
-                "inverter %s: its frame says %s, more than a day ahead of this system's clock; such frames are left "
+                "inverter %s: its report says %s, more than a day ahead of this system's clock; such reports are left "
                 "out: set the inverter's clock, or this system's",
                 event.report.serial,
                 event.report.clock,
@@ -144,8 +169,9 @@ class Observer:
         if reported is None or event.time - reported >= DAY_SECONDS * SECOND:
             self._unknown[serial, length] = event.time
             _log.warning(
-                "inverter %s: frames of %d bytes, which are unknown here and not decoded (%d so far); please report "
-                "the frame that `inverter-capture decode --raw --anonymise CAPTURE` shows",
+                "inverter %s: reports of %d bytes, whose registers are not known (%d so far). They are decoded once "
+                "the dongle has connected anew, for then the server tells them; please report what "
+                "`inverter-capture decode --raw --anonymise CAPTURE` shows",
                 serial,
                 length,
                 self._decoder.counts.unknown,

@@ -10,7 +10,6 @@ from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
-from inverter_capture.protocol.frames import Frame
 
 from inverter_capture.config.timezone import OFFSETS, distance_text, fitting_zones, named_zone, offset_text, remedy
 from inverter_capture.protocol.clock import (
@@ -21,6 +20,7 @@ from inverter_capture.protocol.clock import (
     ClockWatch,
     off_by_quarters,
 )
+from inverter_capture.protocol.frames import Frame
 from inverter_capture.protocol.readings import Reading
 from tests.test_readings import system_zone
 from tests.wire import SECOND

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from inverter_capture.protocol.frames import Frame
 
+from inverter_capture.protocol.frames import Frame
 from inverter_capture.protocol.readings import AHEAD_SECONDS_MAX, FrameReader, Reading, utc_seconds
 from inverter_capture.protocol.registers import FIELDS
 from tests.dongle.frames import BLOCKS, encode

@@ -92,10 +92,16 @@ class PcapConfig(SectionConfig):
     """Where packets come from."""
 
     device: str = setting(NAME, help="Network device to capture on, or any; with file, the path of a capture file")
-    filter: str = setting(TEXT, "", help="Packets to read, in tcpdump's syntax; if empty, the dongles are found")
+    filter: str = setting(
+        TEXT,
+        "",
+        help="Packets to read, in tcpdump's syntax, such as host 192.168.1.50; if empty, the dongles are found",
+    )
     file: bool = setting(BOOLEAN, False, help="Whether device is the path of a capture file, which is read once")
     timezone: str = setting(
-        TIMEZONE, "local", help="Time zone of the inverter's clock, such as Europe/Paris; local is the system's"
+        TIMEZONE,
+        "local",
+        help="Time zone of the inverter's clock, such as Europe/Paris (OpenWrt: package zoneinfo-europe), or local",
     )
     guard: bool = setting(
         BOOLEAN, True, help="Whether implausible values are held back until later readings confirm them"
@@ -127,7 +133,9 @@ class InfluxDb2Config(SectionConfig):
     schema: str = setting(choice("wide", "narrow"), "wide", help="One line per reading (wide) or per value (narrow)")
     timeout: float = setting(SECONDS, 10.0, help="Timeout for the server's answer, in seconds")
     verify: bool | str = setting(
-        VERIFY, True, help="Whether to verify the server's certificate, or the path of a CA certificate file"
+        VERIFY,
+        True,
+        help="Whether to verify the server's certificate, or the path of a readable CA certificate file",
     )
     buffer: int = setting(BYTES, 4 * 1024 * 1024, help="Memory limit for readings that wait for delivery")
 
@@ -155,15 +163,20 @@ class InfluxDb2Config(SectionConfig):
 class MqttConfig(SectionConfig):
     """An MQTT broker, and Home Assistant behind it."""
 
-    url: str = setting(BROKER, help="Broker address, with mqtt://, mqtts://, ws://, wss:// or unix://")
+    url: str = setting(
+        BROKER,
+        help="Broker address, with mqtt://, mqtts://, ws://, wss:// or unix://, and the port unless it is the usual one",
+    )
     username: str = setting(TEXT, "", help="User name for the broker")
     password: str = setting(TEXT, "", secret=True, help="Password of that user")
     verify: bool | str = setting(
-        VERIFY, True, help="Whether to verify the broker's certificate, or the path of a CA certificate file"
+        VERIFY,
+        True,
+        help="Whether to verify the broker's certificate, or the path of a readable CA certificate file",
     )
-    certificate: str = setting(TEXT, "", help="Path of a client certificate, for brokers that require one")
+    certificate: str = setting(TEXT, "", help="Path of a readable client certificate, for brokers that require one")
     key: str = setting(TEXT, "", help="Path of the client certificate's private key, if it is in a separate file")
-    base_topic: str = setting(TOPIC, "inverter-capture", help="Prefix of the topics with readings")
+    base_topic: str = setting(TOPIC, "inverter-capture", help="Prefix of the topics that readings are published to")
     discovery_prefix: str = setting(
         TOPIC_OR_OFF, "homeassistant", help="Prefix of Home Assistant's discovery topics, or false for no discovery"
     )

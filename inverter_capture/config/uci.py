@@ -34,7 +34,7 @@ SERVICE = "service"
 """The type of the section that is for the init script alone."""
 SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")
 """Its only option."""
-BACKEND_ENABLED = Setting(BOOLEAN, True, False, "Whether readings are sent here")
+BACKEND_ENABLED = Setting(BOOLEAN, True, False, "Whether this backend is used")
 """An option of each repeated section, in addition to its settings."""
 ENABLED = "enabled"
 

@@ -33,7 +33,7 @@ class UciError(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    """-q: no messages; -S: what a damaged file holds before the damage."""
+    """-q: no messages."""
     flags = [word for word in arguments if word.startswith("-")]
     command, what = [word for word in arguments if not word.startswith("-")]
     package, _, rest = what.partition(".")

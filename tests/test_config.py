@@ -398,6 +398,11 @@ def test_a_setting_of_another_section() -> None:
     assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of log: move it there"
 
 
+def test_a_name_that_is_empty() -> None:
+    assert complaint(GOOD + '[""]\nx = 1\n').startswith("5: []: unknown section: known are ")
+    assert complaint('"" = "s3cret"\n' + GOOD).startswith("1: : unknown setting outside any section")
+
+
 def test_settings_outside_any_section() -> None:
     known = "[pcap], [[influxdb2]], [[mqtt]], [[console]], [log]"
     assert complaints('# x\ndevice = "x"\nformt = 1\nxyzzy = {}\nzzz = 1\n') == [
@@ -796,7 +801,7 @@ def test_wrong_bytes(written: str) -> None:
 
 @pytest.mark.parametrize("written", ["0", "-1", "301", "nan", "inf", "true", '"5"'])
 def test_wrong_seconds(written: str) -> None:
-    assert "expected a number of seconds above 0, up to 300" in complaint(influxdb2(f"timeout = {written}"))
+    assert "expected a number of seconds from 0.1 to 300" in complaint(influxdb2(f"timeout = {written}"))
 
 
 @pytest.mark.parametrize(

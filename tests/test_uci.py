@@ -384,7 +384,7 @@ DATABASE = "config influxdb2 'home'\n\toption host 'db'\n\toption org 'o'\n\topt
     ("text", "place", "facts"),
     [
         (DATABASE + "option host ftp://x", "influxdb2 'home' option host 'ftp://x'", "begin with http:// or https://"),
-        (DATABASE + "option timeout soon", "influxdb2 'home' option timeout 'soon'", "above 0, up to 300 (Timeout"),
+        (DATABASE + "option timeout soon", "influxdb2 'home' option timeout 'soon'", "from 0.1 to 300 (Timeout"),
         (
             "config influxdb2\noption enabled 0\n" + DATABASE.replace(" 'home'", "") + "option schema wid",
             "@influxdb2[1] option schema 'wid'",

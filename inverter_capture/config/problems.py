@@ -146,14 +146,14 @@ def owning_sections(setting: str) -> list[Section]:
     return [known for known in SECTIONS.values() if setting in known.settings]
 
 
-def read_file(path: str, kind: str) -> bytes:
-    """What this file of such a kind holds. Raises ConfigError."""
+def read_file(file: str | int, name: str, wanted: str) -> bytes:
+    """What a file, by its path or descriptor, holds; messages call it by the name. Raises ConfigError."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
+        with open(file, "rb", closefd=isinstance(file, str)) as opened:
+            data = opened.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:  # ValueError: no path can be like that
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError([f"{path}: cannot be read ({reason}): check the path, and who may read the file"]) from None
+        raise ConfigError([f"{name}: cannot be read ({reason}): check the path, and who may read the file"]) from None
     if len(data) > FILE_BYTES_MAX:
-        raise ConfigError([f"{path}: longer than {FILE_BYTES_MAX} bytes: give the path of a {kind} file"])
+        raise ConfigError([f"{name}: longer than {FILE_BYTES_MAX} bytes: give {wanted}"])
     return data

@@ -165,7 +165,7 @@ class MqttConfig(SectionConfig):
 
     url: str = setting(
         BROKER,
-        help="Broker address, with mqtt://, mqtts://, ws://, wss:// or unix://, and the port unless it is the usual one",
+        help="Broker address with mqtt://, mqtts://, ws://, wss:// or unix://, and the port unless it is the usual one",
     )
     username: str = setting(TEXT, "", help="User name for the broker")
     password: str = setting(TEXT, "", secret=True, help="Password of that user")

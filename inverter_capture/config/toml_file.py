@@ -48,7 +48,7 @@ _NAME = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""", re.ASCII)
 
 def load(path: str) -> Config:
     """The configuration in this file. Raises ConfigError, also when the file cannot be read."""
-    data = read_file(path, "TOML")
+    data = read_file(path, path, "the path of a TOML file")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -122,7 +122,7 @@ def locate(problems: list[Problem], data: dict[str, Any], text: str, name: str) 
 
 def describe(problem: Problem, data: dict[str, Any]) -> str:
     """The problem in TOML's notation: section, setting, value, what is wrong and what helps."""
-    if not problem.section:
+    if not problem.section and not problem.reason:
         headers = " or ".join(header(known) for known in SECTIONS.values() if known.repeated)
         return f"no backend: add a {headers} section for the readings to go to"
     place = _place(problem.section, data)

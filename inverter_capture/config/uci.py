@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from typing import Any, NamedTuple
 
 from inverter_capture.config.problems import (
-    FILE_BYTES_MAX,
     HIDDEN,
     NOTHING,
     ConfigError,
@@ -43,8 +41,7 @@ OFF = ("0", "off", "false", "no", "disabled")
 BOOLEANS = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)
 """As OpenWrt's config_get_bool takes them."""
 
-_SPACE = re.compile(r"\s*", re.ASCII)
-_STATEMENT = re.compile(r"(package|config|option|list) ([^\s']+)(?: '([^']*(?:'\\''[^']*)*)')?(?:\n|\Z)", re.ASCII)
+_STATEMENT = re.compile(r"(package|config|option|list) ([^\s']+)(?: '([^']*(?:'\\''[^']*)*)')?(?:\n\s*|\Z)", re.ASCII)
 
 
 class UciSection(NamedTuple):
@@ -75,12 +72,7 @@ def to_toml(path: str = "") -> str:
     device or a backend has not been configured yet.
     """
     name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
-    if path == "-":
-        data = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
-        if len(data) > FILE_BYTES_MAX:
-            raise ConfigError([f"{name}: longer than {FILE_BYTES_MAX} bytes: give what `uci export {PACKAGE}` prints"])
-    else:
-        data = read_file(path, "UCI") if path else export()
+    data = read_file(0 if path == "-" else path, name, f"what `uci export {PACKAGE}` prints") if path else export()
     return Settings(read_export(data.decode(errors="surrogateescape"), name), name).toml()
 
 
@@ -104,7 +96,8 @@ def export() -> bytes:
 def read_export(text: str, name: str) -> list[UciSection]:
     """The sections in what `uci export` prints. Raises ConfigError, which calls the text by this name."""
     sections: list[UciSection] = []
-    position = _skip_space(text, 0)
+    counts: dict[str, int] = {}
+    position = len(text) - len(text.lstrip())
     while position < len(text):
         statement = _STATEMENT.match(text, position)
         word, key, quoted = statement.groups() if statement else ("", "", None)
@@ -115,18 +108,13 @@ def read_export(text: str, name: str) -> list[UciSection]:
             )
         value = (quoted or "").replace("'\\''", "'")
         if word == "config":
-            number = sum(section.type == key for section in sections)
-            sections.append(UciSection(key, value, number, {}))
+            counts[key] = counts.get(key, -1) + 1
+            sections.append(UciSection(key, value, counts[key], {}))
         elif word != "package":
             items = sections[-1].options.setdefault(key, [])
             items += [value] if value else []
-        position = _skip_space(text, statement.end())
+        position = statement.end()
     return sections
-
-
-def _skip_space(text: str, position: int) -> int:
-    space = _SPACE.match(text, position)
-    return space.end() if space else position
 
 
 class Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -160,20 +161,21 @@ def check_client_id(value: str) -> str:
     return check_text(value)
 
 
-def check_keepalive(value: int) -> int:
-    if not 5 <= value <= 3600:
-        raise SettingError
-    return value
+def quantity(low: float, high: float, units: dict[str, int] | None = None) -> Callable[[Any], Any]:
+    """A check of numbers within these limits, and of texts such as "15 min": a whole number, a unit or none."""
 
+    def check(value: float | str) -> float:
+        if isinstance(value, str):
+            match = re.fullmatch(r"\s*(\d{1,12})\s*([a-z]*)\s*", value.lower(), re.ASCII)
+            factor = {"": 1, **(units or {})}.get(match[2]) if match else None
+            if match is None or factor is None:
+                raise SettingError
+            value = int(match[1]) * factor
+        if not low <= value <= high:
+            raise SettingError
+        return value
 
-def check_duration(value: float | str) -> float:
-    """Seconds, also of text such as "15 min"."""
-    number, unit = (value, "") if isinstance(value, int | float) else _split_number(value)
-    units = {"": 1, "s": 1, "min": 60, "h": 3600}
-    factor = units.get(unit.lower())
-    if factor is None or not 1 <= number * factor <= 24 * 3600:
-        raise SettingError
-    return float(number * factor)
+    return check
 
 
 def check_path(value: str) -> str:
@@ -186,31 +188,6 @@ def check_measurement(value: str) -> str:
     if value.startswith("#"):
         raise SettingError("begins with #, which servers take for a comment: choose another name")
     return check_name(value)
-
-
-def check_seconds(value: float) -> float:
-    if not 0 < value <= 300:
-        raise SettingError
-    return float(value)
-
-
-def check_bytes(value: int | str) -> int:
-    """A number of bytes, also as text such as "4 MiB"."""
-    number, unit = (value, "") if isinstance(value, int) else _split_number(value)
-    units = {"": 1, "b": 1, "k": 1024, "kib": 1024, "m": 1024**2, "mib": 1024**2, "g": 1024**3, "gib": 1024**3}
-    factor = units.get(unit.lower())
-    if factor is None or not 16 * 1024 <= number * factor <= 1024**3:
-        raise SettingError
-    return number * factor
-
-
-def _split_number(text: str) -> tuple[int, str]:
-    digits = text.strip()
-    unit = digits.lstrip("0123456789")
-    number = digits[: len(digits) - len(unit)]
-    if not number.isascii() or not number or len(number) > 12:
-        raise SettingError
-    return int(number), unit.strip()
 
 
 def check_verify(value: bool | str) -> bool | str:
@@ -247,6 +224,9 @@ def choice(*words: str) -> ValueType:
     return ValueType((str,), f"one of {listed}", check)
 
 
+_TIMES = {"s": 1, "min": 60, "h": 3600}
+_SIZES = {"b": 1, "k": 2**10, "kib": 2**10, "m": 2**20, "mib": 2**20, "g": 2**30, "gib": 2**30}
+
 BOOLEAN = ValueType((bool,), "true or false", bool)
 TEXT = ValueType((str,), "text", check_text)
 NAME = ValueType((str,), "text that is not empty", check_name)
@@ -255,12 +235,16 @@ BROKER = ValueType((str,), "a broker's address", check_broker, "mqtt://192.168.1
 TOPIC = ValueType((str,), "a topic prefix", check_topic)
 TOPIC_OR_OFF = ValueType((bool, str), "a topic prefix, or false", check_topic_or_off)
 CLIENT_ID = ValueType((str,), "text", check_client_id)
-KEEPALIVE = ValueType((int,), "a whole number of seconds from 5 to 3600", check_keepalive)
-DURATION = ValueType((int, float, str), "a number of seconds from 1 to 86400, or text", check_duration, "15 min")
+KEEPALIVE = ValueType((int,), "a whole number of seconds from 5 to 3600", quantity(5, 3600))
+DURATION = ValueType(
+    (int, float, str), "a number of seconds from 1 to 86400, or text", quantity(1, 86400, _TIMES), "15 min"
+)
 PATH = ValueType((str,), "a path", check_path, "/api/v2/write")
 MEASUREMENT = ValueType((str,), "text that is not empty", check_measurement)
-SECONDS = ValueType((int, float), "a number of seconds above 0, up to 300", check_seconds)
-BYTES = ValueType((int, str), "a number of bytes from 16 KiB to 1 GiB, or text", check_bytes, "4 MiB")
+SECONDS = ValueType((int, float), "a number of seconds from 0.1 to 300", quantity(0.1, 300))
+BYTES = ValueType(
+    (int, str), "a number of bytes from 16 KiB to 1 GiB, or text", quantity(2**14, 2**30, _SIZES), "4 MiB"
+)
 VERIFY = ValueType((bool, str), "true, false, or the path of a file with certificates", check_verify)
 TAGS = ValueType((dict,), "names and texts", check_tags, {"site": "farm"})
 

@@ -592,7 +592,7 @@ def test_of_inline_tables_only_the_first_has_a_line() -> None:
 
 
 def test_no_line_is_better_than_a_wrong_one() -> None:
-    text = '[["\\u0063onsole"]]\n[[console]]\nformat = 1\n[pcap]\ndevice = "x"\n'
+    text = '[["\\u0063onsole"]]\nformat = 1\n[[console]]\nformat = "csv"\n[pcap]\ndevice = "x"\n'
     assert complaint(text).startswith(" [[console]] format = 1: expected")
     text = '[pcap]\ndevice = "x"\n"fil\\u0065" = 1\n[[console]]\n'
     assert complaint(text).startswith("1: [pcap] file = 1: expected")

@@ -14,8 +14,8 @@ from inverter_capture.backends.influxdb2 import buffer as module
 from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, TEXT_OVERHEAD, Buffer
 from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
 from inverter_capture.protocol.readings import Reading
+from tests.dongle.inverter import Inverter
 from tests.dongle.profiles import SMALL
-from tests.dongle.reports import Inverter
 
 
 class Machine(RuleBasedStateMachine):

@@ -22,9 +22,9 @@ from inverter_capture.capture.libpcap import CaptureError
 from inverter_capture.protocol import link_layers
 from inverter_capture.protocol.packets import Flow
 from tests import wire
-from tests.dongle.frames import encode
+from tests.dongle.inverter import Inverter, Report
 from tests.dongle.profiles import SMALL
-from tests.dongle.reports import Inverter, Report
+from tests.dongle.reports import encode_values
 from tests.network import BRIDGE, Host, Network
 from tests.programs import (
     PORT,
@@ -60,7 +60,7 @@ def reports(count: int) -> list[Report]:
 
 HABITS = {
     "one write each": "--readings 6",
-    "302 bytes, and other messages": "--readings 6 --profile large --login --heartbeat",
+    "302 bytes, and other messages": "--readings 6 --profile large --control",
     "split anywhere": "--readings 5 --split random --pause 0.002",
     "split after a byte": "--readings 4 --split 1,1,290",
     "merged": "--readings 18 --merge 9",
@@ -158,10 +158,12 @@ def test_what_stands_behind_other_headers_is_found(network: Network, tmp_path: P
         ]
     frames = reports(len(wraps) + 1)
     packets = [
-        wrapped_in(wrap, dongle_at(number), report.frame)
+        wrapped_in(wrap, dongle_at(number), report.message())
         for number, (wrap, report) in enumerate(zip(wraps, frames, strict=False), 100)
     ]
-    segment = wire.tcp("192.168.8.99", 50586, CLOUD.address, PORT, 1000, frames[-1].frame, flags=wire.PSH | wire.ACK)
+    segment = wire.tcp(
+        "192.168.8.99", 50586, CLOUD.address, PORT, 1000, frames[-1].message(), flags=wire.PSH | wire.ACK
+    )
     # The last comes first, and passes only because its sender is known by then.
     first, middle, last = wire.ipv4_fragments("192.168.8.99", CLOUD.address, segment, [104, 104])
     fragments = [wire.ethernet(packet) for packet in (first, last, middle)]
@@ -173,7 +175,7 @@ def test_what_stands_behind_other_headers_is_found(network: Network, tmp_path: P
             talker.say(packet)
             assert program.wait_for_readings(count)[-1] == report.expected()
         # Its sender is known by a frame that is in one piece.
-        talker.say(wrapped_in(wire.ethernet, dongle_at(99), frames[0].frame[:20]))
+        talker.say(wrapped_in(wire.ethernet, dongle_at(99), frames[0].message()[:20]))
         time.sleep(0.3)
         for packet in fragments:
             talker.say(packet)
@@ -184,8 +186,8 @@ def test_what_waits_for_a_lost_segment_is_delivered_at_the_end(network: Network,
     client = dongle_at(202)
     connection = wire.Connection(client, CLOUD)
     first, lost, last = reports(3)
-    connection.packet(0, client, 1000, first.frame, wire.PSH | wire.ACK)
-    connection.packet(0, client, 1000 + len(first.frame) + len(lost.frame), last.frame, wire.PSH | wire.ACK)
+    connection.packet(0, client, 1000, first.message(), wire.PSH | wire.ACK)
+    connection.packet(0, client, 1000 + len(first.message()) + len(lost.message()), last.message(), wire.PSH | wire.ACK)
     with (
         service(write_config(tmp_path / "c.toml", BRIDGE), network.router) as program,
         Talker(network, "eth0") as talker,
@@ -201,13 +203,13 @@ def test_what_waits_for_a_lost_segment_is_delivered_at_the_end(network: Network,
 
 def test_news_of_frames_is_in_the_log(network: Network, tmp_path: Path) -> None:
     now = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
-    unknown = bytearray(encode(SMALL.serial, now, {})) + bytes(20)
+    unknown = bytearray(encode_values(SMALL.serial, now, {})) + bytes(20)
     unknown[9:11] = (len(unknown) - 11).to_bytes(2, "big")
-    nepal = encode(SMALL.serial, now + timedelta(hours=5, minutes=45), {"battery_soc": 200})
-    tomorrow = encode(SMALL.serial, now + timedelta(hours=26), {})
+    nepal = encode_values(SMALL.serial, now + timedelta(hours=5, minutes=45), {"battery_soc": 200})
+    tomorrow = encode_values(SMALL.serial, now + timedelta(hours=26), {})
     config = write_config(tmp_path / "c.toml", BRIDGE, timezone="UTC")
     with cloud(network), service(config, network.router) as program, Talker(network) as talker:
-        for frame in (bytes(unknown), nepal, tomorrow, encode(SMALL.serial, now, {})):
+        for frame in (bytes(unknown), nepal, tomorrow, encode_values(SMALL.serial, now, {})):
             talker.say(frame)
             talker.say(frame[:42] + bytes([frame[42] ^ 1]) + frame[43:])
         readings = program.wait_for_readings(4)
@@ -267,26 +269,26 @@ def test_a_device_may_come_late_and_go_and_come_back(network: Network, tmp_path:
         network.create_bridge()
         wait_until_said("capturing on", 1)
         with Talker(network) as talker:
-            talker.say(frames[0].frame)
+            talker.say(frames[0].message())
             expected.append(frames[0].expected())
             check_readings()
 
             # The first half of a frame, which must not be forgotten.
-            talker.say(frames[1].frame[:150])
+            talker.say(frames[1].message()[:150])
             network.set_link(network.router, BRIDGE, up=False)
             wait_until_said(WAITING, 2)
             network.set_link(network.router, BRIDGE, up=True)
             wait_until_said("capturing again", 1)
-            talker.say(frames[1].frame[150:])
+            talker.say(frames[1].message()[150:])
             expected.append(frames[1].expected())
             check_readings()
 
-            talker.say(frames[2].frame[:150])
+            talker.say(frames[2].message()[:150])
             network.delete_bridge()
             wait_until_said(WAITING, 3)
             network.create_bridge()
             wait_until_said("capturing again", 2)
-            talker.say(frames[2].frame[150:] + frames[3].frame)
+            talker.say(frames[2].message()[150:] + frames[3].message())
             expected += [frames[2].expected(), frames[3].expected()]
             check_readings()
 
@@ -298,7 +300,7 @@ def test_a_device_may_come_late_and_go_and_come_back(network: Network, tmp_path:
             for program in programs:
                 os.kill(program.pid, signal.SIGCONT)
             wait_until_said("capturing again", 3)
-            talker.say(frames[4].frame)
+            talker.say(frames[4].message())
             expected.append(frames[4].expected())
             check_readings()
 
@@ -309,7 +311,7 @@ def test_a_device_may_come_late_and_go_and_come_back(network: Network, tmp_path:
             for program in programs:
                 os.kill(program.pid, signal.SIGCONT)
             wait_until_said("capturing again", 4)
-            talker.say(frames[5].frame)
+            talker.say(frames[5].message())
             expected.append(frames[5].expected())
             check_readings()
         for program in programs:
@@ -353,7 +355,7 @@ def test_what_was_captured_just_before_the_device_went_is_not_lost(network: Netw
             with service(write_config(tmp_path / "one.toml", BRIDGE), network.router) as program:
                 # It is stopped, and so sees all of it at once when it goes on.
                 os.kill(program.pid, signal.SIGSTOP)
-                talker.say(report.frame)
+                talker.say(report.message())
                 if attempt % 2:
                     network.set_link(network.router, BRIDGE, up=False)
                 else:
@@ -621,7 +623,7 @@ def test_a_log_that_nobody_reads_does_not_stop_the_capture(network: Network, tmp
         program.wait_for(lambda: packet_sockets(program), "capture")
         sent = send(network, "--readings", "1", "--start", "2024-06-19T05:00")
         time.sleep(0.2)
-        sent += send(network, "--readings", "599", "--merge", "5", "--pace", "0", "--heartbeat", "--pause", "0.001")
+        sent += send(network, "--readings", "599", "--merge", "5", "--pace", "0", "--control", "--pause", "0.001")
         program.read_on()
         program.wait_for(lambda: json.dumps(sent[-1]) in program.out, "last reading")
         assert program.stop().code == 0

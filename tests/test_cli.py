@@ -467,7 +467,7 @@ def test_discover_in_the_bundled_day(tmp_path: Path) -> None:
     assert "192.168.8.202 sends frames\n  serial  2205164738\n  server  203.0.113.10 port 51100\n" in text
     assert "  frames  288 frames of 292 bytes, one every 5 min\n" in text
     assert "192.168.8.203 sends frames\n  serial  E47R2K0193\n  server  203.0.113.10 port 51100\n" in text
-    assert "  frames  288 frames of 302 bytes, one every " in text
+    assert "  frames  288 frames of 306 bytes, one every " in text
     section = pcap_section(text)
     assert section["filter"] == (
         f"(src host 192.168.8.202 and tcp dst port {PORT}) or (src host 192.168.8.203 and tcp dst port {PORT})"

@@ -13,18 +13,19 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.guard import (
     GRACE_SECONDS,
     HELD_MAX,
-    INVERTERS_MAX,
     LATE_SECONDS,
     READINGS_CONFIRM,
     ZEROS_CONFIRM,
     Guard,
     Held,
 )
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID, Field
+from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
 from tests.dongle.day import expected_day
 from tests.dongle.house import SOUTH_AFRICA, House
 from tests.dongle.profiles import LARGE, SMALL, Profile

@@ -26,6 +26,8 @@ from inverter_capture.backends.mqtt import homeassistant
 from inverter_capture.backends.mqtt.homeassistant import Topics
 from inverter_capture.backends.status import BackendStatus, Status, no_status
 from inverter_capture.config.schema import MqttConfig
+from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE, THREE_PHASE
+from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.registers import FIELDS
 from tests.certificates import Authority
@@ -158,7 +160,7 @@ def test_what_a_broker_gets(mqtt: Any, broker: Mosquitto) -> None:
         )
         state = listener.of(STATE)[0].json
         assert (state["timestamp"], state["serial"]) == (sent.time, SERIAL)
-        assert list(state["values"]) == [field.id for field in FIELDS]
+        assert list(state["values"]) == [field.id for field in sent.fields]
         assert {name: value for name, value in state["values"].items() if value is not None} == sent.values
         order = [heard.topic for heard in listener.heard]
         assert order == [SERVICE, DEVICE, STATE, AVAILABILITY]
@@ -217,6 +219,31 @@ def test_a_topic_for_each_field(mqtt: Any, broker: Mosquitto) -> None:
     assert kept[TOPICS.field(SERIAL, "grid_power")] == "-8"
     assert TOPICS.field(SERIAL, "grid_frequency") not in kept
     assert not {"state", "availability"} & {field.id for field in FIELDS}
+
+
+def test_an_inverter_of_which_more_is_known_is_announced_anew(mqtt: Any, broker: Mosquitto) -> None:
+    three_phases = Layout([(500, 558), (586, 679)])
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        kinds = [(SINGLE_PHASE, LAYOUTS[306]), (THREE_PHASE, three_phases), (HIGH_VOLTAGE, three_phases)]
+        for number, (kind, layout) in enumerate(kinds):
+            for again in range(2):
+                sent = Reading(SERIAL, time.time_ns(), {"grid_power": number}, kind, layout)
+                backend.put(sent)
+                listener.wait_for(STATE, at_least(2 * number + again + 1))
+            components = listener.last(DEVICE)["components"]
+            names = {field.id for field in sent.fields}
+            assert names <= components.keys()
+            assert not {"grid_voltage", "work_mode", "grid_voltage_l3", "pv_power"} & components.keys() - names
+            assert listener.last(STATE)["values"] == dict.fromkeys(names) | {"grid_power": number}
+        # What is gone is removed once, and then the rest told again.
+        told = [heard.json["components"].get("work_mode") for heard in listener.of(DEVICE)]
+        assert [bool(each) and len(each) > 1 for each in told] == [True, False, False, False]
+        assert told[1:] == [{"platform": "sensor"}, None, None]
+    with Listener(broker) as listener, delivering(mqtt, broker.url):
+        # As an earlier run has left it.
+        listener.wait_for_text(SERVICE, "online")
+        assert "pv_power" in listener.last(DEVICE)["components"]
+        assert listener.last(DEVICE)["device"]["model"] == "Three-phase hybrid inverter"
 
 
 def test_other_topics_and_no_discovery(mqtt: Any, broker: Mosquitto) -> None:

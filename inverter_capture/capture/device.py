@@ -12,11 +12,12 @@ import select
 import socket
 import struct
 import time
-from typing import Any
+from typing import Any, Self
 
 import pcap
 
-from inverter_capture.capture.libpcap import CaptureError, FilterError, FilterFor, link_type_of, set_filter, text_of
+from inverter_capture.capture.dongle_filter import DongleFilter
+from inverter_capture.capture.libpcap import CaptureError, FilterError, link_type_of, set_filter, text_of
 from inverter_capture.protocol.packets import Packet
 
 SNAPSHOT_LENGTH = 8000
@@ -31,6 +32,10 @@ LARGE_FILTER_BYTES = 64 * 1024
 """More kernel memory than any filter needs."""
 RETRY_SECONDS = 5
 """How often opening is tried again while the device is there but cannot be opened."""
+REOPEN_SECONDS = 1
+"""A device that fails so soon after it was opened is opened again only after as long a pause."""
+EXCHANGE_SECONDS = 1
+"""Least time between two exchanges of the filter: each takes the kernel some milliseconds."""
 ANY = "any"
 
 _SIOCGIFFLAGS = 0x8913
@@ -59,21 +64,36 @@ def takes_large_filters() -> bool:
 
 
 class LiveCapture:
-    """A network device. It may come and go: packets are captured whenever it is there and up.
+    """A network device; a context manager. It may come and go: packets are captured whenever it is there and up.
 
     Blocks in the kernel while there is nothing to do; the kernel tells when the device changes.
     """
 
-    def __init__(self, device: str, filter_for: FilterFor) -> None:
-        """Raises CaptureError when the device is there but cannot be opened, and FilterError unless it is passing."""
+    live = True
+    ended = False
+
+    def __init__(self, device: str, filter: str | DongleFilter) -> None:
+        """`filter` is for libpcap; or finds the dongles.
+
+        Raises CaptureError when the device is there but cannot be opened, and FilterError unless it is passing.
+        """
         self.device = device
-        self._filter_for = filter_for
+        self.dongles = filter if isinstance(filter, DongleFilter) else None
+        """What is to learn from the reports that are decoded, and then `refilter`."""
+        self._filter = filter
         self._handle: Any = None
         self._index: int | None = None
         self._dropped_before = 0
         self._problem: str | None = None
         """What has been said about why there is nothing to capture from."""
         self._retry_at: float | None = None
+        self._opened_at = 0.0
+        self._unsteady = False
+        """Whether the device failed as soon as it was open, and no packet has come since."""
+        self._exchange_at = 0.0
+        """Not to exchange the filter before this monotonic time."""
+        self._exchange_due = False
+        self._closed = False
         self.link_type: int | None = None
         """libpcap's, of the device when it was last open."""
         self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
@@ -88,6 +108,12 @@ class LiveCapture:
             self.close()
             raise
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     @property
     def capturing(self) -> bool:
         """Whether the device is there and open."""
@@ -95,9 +121,13 @@ class LiveCapture:
 
     def wait(self, seconds: float | None) -> list[Packet]:
         """Packets as soon as there are some; none after this time (None: no limit), or when woken or busy otherwise."""
-        if self._retry_at is not None:
-            until_retry = max(0.0, self._retry_at - time.monotonic())
-            seconds = until_retry if seconds is None else min(seconds, until_retry)
+        if self._exchange_due and self._handle is not None and time.monotonic() >= self._exchange_at:
+            return self._exchange()
+        times = [self._retry_at, self._exchange_at if self._exchange_due and self._handle is not None else None]
+        for until in times:
+            if until is not None:
+                left = max(0.0, until - time.monotonic())
+                seconds = left if seconds is None else min(seconds, left)
         milliseconds = None if seconds is None else min(seconds * 1000 + 1, _POLL_MILLISECONDS_MAX)
         events = dict(self._poll.poll(milliseconds))
         packets: list[Packet] = []
@@ -106,6 +136,9 @@ class LiveCapture:
             # First of all: what has been captured before the device went away counts.
             packets, broken = self._read()
             broken = broken or bool(happened & ~select.POLLIN)
+            if self._unsteady and packets:
+                self._unsteady = False
+                self._say_capturing()
         if self._wake_reader in events:
             os.read(self._wake_reader, 4096)
         if self._changes.fileno() in events:
@@ -116,19 +149,17 @@ class LiveCapture:
         return packets
 
     def wake(self) -> None:
-        """Make `wait` return now. May be called from any thread."""
-        os.write(self._wake_writer, b"\0")
+        """Make `wait` return now. May be called from any thread but while another one calls `close`."""
+        if not self._closed:
+            os.write(self._wake_writer, b"\0")
+
+    def drain(self) -> list[Packet]:
+        """All packets that have been captured and not been given yet."""
+        return self._read(BUFFER_LENGTH)[0] if self._handle is not None else []
 
     def refilter(self) -> None:
-        """Apply the filter anew: it now lets more through."""
-        if self._handle is not None and self.link_type is not None:
-            try:
-                self._handle.setfilter(self._filter_for(self.link_type))
-            except OSError as error:
-                # The filter is right, so the device is gone or down.
-                _log.debug("%s: %s", self.device, text_of(error.args[0]))
-                self._release()
-                self._retry_at = time.monotonic()
+        """Apply the filter anew, soon: it now lets more through."""
+        self._exchange_due = True
 
     @property
     def dropped(self) -> int:
@@ -136,13 +167,16 @@ class LiveCapture:
         return self._dropped_before + (self._handle.stats()[1] if self._handle is not None else 0)
 
     def close(self) -> None:
-        """Release the device."""
+        """Release the device. What has been captured and not been read is lost."""
+        if self._closed:
+            return
+        self._closed = True
         self._release()
         self._changes.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
-    def _read(self) -> tuple[list[Packet], bool]:
+    def _read(self, bytes_max: int = READ_BYTES_MAX) -> tuple[list[Packet], bool]:
         """Packets that are there, and whether the handle is of no use any more."""
         packets: list[Packet] = []
         link_type = self.link_type
@@ -157,11 +191,30 @@ class LiveCapture:
 
         # None may come of it: libpcap itself filters what was captured before the filter was set.
         count = READ_PACKETS
-        while count == READ_PACKETS and size < READ_BYTES_MAX:
+        while count == READ_PACKETS and size < bytes_max:
             count = self._handle.dispatch(READ_PACKETS, keep)
         if count < 0:
             _log.debug("%s: %s", self.device, text_of(self._handle.geterr()))
         return packets, count < 0
+
+    def _exchange(self) -> list[Packet]:
+        """Capture with the present filter from now on. Returns the packets captured with the one before.
+
+        libpcap's `setfilter` lets nothing through until the new filter is in place. So a second handle is opened, and
+        the first one is read and closed only then: nothing is missed, and what both have seen comes twice.
+        """
+        self._exchange_at = time.monotonic() + EXCHANGE_SECONDS
+        try:
+            handle, _ = self._open()
+        except CaptureError as error:
+            # The filter is right, so the device is gone or down; the kernel tells of it.
+            _log.debug("%s", error)
+            return []
+        self._exchange_due = False
+        packets = self.drain()
+        self._release()
+        self._use(handle)
+        return packets
 
     def _drain_changes(self) -> None:
         try:
@@ -181,6 +234,10 @@ class LiveCapture:
         self._retry_at = None
         if problem:
             self._say(f"device = {problem}; waiting for it")
+        elif broken and time.monotonic() < self._opened_at + REOPEN_SECONDS:
+            self._unsteady = True
+            self._retry_at = time.monotonic() + REOPEN_SECONDS
+            self._say(f'device = "{self.device}": fails as soon as it is open; trying again', fault=True)
         elif self._handle is None:
             try:
                 self._acquire(index)
@@ -194,6 +251,16 @@ class LiveCapture:
                 self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _acquire(self, index: int) -> None:
+        handle, self.link_type = self._open()
+        self._use(handle)
+        self._opened_at = time.monotonic()
+        self._exchange_due = False
+        if not self._unsteady:
+            self._say_capturing()
+        self._index = index
+
+    def _open(self) -> tuple[Any, int]:
+        """A handle with the present filter, and its data link type. Raises CaptureError."""
         if os.path.exists(self.device):
             # libpcap would open that.
             raise CaptureError(
@@ -210,14 +277,18 @@ class LiveCapture:
         try:
             handle.setnonblock(True)
             link_type = link_type_of(handle, self.device)
-            set_filter(handle, self._filter_for(link_type))
+            text = self._filter
+            if isinstance(text, DongleFilter):
+                text = text.text(link_type, live=True, small=not takes_large_filters())
+            set_filter(handle, text)
         except CaptureError:
             handle.close()
             raise
+        return handle, link_type
+
+    def _use(self, handle: Any) -> None:
+        self._handle = handle
         self._poll.register(handle.fileno(), select.POLLIN)
-        _log.info("capturing %son %s", "" if self._index is None else "again ", self.device)
-        self._handle, self._index, self.link_type = handle, index, link_type
-        self._problem = None
 
     def _release(self) -> None:
         if self._handle is not None:
@@ -225,6 +296,10 @@ class LiveCapture:
             self._poll.unregister(self._handle.fileno())
             self._handle.close()
             self._handle = None
+
+    def _say_capturing(self) -> None:
+        _log.info("capturing %son %s", "" if self._index is None else "again ", self.device)
+        self._problem = None
 
     def _say(self, problem: str, *, fault: bool = False) -> None:
         """Why nothing is captured: said once, since a device may be down and gone in turns; but each fault of ours."""

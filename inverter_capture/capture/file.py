@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import pcap
 
-from inverter_capture.capture.libpcap import CaptureError, FilterFor, link_type_of, set_filter, text_of
+from inverter_capture.capture.dongle_search import DongleSearch
+from inverter_capture.capture.libpcap import CaptureError, link_type_of, set_filter, text_of
+from inverter_capture.capture.tcp_fields import tcp_program
 from inverter_capture.protocol.packets import Packet
+
+BATCH_PACKETS = 64
+"""Packets read at a time, but for a pipe whose filter may change behind each packet."""
 
 _CAPTURE_FILE_MAGICS = {
     b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1",  # pcap, microseconds
@@ -26,44 +32,123 @@ _COMPRESSED_MAGICS = {b"\x1f\x8b": "gunzip", b"\x28\xb5": "unzstd", b"\xfd7": "u
 
 
 class FileCapture:
-    """A capture file, read as a stream. `-` is standard input."""
+    """A capture file, read as a stream; a context manager. `-` is standard input.
 
-    def __init__(self, path: str, filter_for: FilterFor) -> None:
-        """Raises CaptureError for a file that is missing, unreadable or no capture file, and FilterError."""
+    When dongles are to be searched, a regular file is read several times, and a pipe as a live capture: from then on,
+    as its dongles are found.
+    """
+
+    live = False
+
+    def __init__(self, path: str, filter: str | DongleSearch) -> None:
+        """`filter` is for libpcap; or finds the dongles.
+
+        Raises CaptureError for a file that is missing, unreadable or no capture file, and FilterError.
+        """
         self.path = path
-        self._filter_for = filter_for
-        self.size = _check_file(path)
-        """Bytes; 0 when that is not known."""
+        self.ended = False
+        self.dongles = filter.dongles if isinstance(filter, DongleSearch) else None
+        """What is to learn from the reports that are decoded, and then `refilter`."""
+        self._filter = filter
+        length = _check_file(path)
+        self._search = (
+            self._search_passes(filter) if isinstance(filter, DongleSearch) and length and not filter.is_over else None
+        )
+        passes = 1 + (len(filter.passes) if isinstance(filter, DongleSearch) and self._search else 0)
+        self.size = passes * length
+        """Bytes that will be read in all; 0 when that is not known."""
+        self._length = length
+        self._passed = 0
+        self._batch = 1 if self.dongles is not None and not length else BATCH_PACKETS
+        self._error: str | None = None
+        self._closing = threading.Lock()
+        """Held while the handle is closed, or asked for its position: pypcap crashes when it is asked later."""
         self._handle: Any = _open_file(path)
-        self.link_type: int = link_type_of(self._handle, path)
-        self.refilter()
+        try:
+            self.link_type: int = link_type_of(self._handle, path)
+            self.refilter()
+        except CaptureError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def refilter(self) -> None:
         """Apply the filter anew: it now lets more through."""
-        set_filter(self._handle, self._filter_for(self.link_type))
+        text = self._filter if isinstance(self._filter, str) else self._filter.dongles.text(self.link_type, live=False)
+        set_filter(self._handle, text)
 
-    def __iter__(self) -> Iterator[Packet]:
-        """All packets that pass the filter. Raises CaptureError behind the last whole one of a truncated file."""
-        handle, link_type = self._handle, self.link_type
-        # Not iter(handle): that would take SIGINT over.
-        while True:
+    def search(self) -> None:
+        """Look for dongles now. Otherwise `wait` does it before it gives the first packet."""
+        while self._search is not None:
+            self.wait()
+
+    def wait(self, _seconds: float | None = None) -> list[Packet]:
+        """Some packets that pass the filter; none at the end, which `ended` then says, or while dongles are searched.
+
+        Waits for data from a pipe as long as it takes. Raises CaptureError behind the last whole packet of a
+        truncated file.
+        """
+        if self._search is not None:
             try:
-                when, data = next(handle)
+                next(self._search)
             except StopIteration:
-                break
-            yield Packet(when, link_type, data)
-        error = text_of(handle.geterr())
-        if error:
-            raise CaptureError(f'"{self.path}": the capture file is damaged or was cut off: {error}')
+                self._search = None
+                self.refilter()
+            return []
+        packets: list[Packet] = []
+        if self._error is None:
+            self._error = _read(self._handle, self.link_type, self._batch, packets)
+        if packets:
+            return packets
+        self.ended = True
+        if self._error:
+            raise CaptureError(f'"{self.path}": the capture file is damaged or was cut off: {self._error}')
+        return []
 
     @property
     def position(self) -> int:
-        """Bytes read so far."""
-        return os.lseek(self._handle.fileno(), 0, os.SEEK_CUR)
+        """Bytes read so far, out of `size`. May be called from any thread. Raises OSError for a pipe."""
+        with self._closing:
+            return self._passed + (os.lseek(self._handle.fileno(), 0, os.SEEK_CUR) if self._handle is not None else 0)
 
     def close(self) -> None:
         """Release the file."""
-        self._handle.close()
+        with self._closing:
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+
+    def _search_passes(self, search: DongleSearch) -> Iterator[None]:
+        """Look through the whole file, some packets at each step. Of a truncated file the packets before count."""
+        for condition, examine in search.passes:
+            set_filter(self._handle, tcp_program(self.link_type, condition))
+            error: str | None = None
+            while error is None and not search.is_over:
+                packets: list[Packet] = []
+                error = _read(self._handle, self.link_type, BATCH_PACKETS, packets)
+                for packet in packets:
+                    examine(packet)
+                yield
+            self.close()
+            self._handle = _open_file(self.path)
+            self._passed += self._length
+
+
+def _read(handle: Any, link_type: int, count: int, packets: list[Packet]) -> str | None:
+    """Read up to so many packets. At the end of the file, what is wrong with it, or an empty text; otherwise None."""
+    # Not iter(handle): that would take SIGINT over.
+    try:
+        for _ in range(count):
+            when, data = next(handle)
+            packets.append(Packet(when, link_type, data))
+    except StopIteration:
+        return text_of(handle.geterr())
+    return None
 
 
 def _check_file(path: str) -> int:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import pcap
 
 from inverter_capture.protocol import link_layers
-
-FilterFor = Callable[[int], str]
-"""Gives the filter for a data link type, which is known only once the device or file is open."""
 
 _EMPTY_CAPTURE_FILE = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link_layers.ETHERNET)
 

@@ -162,7 +162,7 @@ def _check(options: argparse.Namespace) -> int:
         if config.pcap.filter:
             check_filter(config.pcap.filter)
         if config.pcap.file:
-            FileCapture(config.pcap.device, lambda _: config.pcap.filter).close()
+            FileCapture(config.pcap.device, config.pcap.filter).close()
     except ConfigError as error:
         return _fail(WRONG_USE, *error.messages)
     except FilterError as error:
@@ -218,16 +218,14 @@ def _decode(options: argparse.Namespace) -> int:
 
 def _discover(options: argparse.Namespace) -> int:
     from inverter_capture.capture.libpcap import CaptureError
-    from inverter_capture.commands.discover import NOTHING_FOUND, discover
+    from inverter_capture.commands.discover import discover
 
     try:
-        report, problem = discover(options.source, options.seconds)
+        report, problems = discover(options.source, options.seconds)
     except CaptureError as error:
         return _fail(FAILED, str(error))
-    if report is None:
-        return _fail(FAILED, problem or f'"{options.source}": {NOTHING_FOUND}')
-    printed = _print(report)
-    return _fail(FAILED, problem) if problem else printed
+    printed = DONE if report is None else _print(report)
+    return _fail(FAILED, *problems) if problems else printed
 
 
 def _uci(options: argparse.Namespace) -> int:

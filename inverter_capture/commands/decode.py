@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 
-from inverter_capture.capture.dongle_filter import Finder
+from inverter_capture.capture.dongle_search import DongleSearch
+from inverter_capture.capture.events import events_of
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import CaptureError, FilterError
 from inverter_capture.commands.hex_dump import Anonymiser, dump
@@ -23,12 +26,11 @@ class DecodeCommand:
     def __init__(
         self, zone: tzinfo | None, format: str, *, filter: str = "", raw: bool = False, anonymise: bool = False
     ) -> None:
-        self._filter = filter
+        self._filter = filter or DongleSearch()
         self._raw = raw
         self._anonymiser = Anonymiser() if anonymise else None
         self._formatter = formatter(format, zone=zone, colour=has_colour(sys.stdout), width=width(sys.stdout))
         self._decoder = Decoder(zone)
-        self._finder = Finder()
         self._bar: ProgressBar | None = None
         self._clears_bar = is_terminal(sys.stdout)
 
@@ -36,6 +38,8 @@ class DecodeCommand:
         """Print all that can be decoded. Returns what could not be, a line for each. Raises FilterError."""
         problems: list[str] = []
         sys.stdout.write(self._formatter.header())
+        if isinstance(self._filter, DongleSearch) and len(paths) > 1:
+            self._search(paths, self._filter)
         for path in paths:
             try:
                 self._read(path)
@@ -50,19 +54,19 @@ class DecodeCommand:
             problems.append(f"reports of unknown length, which are not decoded: {counts.unknown}; --raw shows them")
         return problems
 
-    def _read(self, path: str) -> None:
-        capture = FileCapture(path, self._filter_for)
-        with ProgressBar(lambda: capture.position, capture.size, path) as self._bar:
-            for packet in capture:
-                events = self._decoder.receive(packet)
-                if events:
-                    if self._finder.heed(events):
-                        capture.refilter()
-                    self._print(events)
-        capture.close()
+    def _search(self, paths: Sequence[str], search: DongleSearch) -> None:
+        """Look for dongles in all files first: what one of them tells counts for the others."""
+        for path in paths:
+            # A pipe can be read only once. What cannot be read is told when its turn comes.
+            if path != "-" and os.path.isfile(path):
+                with suppress(CaptureError), FileCapture(path, search) as capture, _bar(capture):
+                    capture.search()
+        search.is_over = True
 
-    def _filter_for(self, link_type: int) -> str:
-        return self._filter or self._finder.filter(link_type, live=False)
+    def _read(self, path: str) -> None:
+        with FileCapture(path, self._filter) as capture, _bar(capture) as self._bar:
+            for events in events_of(capture, self._decoder):
+                self._print(events)
 
     def _print(self, events: list[Event]) -> None:
         for event in events:
@@ -80,3 +84,7 @@ class DecodeCommand:
             flow = "" if self._anonymiser else f", from {event.flow}"
             text += f"captured {captured:%Y-%m-%d %H:%M:%S} UTC{flow}\n{dump(event)}\n"
         return text
+
+
+def _bar(capture: FileCapture) -> ProgressBar:
+    return ProgressBar(lambda: capture.position, capture.size, capture.path)

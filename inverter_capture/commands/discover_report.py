@@ -1,72 +1,95 @@
-"""Who sends frames, and how to configure the program for them: what `discover` says. Pure: frames in, text out."""
+"""Which dongles report, and how to configure the program for them: what `discover` says. Pure: events in, text out."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from inverter_capture.capture.dongle_filter import Endpoint
 from inverter_capture.config.timezone import distance_text, fitting_zones, remedy
 from inverter_capture.config.toml_file import assign
 from inverter_capture.protocol.clock import ClockError, ClockWatch, off_by_quarters
-from inverter_capture.protocol.layouts import LAYOUTS
+from inverter_capture.protocol.messages import dongle_serial
 from inverter_capture.protocol.packets import address_text
-from inverter_capture.protocol.packets_to_readings import Decoded, Unknown
+from inverter_capture.protocol.packets_to_readings import Decoded, Event, MapHeard, Unknown
 from inverter_capture.protocol.times import SECOND
 
 LAG_SECONDS_MAX = 120
-"""A frame captured this soon after its own time is a live one, and the clock and time zone are right."""
-BURST_SECONDS = 60
-"""Frames that follow each other faster belong to one burst, and say nothing about how often frames come."""
+"""A report captured this soon after its own time is a live one, and the clock and time zone are right."""
+BURST_SECONDS = 20
+"""Reports that follow each other faster belong to one burst, and say nothing about how often reports come."""
 INTERVALS_MAX = 1000
+DONGLES_MAX = 64
+SERIALS_MAX = 8
+"""Serial numbers noted of one dongle."""
+LAYOUT_TEXTS = {
+    "known": "known layout",
+    "learnt": "layout learnt from the poll map",
+    "unknown": "unknown layout: not decoded without a poll map",
+}
 
 
 class Survey:
-    """Takes the frames that a decoder finds in the system's time zone; describes who sends them."""
+    """Takes what a decoder finds in the system's time zone; describes the dongles that report."""
 
-    def __init__(self, device: str, *, file: bool) -> None:
-        self._device = device
+    def __init__(self, source: str, *, file: bool) -> None:
+        """`source` is a device, or with `file` the path of a capture file."""
+        self._source = source
         self._file = file
-        self._senders: dict[Endpoint, _Sender] = {}
+        self._dongles: dict[Endpoint, _Dongle] = {}
 
     @property
     def found(self) -> bool:
-        """Whether there has been any frame."""
-        return bool(self._senders)
+        """Whether there has been any report."""
+        return bool(self._reporting)
 
     @property
     def status(self) -> str:
         """What has been found so far, in a few words."""
-        frames = sum(sender.frames for sender in self._senders.values())
-        hosts = ", ".join(sorted({address_text(endpoint.host) for endpoint in self._senders}))
-        return f"{frames} {_plural(frames, 'frame')} from {hosts}" if frames else "no frame yet"
+        reports = sum(dongle.reports for dongle in self._reporting)
+        hosts = ", ".join(sorted({address_text(dongle.endpoint.host) for dongle in self._reporting}))
+        return f"{reports} {_plural(reports, 'report')} from {hosts}" if reports else "no report yet"
 
-    def add(self, event: Decoded | Unknown) -> None:
-        """Take notice of a frame."""
-        endpoint = Endpoint(event.flow.source, event.flow.destination_port)
-        self._senders.setdefault(endpoint, _Sender(endpoint)).add(event)
+    def add(self, events: Iterable[Event]) -> None:
+        """Take notice of what a decoder has found."""
+        for event in events:
+            flow = event.flow.reversed() if isinstance(event, MapHeard) else event.flow
+            endpoint = Endpoint(flow.source, flow.destination_port)
+            dongle = self._dongles.get(endpoint)
+            if dongle is None and len(self._dongles) < DONGLES_MAX:
+                dongle = self._dongles[endpoint] = _Dongle(endpoint)
+            if dongle is not None:
+                dongle.add(event)
+
+    @property
+    def _reporting(self) -> list[_Dongle]:
+        return [dongle for dongle in self._dongles.values() if dongle.reports]
 
     def report(self) -> str:
-        """Who sends what, and the [pcap] section to paste."""
-        senders = list(self._senders.values())
-        zones = [sender.timezone for sender in senders if sender.timezone]
-        filters = [sender.endpoint.filter for sender in senders]
-        section = ["[pcap]", assign("device", self._device)]
+        """The dongles, and the [pcap] section to paste."""
+        dongles = self._reporting
+        zones = [dongle.timezone for dongle in dongles if dongle.timezone]
+        filters = [dongle.endpoint.filter for dongle in dongles]
+        section = ["[pcap]", assign("device", self._source)]
         if self._file:
             section.append(assign("file", True))
         joined = filters[0] if len(filters) == 1 else " or ".join(f"({text})" for text in filters)
         section.append(assign("filter", joined))
         if zones:
             section.append(assign("timezone", zones[0]))
-        return "\n".join([*(sender.report() for sender in senders), *section]) + "\n"
+        return "\n".join([*(dongle.report(file=self._file) for dongle in dongles), *section]) + "\n"
 
 
-class _Sender:
-    """What one host sends to one server port."""
+class _Dongle:
+    """What one host sends to one server port, and hears from there."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.frames = 0
+        self.reports = 0
         self._servers: set[str] = set()
-        self._serials: dict[str, None] = {}
-        self._lengths: dict[int, int] = {}
+        self._dongle_serials: dict[str, None] = {}
+        self._inverter_serials: dict[str, None] = {}
+        self._lengths: dict[int, str] = {}
+        self._map_heard = False
         self._intervals: list[int] = []
         self._last_captured: int | None = None
         self._watch = ClockWatch()
@@ -79,12 +102,20 @@ class _Sender:
         zones = fitting_zones(self._error.utc_offset, self._error.moment) if self._error else []
         return zones[0] if zones else None
 
-    def add(self, event: Decoded | Unknown) -> None:
-        self.frames += 1
+    def add(self, event: Event) -> None:
+        if isinstance(event, Decoded | Unknown):
+            self._add_report(event)
+        elif isinstance(event, MapHeard):
+            self._map_heard = True
+        elif serial := dongle_serial(event.message):
+            _note(self._dongle_serials, serial)
+
+    def _add_report(self, event: Decoded | Unknown) -> None:
+        self.reports += 1
         self._servers.add(address_text(event.flow.destination))
-        self._serials[event.report.serial] = None
-        length = len(event.report.data)
-        self._lengths[length] = self._lengths.get(length, 0) + 1
+        _note(self._inverter_serials, event.report.serial)
+        layout = "unknown" if event.report.layout is None else "learnt" if event.report.learnt else "known"
+        self._lengths[len(event.report.data)] = layout
         interval = None if self._last_captured is None else (event.time - self._last_captured) // SECOND
         if interval is not None and interval >= BURST_SECONDS and len(self._intervals) < INTERVALS_MAX:
             self._intervals.append(interval)
@@ -95,19 +126,20 @@ class _Sender:
             if newest is None or event.reading.time > newest.time:
                 self._newest = event
 
-    def report(self) -> str:
+    def report(self, *, file: bool) -> str:
         lengths = " and ".join(
-            f"{length} bytes" + ("" if length in LAYOUTS else " (unknown: not decoded)")
-            for length in sorted(self._lengths)
+            f"{length} bytes ({LAYOUT_TEXTS[layout]})" for length, layout in sorted(self._lengths.items())
         )
         rows = {
-            "serial": ", ".join(self._serials),
+            "dongle": ", ".join(self._dongle_serials) or "serial number unknown: it is sent when the dongle connects",
+            "inverter": ", ".join(self._inverter_serials),
             "server": f"{', '.join(sorted(self._servers))} port {self.endpoint.server_port}",
-            "frames": f"{self.frames} {_plural(self.frames, 'frame')} of {lengths}{self._how_often()}",
-            "clock": self._clock(),
+            "reports": f"{self.reports} {_plural(self.reports, 'report')} of {lengths}{self._how_often()}",
+            "poll map": "heard" if self._map_heard else "not heard: the server sends it when the dongle connects",
+            "clock": self._clock(file=file),
         }
-        lines = [f"{address_text(self.endpoint.host)} sends frames"]
-        return "\n".join(lines + [f"  {name:8}{text}" for name, text in rows.items()]) + "\n"
+        lines = [f"{address_text(self.endpoint.host)} is a dongle"]
+        return "\n".join(lines + [f"  {name:10}{text}" for name, text in rows.items()]) + "\n"
 
     def _how_often(self) -> str:
         if not self._intervals:
@@ -115,7 +147,7 @@ class _Sender:
         minutes, seconds = divmod(sorted(self._intervals)[len(self._intervals) // 2], 60)
         return f", one every {minutes} min" + (f" {seconds} s" if seconds else "")
 
-    def _clock(self) -> str:
+    def _clock(self, *, file: bool) -> str:
         if self._newest is None or self._newest.reading is None:
             return "unknown"
         ahead = (self._newest.reading.time - self._newest.time) // SECOND
@@ -126,10 +158,15 @@ class _Sender:
             return f"{shown}, {distance_text(self._error.ahead)} this system's clock: {remedy(self._error)}"
         off = f"{shown}, {distance_text(ahead)} this system's clock"
         if off_by_quarters(self._newest.reading, self._newest.time):
-            return (
-                f"{off}: the time zone may be another, or the frame an old one that the dongle had kept; capture longer"
-            )
-        return f"{off}: set the inverter's clock, unless the frame is an old one that the dongle had kept"
+            remedy_text = "a longer capture would tell" if file else "capture longer"
+            return f"{off}: the time zone may be another, or the report is an old one; {remedy_text}"
+        return f"{off}: set the inverter's clock, unless the report is an old one that the dongle had kept"
+
+
+def _note(known: dict[str, None], serial: str) -> None:
+    """Remember a serial number, unless there are too many, which must be forged."""
+    if len(known) < SERIALS_MAX:
+        known[serial] = None
 
 
 def _plural(count: int, word: str) -> str:

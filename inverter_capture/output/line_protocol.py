@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cache
 
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS_BY_ID
 from inverter_capture.text import printable
 
 MEASUREMENT = "inverter"
@@ -50,7 +49,7 @@ def narrow_line_protocol(
     """
     lines: list[str] = []
     for field_id, value in reading.values.items():
-        field = FIELDS_BY_ID[field_id]
+        field = reading.kind.fields_by_id[field_id]
         own = {"group": field.group, "name": field.name, "unit": field.unit}
         lines.append(line_protocol(reading._replace(values={"value": value}), measurement, {**(tags or {}), **own}))
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Packets to TCP segments: link-layer headers, IPv4 with options and fragments, IPv6.
+"""Packets to TCP segments: link-layer headers, IPv4 with options, IPv6.
 
 IPv4 and TCP headers are dpkt's work. The link layer and IPv6 are not: dpkt would decode every protocol that it finds
 behind them, to any depth, which on hostile traffic is work and endless recursion for nothing.
@@ -14,15 +14,6 @@ import dpkt
 
 from inverter_capture.protocol import link_layers
 from inverter_capture.protocol.counts import Counts
-from inverter_capture.protocol.times import SECOND
-
-FRAGMENTED_DATAGRAMS_MAX = 16
-"""Fragmented datagrams held at a time; the oldest goes first."""
-FRAGMENTS_PER_DATAGRAM_MAX = 64
-"""Fragments held of one datagram, and of bytes no more than a datagram can have. Beyond it the datagram is dropped."""
-FRAGMENT_SECONDS_MAX = 30
-"""How long a datagram may take to become complete (RFC 791 suggests 15 s, Linux takes 30 s)."""
-DATAGRAM_LENGTH_MAX = 65535
 
 FIN, SYN, RST = 0x01, 0x02, 0x04
 
@@ -78,7 +69,7 @@ class Segment(NamedTuple):
 class PacketCounts(Counts):
     """What became of the packets."""
 
-    __slots__ = ("cut", "fragments", "fragments_dropped", "malformed", "other", "packets", "segments")
+    __slots__ = ("cut", "fragments", "malformed", "other", "packets", "segments")
 
     packets: int
     segments: int
@@ -88,7 +79,7 @@ class PacketCounts(Counts):
     cut: int
     """Segments of which the capture kept only the beginning."""
     fragments: int
-    fragments_dropped: int
+    """IP fragments of TCP segments. They are ignored: a report fits into one packet."""
 
 
 def address_text(address: bytes) -> str:
@@ -97,14 +88,13 @@ def address_text(address: bytes) -> str:
 
 
 class PacketParser:
-    """Takes packets, gives segments. Never raises on any bytes; holds at most a few unfinished datagrams."""
+    """Takes packets, gives segments. Never raises on any bytes."""
 
     def __init__(self) -> None:
         self.counts = PacketCounts()
-        self._datagrams: dict[tuple[bytes, bytes, int], _Datagram] = {}
 
     def parse(self, packet: Packet) -> Segment | None:
-        """The segment in this packet, or the one it completes; None when there is none of interest."""
+        """The segment in this packet; None when there is none of interest."""
         self.counts.packets += 1
         try:
             segment = self._parse(packet)
@@ -130,10 +120,10 @@ class PacketParser:
     def _parse_ipv4(self, time: int, data: bytes) -> Segment | None:
         if data[9] != link_layers.TCP:
             return None
+        if int.from_bytes(data[6:8], "big") & (_MORE_FRAGMENTS | _OFFSET_MASK):
+            self.counts.fragments += 1
+            return None
         ip = dpkt.ip.IP(data)
-        if ip._flags_offset & (_MORE_FRAGMENTS | _OFFSET_MASK):
-            payload = self._defragment(time, ip, data)
-            return None if payload is None else _segment(time, ip.src, ip.dst, dpkt.tcp.TCP(payload), 0)
         return _segment(time, ip.src, ip.dst, ip.data, ip.len - len(data))
 
     def _parse_ipv6(self, time: int, data: bytes) -> Segment | None:
@@ -145,7 +135,6 @@ class PacketParser:
                 # All zero but for two reserved bits: a fragment that is the whole.
                 if data[start + 2] or data[start + 3] & 0xF9:
                     self.counts.fragments += 1
-                    self.counts.fragments_dropped += 1
                     return None
                 length = 8
             else:
@@ -155,66 +144,6 @@ class PacketParser:
         length = data[4] << 8 | data[5]
         end = _IPV6_HEADER_LENGTH + length if length else len(data)
         return _segment(time, data[8:24], data[24:40], dpkt.tcp.TCP(data[start:end]), end - len(data))
-
-    def _defragment(self, time: int, ip: dpkt.ip.IP, data: bytes) -> bytes | None:
-        self.counts.fragments += 1
-        key = (ip.src, ip.dst, ip.id)
-        datagram = self._datagrams.pop(key, None)
-        if datagram is not None and abs(time - datagram.began) > FRAGMENT_SECONDS_MAX * SECOND:
-            self.counts.fragments_dropped += len(datagram.parts)
-            datagram = None
-        if datagram is None:
-            datagram = _Datagram(time)
-        offset = (ip._flags_offset & _OFFSET_MASK) * 8
-        payload = data[ip.__hdr_len__ + len(ip.opts) : ip.len]
-        if ip.len > len(data) or offset + len(payload) > DATAGRAM_LENGTH_MAX:
-            # A fragment that is cut or reaches too far cannot become part of anything that is to be believed.
-            self.counts.fragments_dropped += 1 + len(datagram.parts)
-            return None
-        datagram.add(offset, payload, last=not ip._flags_offset & _MORE_FRAGMENTS)
-        whole = datagram.whole()
-        if whole is not None:
-            return whole
-        if len(datagram.parts) >= FRAGMENTS_PER_DATAGRAM_MAX or datagram.held_bytes > DATAGRAM_LENGTH_MAX:
-            self.counts.fragments_dropped += len(datagram.parts)
-            return None
-        self._datagrams[key] = datagram
-        if len(self._datagrams) > FRAGMENTED_DATAGRAMS_MAX:
-            oldest = self._datagrams.pop(next(iter(self._datagrams)))
-            self.counts.fragments_dropped += len(oldest.parts)
-        return None
-
-
-class _Datagram:
-    """The fragments of one IPv4 datagram. Where they overlap, the first copy wins."""
-
-    def __init__(self, began: int) -> None:
-        self.began = began
-        self.parts: list[tuple[int, bytes]] = []
-        self.held_bytes = 0
-        self.length: int | None = None
-
-    def add(self, offset: int, payload: bytes, *, last: bool) -> None:
-        if not any(known == offset and len(part) >= len(payload) for known, part in self.parts):
-            self.parts.append((offset, payload))
-            self.held_bytes += len(payload)
-        if last and self.length is None:
-            self.length = offset + len(payload)
-
-    def whole(self) -> bytes | None:
-        if self.length is None:
-            return None
-        reach = 0
-        for offset, payload in sorted(self.parts):
-            if offset > reach:
-                break
-            reach = max(reach, offset + len(payload))
-        if reach < self.length:
-            return None
-        joined = bytearray(self.length)
-        for offset, payload in reversed(self.parts):
-            joined[offset : offset + len(payload)] = payload
-        return bytes(joined[: self.length])
 
 
 def _network_layer(link_type: int, data: bytes) -> tuple[int, int]:

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from inverter_capture.capture.device import LiveCapture, takes_large_filters
-from inverter_capture.capture.dongle_filter import Finder
+from inverter_capture.capture.device import LiveCapture
+from inverter_capture.capture.dongle_filter import DongleFilter
+from inverter_capture.capture.dongle_search import DongleSearch
+from inverter_capture.capture.events import Capture, events_of
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
 from inverter_capture.config.schema import PcapConfig
@@ -16,11 +18,8 @@ from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.guard import Guard
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
 from inverter_capture.protocol.readings import Reading, ReportReader
-from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.report_log import Observer
 
-WAIT_SECONDS_MAX = 3600
-"""How long the capture waits at most: when the clock is set, what was to be done by then looks far away."""
 CHANGE_SECONDS = 2
 """How long other settings may take before they are no longer waited for."""
 RESTART_SECONDS = 5
@@ -52,14 +51,14 @@ class Pipeline:
         self._decoder = Decoder(named_zone(config.timezone), live=not config.file)
         self._observer = Observer(self._decoder, time.time_ns(), live=not config.file)
         self._guard = Guard() if config.guard else None
-        self._finder = None if config.filter else Finder()
-        self._capture: FileCapture | LiveCapture | None = None
+        self._dongles = DongleFilter()
+        self._capture: Capture | None = None
         self._replacing = threading.Lock()
         """Held while the capture is replaced, or woken."""
         self.check(config)
         if config.file:
             # Here libpcap may wait for a pipe, from which a signal's own effect frees us, but no handler could.
-            self._capture = FileCapture(config.device, self._filter)
+            self._capture = FileCapture(config.device, config.filter or DongleSearch())
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     @staticmethod
@@ -73,7 +72,7 @@ class Pipeline:
                 raise
 
     @property
-    def capture(self) -> FileCapture | LiveCapture:
+    def capture(self) -> Capture:
         """What has been opened."""
         assert self._capture is not None
         return self._capture
@@ -107,7 +106,7 @@ class Pipeline:
     def open(self) -> None:
         """Open the device. Raises CaptureError when it is there but cannot be opened."""
         if not self._config.file:
-            self._capture = LiveCapture(self._config.device, self._filter)
+            self._capture = LiveCapture(self._config.device, self._config.filter or self._dongles)
 
     def start(self) -> None:
         """Begin to capture what has been opened."""
@@ -121,8 +120,12 @@ class Pipeline:
     def join(self, seconds: float) -> None:
         """Wait for the thread's end, at most this time."""
         self._thread.join(seconds)
-        if not self._thread.is_alive() and self._capture is not None:
-            self._capture.close()
+
+    def close(self) -> None:
+        """Release what has been opened. Only while the thread does not run."""
+        with self._replacing:
+            if self._capture is not None:
+                self._capture.close()
 
     def reconfigure(self, config: PcapConfig) -> None:
         """Go on with other settings of a live capture, whose filter is right. Returns when that is done.
@@ -153,19 +156,13 @@ class Pipeline:
 
     def _wake(self) -> None:
         with self._replacing:
-            if isinstance(self._capture, LiveCapture) and self._thread.is_alive():
+            if isinstance(self._capture, LiveCapture):
                 self._capture.wake()
-
-    def _filter(self, link_type: int) -> str:
-        if self._finder is None:
-            return self._config.filter
-        live = not self._config.file
-        return self._finder.filter(link_type, live=live, small=live and not takes_large_filters())
 
     def _run(self) -> None:
         try:
-            if isinstance(self._capture, FileCapture):
-                self._run_file(self._capture)
+            if self._config.file:
+                self._follow_file()
             else:
                 self._keep_capturing()
         except CaptureError as error:
@@ -174,12 +171,13 @@ class Pipeline:
             _log.exception("an error in inverter-capture itself, please report it")
             self.failure = f"{self._config.device}: the capture file was not read to its end"
         finally:
+            self.close()
             self._ended()
 
     def _keep_capturing(self) -> None:
         while not self._stopping:
             try:
-                self._run_live()
+                self._follow_device()
             except Exception:  # noqa: BLE001 (the same)
                 # Ours, not the network's. Say everything, and go on with what comes then.
                 _log.exception("an error in inverter-capture itself, please report it; capturing goes on")
@@ -187,27 +185,21 @@ class Pipeline:
         # What waited for a gap to be filled need not wait any more.
         self._handle(self._decoder.close())
 
-    def _run_live(self) -> None:
-        while not self._stopping:
-            if self._next is not None:
-                self._change()
-                self._changed.set()
-                continue
-            assert isinstance(self._capture, LiveCapture)
-            deadlines = [
-                deadline for deadline in (self._decoder.deadline, self._observer.deadline) if deadline is not None
-            ]
-            seconds = (min(deadlines) - time.time_ns()) / SECOND if deadlines else WAIT_SECONDS_MAX
-            for packet in self._capture.wait(min(max(seconds, 0), WAIT_SECONDS_MAX)):
-                self._handle(self._decoder.receive(packet))
-            now = time.time_ns()
-            self._handle(self._decoder.advance(now))
-            self._observer.advance(now)
+    def _follow_device(self) -> None:
+        """Handle what is captured until the thread is to end or the settings change, and change them."""
+        for events in events_of(self.capture, self._decoder, lambda: self._observer.deadline):
+            self._handle(events)
+            self._observer.advance(time.time_ns())
+            if self._stopping or self._next is not None:
+                break
+        if self._next is not None:
+            self._change()
+            self._changed.set()
 
-    def _run_file(self, capture: FileCapture) -> None:
+    def _follow_file(self) -> None:
         try:
-            for packet in capture:
-                self._handle(self._decoder.receive(packet))
+            for events in events_of(self.capture, self._decoder):
+                self._handle(events)
                 if self._stopping:
                     return
         finally:
@@ -219,19 +211,15 @@ class Pipeline:
         assert after is not None
         self._next = None
         if (before.device, before.filter) != (after.device, after.filter):
-            finder = self._finder
-            self._config = after
-            self._finder = None if after.filter else finder or Finder()
             try:
-                capture = LiveCapture(after.device, self._filter)
+                capture = LiveCapture(after.device, after.filter or self._dongles)
             except CaptureError as error:
                 setting = "filter" if isinstance(error, FilterError) else "device"
                 _log.error("[pcap] %s = %s; going on with the settings there were", setting, error)
-                self._config, self._finder = before, finder
                 return
             # Both are open for a moment, so that nothing passes unseen; what is seen twice counts once.
             assert isinstance(self._capture, LiveCapture)
-            for packet in self._capture.wait(0):
+            for packet in self._capture.drain():
                 self._handle(self._decoder.receive(packet))
             with self._replacing:
                 self._capture.close()
@@ -244,8 +232,6 @@ class Pipeline:
             self._guard = Guard() if after.guard else None
 
     def _handle(self, events: list[Event]) -> None:
-        if events and self._finder is not None and self._finder.heed(events) and self._capture is not None:
-            self._capture.refilter()
         for event in events:
             self._observer.observe(event)
             if isinstance(event, Decoded) and event.reading is not None:

@@ -14,8 +14,16 @@ from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
-QUIET_SECONDS = 30 * 60
-"""Dongles speak every five minutes; after this long without a report something is wrong."""
+DEFAULT_INTERVAL_SECONDS = 5 * 60
+"""How often reports are expected, until the interval between some has been observed."""
+MISSED_REPORTS = 6
+"""Silence is worth a warning when it has lasted as many intervals, ..."""
+QUIET_SECONDS_MIN = 10 * 60
+"""... and at least this long."""
+BURST_SECONDS = 20
+"""Reports that follow each other faster are a backlog, or two dongles', and tell nothing about the interval."""
+INTERVALS_MAX = 9
+"""Intervals that are remembered; the middle one counts."""
 CLOCK_SET_SECONDS = 60
 """Whoever looks so much later than asked for looks at a clock that was set meanwhile."""
 DAY_SECONDS = 24 * 3600
@@ -43,12 +51,21 @@ class Observer:
         self._serials: set[str] = set()
         self._ahead = 0
         self._last_report = started
+        self._intervals: list[int] = []
         self._quiet = False
+        self._heard_before = False
 
     @property
     def deadline(self) -> int | None:
         """When `advance` is to be called if nothing happens before."""
-        return None if self._quiet or not self._live else self._last_report + QUIET_SECONDS * SECOND
+        return None if self._quiet or not self._live else self._last_report + self._quiet_seconds * SECOND
+
+    @property
+    def _quiet_seconds(self) -> int:
+        """How long a silence is worth a warning."""
+        intervals = sorted(self._intervals)
+        interval = intervals[(len(intervals) - 1) // 2] if intervals else DEFAULT_INTERVAL_SECONDS
+        return max(QUIET_SECONDS_MIN, MISSED_REPORTS * interval)
 
     def observe(self, event: Event) -> None:
         """Say what is new about an event."""
@@ -76,7 +93,7 @@ class Observer:
 
     def advance(self, time: int) -> None:
         """Say so when there has been no report for long."""
-        if not 0 <= time - self._last_report <= (QUIET_SECONDS + CLOCK_SET_SECONDS) * SECOND and not self._quiet:
+        if not 0 <= time - self._last_report <= (self._quiet_seconds + CLOCK_SET_SECONDS) * SECOND and not self._quiet:
             # Nobody waits that long without calling: the clock has been set.
             self._last_report = time
         deadline = self.deadline
@@ -84,7 +101,7 @@ class Observer:
             self._quiet = True
             _log.warning(
                 "no report for %d minutes: is the dongle on, do its packets pass [pcap] device and [pcap] filter?",
-                QUIET_SECONDS // 60,
+                self._quiet_seconds // 60,
             )
 
     def _knows(self, serial: str) -> bool:
@@ -96,6 +113,10 @@ class Observer:
         if self._quiet:
             self._quiet = False
             _log.info("reports again, after %d minutes without", (time - self._last_report) // (60 * SECOND))
+        interval = (time - self._last_report) // SECOND
+        if self._heard_before and BURST_SECONDS <= interval <= DAY_SECONDS:
+            self._intervals = [*self._intervals, interval][-INTERVALS_MAX:]
+        self._heard_before = True
         self._last_report = time
 
     def _decoded(self, event: Decoded) -> None:

@@ -15,7 +15,7 @@ from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.create import create_backend, sections
 from inverter_capture.backends.status import Status, StatusSource
 from inverter_capture.capture.device import LiveCapture
-from inverter_capture.capture.file import FileCapture
+from inverter_capture.capture.events import Capture
 from inverter_capture.capture.libpcap import FilterError
 from inverter_capture.config.problems import ConfigError
 from inverter_capture.config.schema import Config, SectionConfig
@@ -258,7 +258,7 @@ def _likeness(before: SectionConfig, after: SectionConfig) -> list[bool]:
 
 
 @contextmanager
-def _progress(capture: FileCapture | LiveCapture) -> Iterator[None]:
+def _progress(capture: Capture) -> Iterator[None]:
     """A progress bar for a file, unless readings appear on the same terminal."""
     if isinstance(capture, LiveCapture) or os.isatty(1) or not os.isatty(2):
         yield

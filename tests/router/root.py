@@ -68,7 +68,7 @@ class Router:
             shutil.copy(STAND_INS / name, self.root / folder / name)
         self.write("/sbin/uci", self._start_python('-S -m tests.router.uci "$@"'), 0o755)
         # Says what is run, and who could read the files beside it at that moment.
-        notes = '(umask 0; shift 2; echo "$*" >>/tmp/runs; stat -c "%a %U %n" "$PWD" "$PWD"/* >>/tmp/modes)\n'
+        notes = '(umask 0; shift; echo "$*" >>/tmp/runs; stat -c "%a %U %n" "$PWD" "$PWD"/* >>/tmp/modes)\n'
         self.write("/usr/bin/python3", self._start_python('"$@"', notes), 0o755)
         users = {"root": 0} | ({NAME: USER_ID} if user else {})
         self.write(
@@ -76,6 +76,8 @@ class Router:
         )
         self.write("/etc/group", "".join(f"{name}:x:{n}:\n" for name, n in users.items()))
         shutil.copytree(FILES, self.root, dirs_exist_ok=True)
+        _, _, script = (Path(sysconfig.get_path("scripts")) / NAME).read_text().partition("\n")
+        self.write(f"/usr/bin/{NAME}", f"#!/usr/bin/python3\n{script}", 0o755)
         (self.root / "etc/config" / NAME).chmod(0o600)
         if ujail:
             self.write("/sbin/ujail", "#!/bin/sh\n", 0o755)

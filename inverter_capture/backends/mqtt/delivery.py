@@ -89,6 +89,7 @@ class Mqtt(Backend):
             if inverter.waiting and self._failing_since is not None:
                 shared.dropped += 1
             inverter.reading, inverter.left = reading, None
+            inverter.device = inverter.device.after(reading)
             inverter.waiting = True
         self._wake()
 

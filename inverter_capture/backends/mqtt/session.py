@@ -11,11 +11,10 @@ from contextlib import suppress
 from inverter_capture.backends.mqtt import homeassistant
 from inverter_capture.backends.mqtt.connection import Connection, Message
 from inverter_capture.backends.mqtt.freshness import Presence
-from inverter_capture.backends.mqtt.homeassistant import OFFLINE, ONLINE, Topics
+from inverter_capture.backends.mqtt.homeassistant import OFFLINE, ONLINE, Device, Topics
 from inverter_capture.backends.status import BackendStatus, StatusSource
 from inverter_capture.config.schema import MqttConfig
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS
 
 INVERTERS_MAX = 64
 """Whoever forges frames, or may write to the broker, can make up any number of them."""
@@ -42,6 +41,8 @@ class Inverter:
         """The newest; None while only an earlier run has had one."""
         self.left: bytes | None = None
         """The state that an earlier run has left."""
+        self.device = homeassistant.USUAL
+        """What is known of the inverter itself."""
         self.waiting = False
         """The reading has not been sent."""
         self.sending: set[int] = set()
@@ -92,8 +93,8 @@ class Session:
         self._echoes_until = 0.0
         self._told: dict[str, bool] = {}
         """What the broker knows of each inverter's availability."""
-        self._announced: dict[str, tuple[BackendStatus, ...]] = {}
-        """The inverters that Home Assistant knows, and the backends that it knows with each."""
+        self._announced: dict[str, tuple[tuple[BackendStatus, ...], Device]] = {}
+        """The inverters that Home Assistant knows, and what it knows of each."""
         self._again_at: float | None = None
         self._next_at = 0.0
 
@@ -165,8 +166,7 @@ class Session:
             device = next((serial for serial in self._announced if self._topics.device(serial) == message.topic), "")
             if message.retained and device:
                 if self._remove_what_is_gone(device, message.payload):
-                    payload = homeassistant.device_payload(device, self._topics, self._announced[device])
-                    self._publish(message.topic, payload)
+                    self._publish(message.topic, self._device_payload(device))
             elif message.topic in self._echoes:
                 if not message.retained:
                     self._hear(message.topic)
@@ -188,6 +188,7 @@ class Session:
                 return
             inverter = self._shared.inverters[serial] = Inverter(self._config.stale_after)
             inverter.left = message.payload
+            inverter.device = homeassistant.read_device(message.payload)
             inverter.presence.restore(known.time, known.clock_behind, time.time_ns(), time.monotonic())
 
     def _announce(self, serial: str) -> None:
@@ -198,26 +199,27 @@ class Session:
         before = self._announced.get(serial)
         announced = b""
         if before is not None:
-            announced = homeassistant.device_payload(serial, self._topics, before)
+            announced = self._device_payload(serial)
         else:
             # Before our own message, so that what an earlier version has announced comes first.
             self._connection.subscribe([topic])
             self._expect_echo(topic)
-        self._announced[serial] = self._status().backends
+        self._announced[serial] = self._status().backends, self._shared.inverters[serial].device
         self._remove_what_is_gone(serial, announced)
-        self._publish(topic, homeassistant.device_payload(serial, self._topics, self._announced[serial]))
+        self._publish(topic, self._device_payload(serial))
+
+    def _device_payload(self, serial: str, gone: homeassistant.Json | None = None) -> bytes:
+        backends, device = self._announced[serial]
+        return homeassistant.device_payload(serial, self._topics, backends, gone, device)
 
     def _remove_what_is_gone(self, serial: str, announced: bytes) -> bool:
         """Tell Home Assistant what to remove of what was announced, as it keeps what is merely left out.
 
         Returns whether there is anything; then the present payload must follow.
         """
-        backends = self._announced[serial]
-        gone = homeassistant.removals(announced, homeassistant.device_payload(serial, self._topics, backends))
+        gone = homeassistant.removals(announced, self._device_payload(serial))
         if gone:
-            self._publish(
-                self._topics.device(serial), homeassistant.device_payload(serial, self._topics, backends, gone)
-            )
+            self._publish(self._topics.device(serial), self._device_payload(serial, gone))
         return bool(gone)
 
     def _send_waiting(self) -> None:
@@ -231,7 +233,8 @@ class Session:
         self._next_at = time.monotonic() + COLLECT_SECONDS
         names = _names(self._status().backends)
         for serial in waiting:
-            if serial not in self._announced or _names(self._announced[serial]) != names:
+            backends, device = self._announced.get(serial, ((), None))
+            if device != shared.inverters[serial].device or _names(backends) != names:
                 self._announce(serial)
             self._send_state(serial)
 
@@ -248,7 +251,7 @@ class Session:
             return
         number = self._publish(topic, homeassistant.state_payload(reading, behind, self._status()))
         if self._config.field_topics:
-            for field in FIELDS:
+            for field in reading.fields:
                 value = homeassistant.field_text(reading.values.get(field.id))
                 self._connection.publish(self._topics.field(serial, field.id), value, confirm=False)
         with shared.changed:

@@ -1,0 +1,106 @@
+"""BPF programs in libpcap's filter language that read IP and TCP headers wherever they begin in a packet.
+
+libpcap's own `vlan` and `pppoes` shift all that follows them, also behind `or`. So the headers' places behind VLAN tags
+and PPPoE are computed here, and each place gets a condition of its own. Pure text; libpcap compiles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from inverter_capture.protocol import link_layers
+
+_IPV6_HEADER_LENGTH = 40
+
+
+class TcpFields:
+    """Expressions for the fields of a TCP packet whose IP header begins at one place."""
+
+    def __init__(self, guard: str, accessor: str, offset: int, version: int) -> None:
+        """`guard` is true when an IP header of this version (an EtherType) begins at `accessor`[`offset`]."""
+        self._accessor = accessor
+        self._offset = offset
+        if version == link_layers.IPV4:
+            self.address_length = 4
+            header = f"(({self._ip(0)} & 0xf) << 2)"
+            self._end = self._ip(2, 2)
+            self._addresses = (12, 16)
+            # Of a fragmented packet only the first fragment has a TCP header.
+            self.is_tcp = f"{guard} and {self._ip(9)} = {link_layers.TCP} and {self._ip(6, 2)} & 0x1fff = 0"
+        else:
+            self.address_length = 16
+            header = f"{_IPV6_HEADER_LENGTH}"
+            self._end = f"{self._ip(4, 2)} + {_IPV6_HEADER_LENGTH}"
+            self._addresses = (8, 24)
+            # Not behind extension headers, where libpcap's `tcp` does not look either.
+            self.is_tcp = f"{guard} and {self._ip(6)} = {link_layers.TCP}"
+        self._ports = (self._ip(header, 2), self._ip(f"{header} + 2", 2))
+        self._payload = f"({header} + (({self._ip(f'{header} + 12')} & 0xf0) >> 2))"
+        self.payload_length = f"{self._end} - {self._payload}"
+        """Bytes. Of a packet whose length is left to the network card: not a number below 2^31."""
+
+    def port(self, number: int) -> str:
+        """Whether one of the ports is this one."""
+        return any_of(f"{port} = {number}" for port in self._ports)
+
+    def host(self, address: bytes) -> str:
+        """Whether one of the addresses is this one, which must be `address_length` bytes long."""
+        words = [(at, int.from_bytes(address[at : at + 4], "big")) for at in range(0, len(address), 4)]
+        return any_of(
+            all_of(f"{self._ip(start + at, 4)} = {word:#x}" for at, word in words) for start in self._addresses
+        )
+
+    def payload(self, offset: int, size: int = 1) -> str:
+        """The number in `size` (1, 2, 4) bytes of the payload. A packet that does not have them is rejected at once."""
+        return self._ip(f"{self._payload} + {offset}" if offset else self._payload, size)
+
+    def last(self, size: int) -> str:
+        """The number in the last `size` (1, 2, 4) bytes of the packet; what the link layer adds is not part of it."""
+        return self._ip(f"{self._end} - {size}", size)
+
+    def _ip(self, offset: int | str, size: int = 1) -> str:
+        place = f"{self._offset} + {offset}" if self._offset else f"{offset}"
+        return f"{self._accessor}[{place}:{size}]"
+
+
+def tcp_program(link_type: int, condition: Callable[[TcpFields], str], *, plain: bool = False) -> str:
+    """A program for the TCP packets that meet a condition, which may be empty.
+
+    `plain`: do not look behind VLAN tags and PPPoE.
+    """
+    return " or ".join(
+        all_of(filter(None, (fields.is_tcp, condition(fields)))) for fields in _places(link_type, plain=plain)
+    )
+
+
+def any_of(conditions: Iterable[str]) -> str:
+    """Whether one of them is met. They are tried in their order."""
+    return f"({' or '.join(conditions)})"
+
+
+def all_of(conditions: Iterable[str]) -> str:
+    """Whether all of them are met. They are tried in their order."""
+    return f"({' and '.join(conditions)})"
+
+
+def _places(link_type: int, *, plain: bool) -> list[TcpFields]:
+    """Where IP headers may begin."""
+    places = [TcpFields("ip", "ip", 0, link_layers.IPV4), TcpFields("ip6", "ip6", 0, link_layers.IPV6)]
+    link = link_layers.LINKS[link_type]
+    if link.type_offset is None or plain:
+        return places
+    starts = [("", link.type_offset, link.length)]
+    for _ in range(link_layers.VLAN_TAGS_MAX):
+        guard, type_offset, offset = starts[-1]
+        tags = any_of(f"ether[{type_offset}:2] = {tag:#x}" for tag in link_layers.VLAN_TAGS)
+        starts.append((f"{guard}{tags} and ", offset + 2, offset + link_layers.VLAN_TAG_LENGTH))
+    for guard, type_offset, offset in starts:
+        if guard:
+            for version in (link_layers.IPV4, link_layers.IPV6):
+                places.append(TcpFields(f"{guard}ether[{type_offset}:2] = {version:#x}", "ether", offset, version))
+        for protocol, version in link_layers.PPP_PROTOCOLS.items():
+            session = (
+                f"ether[{type_offset}:2] = {link_layers.PPPOE_SESSION:#x} and ether[{offset + 6}:2] = {protocol:#x}"
+            )
+            places.append(TcpFields(guard + session, "ether", offset + link_layers.PPPOE_HEADER_LENGTH, version))
+    return places

@@ -177,7 +177,8 @@ def test_line_protocol_escapes_what_users_choose(measurement: str, tags: dict[st
 
     # What no server can be told is replaced: control characters, and backslashes where they would escape.
     def seen(text: str) -> str:
-        return "".join(letter if letter.isprintable() else "?" for letter in text).replace("\\", "/")
+        codes = (letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+        return "".join(codes).replace("\\", "/")
 
     expected = {seen(name): seen(value) for name, value in tags.items() if name and value}
     assert parse_line(line)[:2] == (seen(measurement), {**expected, "serial": REAL.serial})
@@ -236,7 +237,7 @@ def test_csv_comes_back(some: list[Reading]) -> None:
         assert {name: json.loads(cell) for name, cell in row.items() if cell} == reading.values
 
 
-@pytest.mark.parametrize(("serial", "cell"), [('a,"b"\nc', 'a,"b"?c'), ('"b"', '"b"'), ("a,b", "a,b")])
+@pytest.mark.parametrize(("serial", "cell"), [('a,"b"\nc', 'a,"b"\\nc'), ('"b"', '"b"'), ("a,b", "a,b")])
 def test_csv_quotes_a_serial_that_is_no_plain_word(serial: str, cell: str) -> None:
     reading = REAL._replace(serial=serial)
     row = next(csv.DictReader([formatter("csv").header(), formatter("csv").format(reading)], strict=True))
@@ -450,4 +451,4 @@ def test_no_control_character_gets_through(name: str, serial: str) -> None:
 
 def test_printable_keeps_what_can_be_read() -> None:
     assert printable("bücher °C") == "bücher °C"
-    assert printable("a\x1b[2Jb\n") == "a?[2Jb?"
+    assert printable("a\x1b[2Jb\n\u202e\udcff") == "a\\x1b[2Jb\\n\\u202e\\udcff"

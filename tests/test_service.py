@@ -19,8 +19,8 @@ import pytest
 from inverter_capture.backends import console
 from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.status import BackendStatus
-from inverter_capture.config.kinds import SectionConfig
-from inverter_capture.config.schema import Config, ConsoleConfig, load
+from inverter_capture.config.schema import Config, ConsoleConfig, SectionConfig
+from inverter_capture.config.toml_file import load
 from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.service import Service

@@ -7,8 +7,14 @@ from datetime import tzinfo
 
 from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.status import StatusSource
-from inverter_capture.config.kinds import SectionConfig
-from inverter_capture.config.schema import SECTIONS, Config, ConsoleConfig, InfluxDb2Config, MqttConfig
+from inverter_capture.config.schema import (
+    SECTIONS,
+    Config,
+    ConsoleConfig,
+    InfluxDb2Config,
+    MqttConfig,
+    SectionConfig,
+)
 
 
 def sections(config: Config) -> Iterator[SectionConfig]:

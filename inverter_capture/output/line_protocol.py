@@ -27,17 +27,17 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
         return ""
     names = {writable(name): writable(value) for name, value in (tags or {}).items() if name and value}
     names["serial"] = writable(reading.serial)
-    head = escape(measurement, special=", ")
+    head = escape_name(measurement, special=", ")
     for name in sorted(names):
         if names[name]:
-            head += f",{escape(name)}={escape(names[name])}"
+            head += f",{escape_name(name)}={escape_name(names[name])}"
     return f"{head} {fields} {reading.time}"
 
 
 @cache
 def _field_key(name: str) -> str:
     """Worked out once for each field of the table."""
-    return escape(name)
+    return escape_name(name)
 
 
 def narrow_line_protocol(
@@ -58,14 +58,14 @@ def narrow_line_protocol(
 def writable(text: str) -> str:
     """The text without what line protocol has no way to write.
 
-    What is not printable becomes a question mark. A backslash becomes a slash, since servers disagree on what one
-    before a special character or at the end means.
+    What is not printable becomes its code. A backslash becomes a slash, since servers disagree on what one before a
+    special character or at the end means.
     """
     return printable(text).replace("\\", "/")
 
 
-def escape(text: str, special: str = ",= ") -> str:
-    """A name or tag value for line protocol."""
+def escape_name(text: str, special: str = ",= ") -> str:
+    """A name or tag value, with backslashes where line protocol needs them."""
     if text.isascii() and text.isidentifier():
         return text  # As every field's name is, and there are many.
     text = writable(text)

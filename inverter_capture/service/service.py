@@ -17,8 +17,8 @@ from inverter_capture.backends.status import Status, StatusSource
 from inverter_capture.capture.device import LiveCapture
 from inverter_capture.capture.events import Capture
 from inverter_capture.capture.libpcap import FilterError
-from inverter_capture.config.kinds import SectionConfig
-from inverter_capture.config.schema import Config, ConfigError
+from inverter_capture.config.problems import ConfigError
+from inverter_capture.config.schema import Config, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.log import set_level

@@ -112,11 +112,11 @@ class Router:
         """What a command gets, and nothing else."""
         return {"PATH": PATH, **changes}
 
-    def run(self, *words: str, mask: int = 0o022) -> Done:
-        """Run a command there."""
+    def run(self, *words: str, mask: int = 0o022, **changes: str) -> Done:
+        """Run a command there; `changes` are of the environment."""
         done = subprocess.run(
             self.words(words),
-            env=self.environment(),
+            env=self.environment(**changes),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -126,9 +126,9 @@ class Router:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def init(self, action: str, *, mask: int = 0o022) -> Done:
+    def init(self, action: str, *, mask: int = 0o022, **changes: str) -> Done:
         """Run the init script as its first line says."""
-        return self.run("/bin/sh", "/etc/rc.common", f"/etc/init.d/{NAME}", action, mask=mask)
+        return self.run("/bin/sh", "/etc/rc.common", f"/etc/init.d/{NAME}", action, mask=mask, **changes)
 
     def _inside(self, place: Path) -> Path:
         return self.root / place.relative_to("/")

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import paho.mqtt.client as paho
 
 from inverter_capture.backends.certificates import authority_problem, explain_certificate, no_tls
-from inverter_capture.config.kinds import BROKER_PORTS, split_port
 from inverter_capture.config.schema import MqttConfig
+from inverter_capture.config.values import BROKER_PORTS, split_port
 from inverter_capture.text import printable
 
 CONNECT_SECONDS = 5.0

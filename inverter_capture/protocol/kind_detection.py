@@ -56,6 +56,9 @@ SINGLE_PHASE_RANGES = {79: (4500, 6500), 150: (900, 2800), 182: (500, 1800), 183
 """What these registers hold in single-phase inverters, when it is not 0: the grid's frequency and voltage, and the
 battery's temperature and voltage."""
 
+SETTINGS_TELL = 3
+"""So many registers at least must look like settings: a few do by chance."""
+
 SETTING_RANGES = {182: (0, 11), 183: (0, 1)}
 """What some of them hold in three-phase inverters: the grid's standard and frequency, each as a code."""
 PROGRAM_TIMES = range(150, 154)
@@ -177,7 +180,7 @@ def _in_range(words: dict[int, int], register: int) -> bool:
 
 
 def _are_settings(words: dict[int, int]) -> bool:
-    """Whether registers hold what they would in a three-phase inverter, and not all of them 0."""
+    """Whether several registers hold what they would in a three-phase inverter, and not all of them 0."""
     polled = [register for register in (*SETTING_RANGES, *PROGRAM_TIMES) if register in words]
     for register in polled:
         word = words[register]
@@ -188,7 +191,7 @@ def _are_settings(words: dict[int, int]) -> bool:
             fits = word // 100 < 24 and word % 100 < 60
         if not fits:
             return False
-    return any(words[register] for register in polled)
+    return len(polled) >= SETTINGS_TELL and any(words[register] for register in polled)
 
 
 class _Question:

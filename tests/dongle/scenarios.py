@@ -54,10 +54,6 @@ hold others are not believed."""
 THREE_PHASE_FROM, THREE_PHASE_TYPE = 500, 5
 
 
-TELLING = {59: 2, 79: 4990, 182: 1210, 183: 5334}
-"""State, frequency, battery temperature and voltage, which a report of a single-phase inverter is known by."""
-
-
 class Expected(NamedTuple):
     """One reading."""
 

@@ -54,8 +54,8 @@ fuzz: ready-to-test ## Feed packets and streams with noise for a minute
 capture: ready-to-test ## Make the bundled capture anew
 	@$(RUN) -m tests.dongle tests/captures/day.pcap
 
-ipk: ## Make packages for OpenWrt 23.05 and 24.10 in dist, but for pypcap, without OpenWrt's build system
-	@python=$$(sh .ci/setup --find 3.11) && sh .ci/setup "$$python" .venv/3.11 && .venv/3.11/bin/python openwrt/tools/ipk.py dist
+ipk: ## Make packages for OpenWrt 23.05 and 24.10 on this machine's architecture in dist, without OpenWrt's build system
+	@python=$$(sh .ci/setup --find 3.11) && sh .ci/setup "$$python" .venv/3.11 ipk && .venv/3.11/bin/python openwrt/tools/ipk.py dist
 
 sdk: ## Make all packages for OpenWrt, in an unpacked OpenWrt SDK: make sdk SDK=DIR
 	@openwrt/tools/sdk "$(SDK)"

@@ -9,8 +9,15 @@ from inverter_capture.protocol.times import SECOND
 
 
 def printable(text: str) -> str:
-    """The text with a question mark for everything that could steer a terminal or break a line."""
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
+    """The text on one line, with escapes such as \\x1b for everything that could steer a terminal or break a line."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def shorten(text: str, length: int = 80) -> str:
+    """The text's beginning, with dots behind it where something is left out."""
+    return text if len(text) <= length else text[:length] + "..."
 
 
 def utc_text(nanoseconds: int) -> str:

@@ -15,8 +15,9 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-from inverter_capture.protocol import packets, streams
 from inverter_capture.protocol.frames import FRAME_LENGTH_MAX
+
+from inverter_capture.protocol import packets, streams
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.packets_to_readings import REPEATS_MAX, Decoded, Decoder, Event
 from tests import wire

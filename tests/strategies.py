@@ -1,9 +1,8 @@
-"""What the property tests draw from: frames, what is no frame, cuts, and every way in which a packet can be wrapped."""
+"""What the property tests draw from: messages, reports, what is neither, scenarios, cuts, wrappings of packets."""
 
 from __future__ import annotations
 
 import random
-import re
 import string
 import struct
 from collections.abc import Callable
@@ -15,14 +14,12 @@ from hypothesis import strategies as st
 
 from tests import wire
 from tests.dongle import messages
+from tests.dongle.chance import Dice
+from tests.dongle.messages import Entry, Ranges, entries_of
+from tests.dongle.reports import RANGES, encode, length_of
+from tests.dongle.scenarios import SCENARIOS, random_words
 
-Bytes = st.SearchStrategy[bytes]
-
-FRAME_LENGTHS = (292, 302)
 SERIALS = ("1235687108", "2211229876", "AB12cd34EF")
-
-HEADER_LIKE = re.compile(rb"\xa5.{10}[0-9A-Za-z]{10}", re.DOTALL)
-"""How every message of a dongle begins. Registers that look so by chance are what no parser can know."""
 
 
 class Wrapping(NamedTuple):
@@ -77,12 +74,8 @@ LINK_TYPES = {1: 1, 12: wire.LINK_RAW, 113: COOKED, 276: COOKED_V2}
 
 
 def filler(seed: int, length: int) -> bytes:
-    """Random bytes in which nothing looks like the header of a message."""
-    data = random.Random(seed).randbytes(length)
-    while HEADER_LIKE.search(data):
-        seed += 1
-        data = random.Random(seed).randbytes(length)
-    return data
+    """Random bytes in which no message begins: registers that look so by chance are what no parser can know."""
+    return random.Random(seed).randbytes(length).replace(b"\xa5\x06", b"\xa5\x07")
 
 
 serials = st.sampled_from(SERIALS) | st.text(string.ascii_letters + string.digits, min_size=10, max_size=10)
@@ -90,36 +83,50 @@ clocks = st.datetimes(datetime(2000, 1, 1), datetime(2255, 12, 31)).map(lambda c
 seeds = st.integers(0, 2**32 - 1)
 
 
+numbers = st.integers(0, 255)
+known_ranges = st.sampled_from(list(RANGES.values()))
+
+
 @st.composite
-def raw_frames(draw: st.DrawFn, lengths: st.SearchStrategy[int], field: int | None = None) -> bytes:
-    """A frame with random registers. `field` is its length field, if not the right one."""
-    length = draw(lengths)
-    clock = draw(clocks)
-    head = filler(draw(seeds), 8).replace(b"\xa5", b"\x06")
-    head = b"\xa5" + head + struct.pack(">H", length - 11 if field is None else field) + draw(serials).encode()
-    head += bytes(16) + bytes((clock.year - 2000, clock.month, clock.day, clock.hour, clock.minute, clock.second))
-    return head + filler(draw(seeds), length - len(head))
+def any_ranges(draw: st.DrawFn) -> Ranges:
+    """Of a report of any layout, in any order; some may overlap."""
+    pairs = draw(st.lists(st.tuples(st.integers(0, 65535), st.integers(1, 60)), min_size=1, max_size=12))
+    return tuple((first, min(65535, first + count - 1)) for first, count in pairs)
 
 
-frames = raw_frames(st.sampled_from(FRAME_LENGTHS))
-unknown_frames = raw_frames(st.integers(44, 1024).filter(lambda length: length not in FRAME_LENGTHS))
+unknown_ranges = any_ranges().filter(lambda ranges: length_of(ranges) not in RANGES)
 
 
-def _is_clock(data: bytes) -> bool:
-    try:
-        datetime(2000 + data[0], *data[1:6])
-    except ValueError:
-        return False
-    return True
+@st.composite
+def reports_of(draw: st.DrawFn, ranges: st.SearchStrategy[Ranges]) -> bytes:
+    """A report with random registers."""
+    drawn = draw(ranges)
+    registers = random_words(Dice(draw(seeds)), drawn)
+    return encode(draw(serials), draw(clocks), registers, drawn, number=draw(numbers))
+
+
+reports = reports_of(known_ranges)
+unknown_reports = reports_of(unknown_ranges)
+
+entries = st.builds(Entry, st.integers(0, 65535), st.integers(0, 255), st.tuples(st.integers(0, 3), st.integers(0, 1)))
+"""Of poll maps, also such as make no sense."""
+poll_maps = st.builds(messages.poll_map, any_ranges().map(entries_of), number=numbers)
+any_poll_maps = st.builds(
+    messages.poll_map,
+    st.lists(entries, max_size=255),
+    number=numbers,
+    from_dongle=st.booleans(),
+    said=st.none() | numbers,
+)
+"""In both directions, and with counts that may be wrong."""
 
 
 @st.composite
 def other_messages(draw: st.DrawFn) -> bytes:
-    """Messages with the outline of a frame that are no frames, as there is no time where frames have one."""
-    body = filler(draw(seeds), draw(st.integers(1, 400)))
-    if len(body) >= 22 and _is_clock(body[16:22]):
-        body = bytes(len(body))
-    return messages.message(draw(st.integers(0, 255)), draw(serials), body)
+    """Messages that hold no registers and no map, of known types and others, in both directions."""
+    kind = draw(numbers.filter(lambda number: number not in (messages.REPORT, messages.POLL_MAP)))
+    body = filler(draw(seeds), draw(st.integers(0, 200)))
+    return messages.message(kind, body, number=draw(numbers), from_dongle=draw(st.booleans()))
 
 
 @st.composite
@@ -131,18 +138,26 @@ def solarman_messages(draw: st.DrawFn) -> bytes:
     return b"\xa5" + body + bytes((sum(body) & 0xFF, 0x15))
 
 
-a5_led = (
+dongle_messages = (
     other_messages()
-    | solarman_messages()
-    | st.builds(messages.login, serials)
-    | st.builds(messages.heartbeat, serials, st.integers(0, 2**64 - 1))
+    | st.builds(messages.login, number=numbers)
+    | st.builds(messages.control, numbers)
+    | st.builds(messages.ask_for_poll_map, numbers)
 )
+server_messages = (
+    poll_maps
+    | st.builds(messages.answer, reports)
+    | st.builds(messages.answer, st.builds(messages.login, number=numbers), clocks)
+)
+a5_led = dongle_messages | solarman_messages()
+"""All that begins with 0xA5 and is no report."""
 noise = (
     st.builds(filler, seeds, st.integers(1, 700))
     | st.integers(1, 60).map(lambda count: b"\xa5" * count)
     | st.text(string.printable, min_size=1, max_size=100).map(str.encode)
-    | st.builds(messages.answer, seeds)
 )
+
+scenarios = st.builds(lambda name, seed: SCENARIOS[name](seed), st.sampled_from(list(SCENARIOS)), seeds)
 
 
 @st.composite

@@ -14,8 +14,8 @@ from inverter_capture.backends.influxdb2 import buffer as module
 from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, TEXT_OVERHEAD, Buffer
 from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
 from inverter_capture.protocol.readings import Reading
+from tests.dongle.inverter import Inverter
 from tests.dongle.profiles import SMALL
-from tests.dongle.reports import Inverter
 
 
 class Machine(RuleBasedStateMachine):
@@ -104,7 +104,7 @@ TestBuffer.settings = settings(max_examples=100, stateful_step_count=30, deadlin
 @pytest.mark.parametrize("limit", [16 * 1024, 1024 * 1024, 4 * 1024 * 1024])
 def test_room(limit: int) -> None:
     buffer = Buffer(limit)
-    buffer.expect_much()
+    buffer.keep_raw = True
     count = 0
     while buffer.has_room:
         assert buffer.add(b"x" * 500) == 0
@@ -119,10 +119,22 @@ def test_room(limit: int) -> None:
 def test_a_text_larger_than_the_buffer() -> None:
     buffer = Buffer(16 * 1024)
     assert buffer.add(b"small") == 0
-    assert buffer.add(b"x" * 20_000) == 2
+    assert buffer.add(random.Random(1).randbytes(20_000).replace(b"\0", b"\1")) == 2
     assert (len(buffer), buffer.size) == (0, 0)
     assert buffer.add(b"small") == 0
     assert buffer.take() == [b"small"]
+
+
+@pytest.mark.parametrize("limit", [16, 64, 256, 1024])
+def test_a_small_buffer_compresses(limit: int, month: list[Reading]) -> None:
+    """It holds several times as many readings as lie in it raw."""
+    texts = [line_protocol(reading, "inverter", {}).encode() for reading in month]
+    buffer = Buffer(limit * 1024)
+    for text in texts:
+        if buffer.add(text):
+            break
+    least = {16: 2, 64: 3, 256: 8, 1024: 8}[limit]
+    assert len(buffer) >= least * limit * 1024 / (len(texts[0]) + TEXT_OVERHEAD)
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from inverter_capture.capture.libpcap import CaptureError, FilterError, check_fi
 from inverter_capture.commands.decode import DecodeCommand
 from inverter_capture.config.timezone import named_zone
 from tests import wire
+from tests.dongle.inverter import Inverter, Report
 from tests.dongle.profiles import LARGE, SMALL
-from tests.dongle.reports import Inverter, Report
 from tests.programs import (
     DAY,
     PROGRAM,
@@ -63,7 +63,7 @@ def records_of(reports: list[Report], link_type: int = LINK_ETHERNET, sizes: tup
     time = int(START.timestamp()) * wire.SECOND + 123_456_789
     time = connection.open(time)
     for report in reports:
-        time = connection.send(time + wire.SECOND, report.frame, sizes)
+        time = connection.send(time + wire.SECOND, report.message(), sizes)
     connection.close(time)
     return connection.records
 
@@ -415,8 +415,8 @@ def test_a_large_file_takes_no_more_memory_than_a_small_one(tmp_path: Path) -> N
     connection = Connection(DONGLE, CLOUD)
     other = Connection(Endpoint("192.168.8.50", 40000), Endpoint("203.0.113.80", 443, wire.MAC_B))
     for number, report in enumerate(reports):
-        connection.packet(number * wire.SECOND, DONGLE, connection.sequence, report.frame)
-        connection.sequence += len(report.frame)
+        connection.packet(number * wire.SECOND, DONGLE, connection.sequence, report.message())
+        connection.sequence += len(report.message())
         other.packet(number * wire.SECOND, other.client, number * 1400, b"\x17\x03\x03" + bytes(1400))
     files = {"small": 1, "large": 280}
     for name, times in files.items():

@@ -23,9 +23,9 @@ from inverter_capture.capture.dongle_filter import ENDPOINTS_MAX, DongleFilter, 
 from inverter_capture.capture.libpcap import CaptureError
 from inverter_capture.protocol import link_layers
 from tests import wire
-from tests.dongle.frames import encode
+from tests.dongle.inverter import Inverter, Report
 from tests.dongle.profiles import SMALL
-from tests.dongle.reports import Inverter, Report
+from tests.dongle.reports import encode_values
 from tests.network import BRIDGE, Host, Network
 from tests.programs import (
     PORT,
@@ -61,7 +61,7 @@ def reports(count: int) -> list[Report]:
 
 HABITS = {
     "one write each": "--readings 6",
-    "302 bytes, and other messages": "--readings 6 --profile large --login --heartbeat",
+    "302 bytes, and other messages": "--readings 6 --profile large --control",
     "split anywhere": "--readings 5 --split random --pause 0.002",
     "split after a byte": "--readings 4 --split 1,1,290",
     "merged": "--readings 18 --merge 9",
@@ -156,7 +156,7 @@ def test_what_stands_behind_other_headers_is_found(network: Network, tmp_path: P
         ]
     frames = reports(len(wraps))
     packets = [
-        wrapped_in(wrap, dongle_at(number), report.frame)
+        wrapped_in(wrap, dongle_at(number), report.message())
         for number, (wrap, report) in enumerate(zip(wraps, frames, strict=False), 100)
     ]
     with (
@@ -172,8 +172,8 @@ def test_what_waits_for_a_lost_segment_is_delivered_at_the_end(network: Network,
     client = dongle_at(202)
     connection = wire.Connection(client, CLOUD)
     first, lost, last = reports(3)
-    connection.packet(0, client, 1000, first.frame, wire.PSH | wire.ACK)
-    connection.packet(0, client, 1000 + len(first.frame) + len(lost.frame), last.frame, wire.PSH | wire.ACK)
+    connection.packet(0, client, 1000, first.message(), wire.PSH | wire.ACK)
+    connection.packet(0, client, 1000 + len(first.message()) + len(lost.message()), last.message(), wire.PSH | wire.ACK)
     with (
         service(write_config(tmp_path / "c.toml", BRIDGE), network.router) as program,
         Talker(network, "eth0") as talker,
@@ -189,13 +189,13 @@ def test_what_waits_for_a_lost_segment_is_delivered_at_the_end(network: Network,
 
 def test_news_of_frames_is_in_the_log(network: Network, tmp_path: Path) -> None:
     now = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
-    unknown = bytearray(encode(SMALL.serial, now, {})) + bytes(20)
+    unknown = bytearray(encode_values(SMALL.serial, now, {})) + bytes(20)
     unknown[9:11] = (len(unknown) - 11).to_bytes(2, "big")
-    nepal = encode(SMALL.serial, now + timedelta(hours=5, minutes=45), {"battery_soc": 200})
-    tomorrow = encode(SMALL.serial, now + timedelta(hours=26), {})
+    nepal = encode_values(SMALL.serial, now + timedelta(hours=5, minutes=45), {"battery_soc": 200})
+    tomorrow = encode_values(SMALL.serial, now + timedelta(hours=26), {})
     config = write_config(tmp_path / "c.toml", BRIDGE, timezone="UTC")
     with cloud(network), service(config, network.router) as program, Talker(network) as talker:
-        for frame in (bytes(unknown), nepal, tomorrow, encode(SMALL.serial, now, {})):
+        for frame in (bytes(unknown), nepal, tomorrow, encode_values(SMALL.serial, now, {})):
             talker.say(frame)
             talker.say(frame[:42] + bytes([frame[42] ^ 1]) + frame[43:])
         readings = program.wait_for_readings(4)
@@ -220,7 +220,7 @@ def test_reports_of_an_unknown_dongle_may_be_cut_anywhere(network: Network, tmp_
 def test_on_another_port_only_the_first_report_may_be_lost(network: Network, tmp_path: Path) -> None:
     client, server = dongle_at(210), CLOUD._replace(port=6666)
     connection = wire.Connection(client, server)
-    first, *others = (report.frame for report in reports(8))
+    first, *others = (report.message() for report in reports(8))
     with (
         service(write_config(tmp_path / "c.toml", BRIDGE), network.router) as program,
         Talker(network, "eth0") as talker,
@@ -401,26 +401,26 @@ def test_a_device_may_come_late_and_go_and_come_back(network: Network, tmp_path:
         network.create_bridge()
         wait_until_said("capturing on", 1)
         with Talker(network) as talker:
-            talker.say(frames[0].frame)
+            talker.say(frames[0].message())
             expected.append(frames[0].expected())
             check_readings()
 
             # The first half of a frame, which must not be forgotten.
-            talker.say(frames[1].frame[:150])
+            talker.say(frames[1].message()[:150])
             network.set_link(network.router, BRIDGE, up=False)
             wait_until_said(WAITING, 2)
             network.set_link(network.router, BRIDGE, up=True)
             wait_until_said("capturing again", 1)
-            talker.say(frames[1].frame[150:])
+            talker.say(frames[1].message()[150:])
             expected.append(frames[1].expected())
             check_readings()
 
-            talker.say(frames[2].frame[:150])
+            talker.say(frames[2].message()[:150])
             network.delete_bridge()
             wait_until_said(WAITING, 3)
             network.create_bridge()
             wait_until_said("capturing again", 2)
-            talker.say(frames[2].frame[150:] + frames[3].frame)
+            talker.say(frames[2].message()[150:] + frames[3].message())
             expected += [frames[2].expected(), frames[3].expected()]
             check_readings()
 
@@ -432,7 +432,7 @@ def test_a_device_may_come_late_and_go_and_come_back(network: Network, tmp_path:
             for program in programs:
                 os.kill(program.pid, signal.SIGCONT)
             wait_until_said("capturing again", 3)
-            talker.say(frames[4].frame)
+            talker.say(frames[4].message())
             expected.append(frames[4].expected())
             check_readings()
 
@@ -443,7 +443,7 @@ def test_a_device_may_come_late_and_go_and_come_back(network: Network, tmp_path:
             for program in programs:
                 os.kill(program.pid, signal.SIGCONT)
             wait_until_said("capturing again", 4)
-            talker.say(frames[5].frame)
+            talker.say(frames[5].message())
             expected.append(frames[5].expected())
             check_readings()
         for program in programs:
@@ -487,7 +487,7 @@ def test_what_was_captured_just_before_the_device_went_is_not_lost(network: Netw
             with service(write_config(tmp_path / "one.toml", BRIDGE), network.router) as program:
                 # It is stopped, and so sees all of it at once when it goes on.
                 os.kill(program.pid, signal.SIGSTOP)
-                talker.say(report.frame)
+                talker.say(report.message())
                 if attempt % 2:
                     network.set_link(network.router, BRIDGE, up=False)
                 else:
@@ -705,7 +705,7 @@ def test_signals_end_it_at_once(network: Network, tmp_path: Path, number: signal
                 stopped = program.stop(number)
                 assert stopped.code == 0, program.log
                 assert stopped.seconds < STOP_SECONDS, program.log
-        assert blocked.said("readings are lost") == 1
+        assert blocked.said("console: lost: ") == 1
         assert closed.said("standard output is closed") == 1
         assert full.said("No space left on device") == 1
 
@@ -755,7 +755,7 @@ def test_a_log_that_nobody_reads_does_not_stop_the_capture(network: Network, tmp
         program.wait_for(lambda: packet_sockets(program), "capture")
         sent = send(network, "--readings", "1", "--start", "2024-06-19T05:00")
         time.sleep(0.2)
-        sent += send(network, "--readings", "599", "--merge", "5", "--pace", "0", "--heartbeat", "--pause", "0.001")
+        sent += send(network, "--readings", "599", "--merge", "5", "--pace", "0", "--control", "--pause", "0.001")
         program.read_on()
         program.wait_for(lambda: json.dumps(sent[-1]) in program.out, "last reading")
         assert program.stop().code == 0

@@ -95,7 +95,7 @@ def test_help(command: str) -> None:
         (["decode"], "required: FILE"),
         (["decode", "--format", "xml", "f"], "argument --format: invalid choice: 'xml'"),
         (["decode", "--colour", "f"], "unrecognized arguments: --colour"),
-        (["decode", "a\nb", "--x\ny"], "unrecognized arguments: --x?y"),
+        (["decode", "a\nb", "--x\ny"], "unrecognized arguments: --x\\ny"),
         (["decode", "f", "--raw", "--format", "json"], "--raw with --format json: hex goes with --format table only"),
         (["decode", "f", "--timezone", "Afrika/Johannesburg"], "--timezone Afrika/Johannesburg: unknown time zone: "),
         (["decode", str(DAY), "--filter", "tcp porrt 5"], '--filter "tcp porrt 5": syntax error, at "porrt 5" behind'),
@@ -366,11 +366,11 @@ def test_a_device_may_yet_come(tmp_path: Path) -> None:
 
 
 BAD = {
-    'device = "lo"\ntimezon = "local"': ':3: [pcap] timezon: unknown setting: did you mean "timezone"?',
+    'device = "lo"\ntimezon = "local"': ":3: [pcap] timezon: unknown setting: did you mean timezone?",
     'device = "lo"\ntimezone = "Europe/Pari"': ':3: [pcap] timezone = "Europe/Pari": unknown time zone: did you mean',
-    'device = "lo"\nfilter = 5': ":3: [pcap] filter = 5: expected text in quotes",
+    'device = "lo"\nfilter = 5': ":3: [pcap] filter = 5: expected text, in quotes",
     "filter = 'tcp'": ":1: [pcap] device: missing",
-    'device = "tests/captures/day.pcap"': ':2: [pcap] device = "tests/captures/day.pcap": no network device has "/"',
+    'device = "tests/captures/day.pcap"': ':2: [pcap] device = "tests/captures/day.pcap": contains "/"',
     'device = "lo': ":2: not TOML: ",
 }
 
@@ -393,7 +393,7 @@ def test_every_mistake_has_a_line(tmp_path: Path) -> None:
         'pcap] file = "yes"',
         '[console]] format = "jsn"',
     ]
-    assert 'did you mean "json"?' in done.errors[2]
+    assert "did you mean json?" in done.errors[2]
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -467,7 +467,7 @@ def test_discover_in_the_bundled_day(tmp_path: Path) -> None:
     assert "192.168.8.202 sends frames\n  serial  2205164738\n  server  203.0.113.10 port 51100\n" in text
     assert "  frames  288 frames of 292 bytes, one every 5 min\n" in text
     assert "192.168.8.203 sends frames\n  serial  E47R2K0193\n  server  203.0.113.10 port 51100\n" in text
-    assert "  frames  288 frames of 302 bytes, one every " in text
+    assert "  frames  288 frames of 306 bytes, one every " in text
     section = pcap_section(text)
     assert section["filter"] == (
         f"(src host 192.168.8.202 and tcp dst port {PORT}) or (src host 192.168.8.203 and tcp dst port {PORT})"

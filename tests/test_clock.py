@@ -20,8 +20,8 @@ from inverter_capture.protocol.clock import (
     ClockWatch,
     off_by_quarters,
 )
-from inverter_capture.protocol.frames import Frame
 from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.reports import Report
 from tests.test_readings import system_zone
 from tests.wire import SECOND
 
@@ -43,7 +43,7 @@ class Inverter:
         moment = captured - age + self.off
         clock = datetime.fromtimestamp(moment, UTC).replace(tzinfo=None)
         return self.watch.check(
-            Frame(self.serial, clock, b""), Reading(self.serial, moment * SECOND, {}), captured * SECOND + SECOND // 2
+            Report(self.serial, clock, b""), Reading(self.serial, moment * SECOND, {}), captured * SECOND + SECOND // 2
         )
 
 

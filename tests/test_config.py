@@ -17,20 +17,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from inverter_capture.config import problems
 from inverter_capture.config import schema as config
-from inverter_capture.config.kinds import NAME, REQUIRED, TEXT, Kind, Section, SectionConfig, SettingError, setting
+from inverter_capture.config.problems import ConfigError
 from inverter_capture.config.schema import (
+    REQUIRED,
     Config,
-    ConfigError,
     ConsoleConfig,
     InfluxDb2Config,
     LogConfig,
     MqttConfig,
     PcapConfig,
-    load,
-    parse,
+    Section,
+    SectionConfig,
+    setting,
 )
-from inverter_capture.config.toml_lines import MAX_STATEMENT_LINES
+from inverter_capture.config.toml_file import header, load, parse
+from inverter_capture.config.values import NAME, TEXT, SettingError, ValueType
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -126,7 +129,7 @@ def test_every_setting(zone_data: Path) -> None:
         certificate = "/etc/ours.pem"
         key = "/etc/ours.key"
         base_topic = "house/solar"
-        discovery_prefix = ""
+        discovery_prefix = false
         client_id = "router"
         keepalive = 60
         stale_after = "1 h"
@@ -228,7 +231,7 @@ def test_mistakes_name_the_file_and_line(tmp_path: Path) -> None:
     path.write_text(GOOD + "formt = 1\n")
     with pytest.raises(ConfigError) as caught:
         load(str(path))
-    assert caught.value.messages == (f'{path}:5: [[console]] formt: unknown setting: did you mean "format"?',)
+    assert caught.value.messages == (f"{path}:5: [[console]] formt: unknown setting: did you mean format?",)
 
 
 def refused(path: str) -> str:
@@ -260,9 +263,9 @@ def test_not_utf_8(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
-    path.write_bytes(GOOD.encode().ljust(config.MAX_FILE_SIZE, b"#"))
+    path.write_bytes(GOOD.encode().ljust(problems.FILE_BYTES_MAX, b"#"))
     assert load(str(path)) == parse(GOOD, "c.toml")
-    path.write_bytes(b"#" * (config.MAX_FILE_SIZE + 1))
+    path.write_bytes(b"#" * (problems.FILE_BYTES_MAX + 1))
     assert refused(str(path)) == f"{path}: longer than 262144 bytes: give the path of a TOML file"
 
 
@@ -319,37 +322,48 @@ def test_what_does_not_end_is_named_by_its_beginning() -> None:
 
 def test_what_the_parser_cannot_bear() -> None:
     assert complaint("a = " + "[" * 100_000).startswith(" not TOML: too many brackets within brackets")
-    assert complaint("a = " + "1" * 5000) == " not TOML: too many digits in a number: mend or remove that setting"
+    assert complaint("a = " + "1" * 5000).startswith(" not TOML: too many digits in a number: ")
 
 
 # Sections
 
 
 def test_unknown_sections() -> None:
-    assert complaint('[pcapp]\ndevice = "x"\n[[console]]') == "1: [pcapp]: unknown section: did you mean [pcap]?"
-    assert complaint(GOOD + "\n[[Consoles]]\n") == "6: [[Consoles]]: unknown section: did you mean [[console]]?"
+    assert complaint('[pcapp]\ndevice = "x"\n[[console]]') == "1: [pcapp]: unknown section: did you mean pcap?"
+    assert complaint(GOOD + "\n[[Consoles]]\n") == "6: [[Consoles]]: unknown section: did you mean console?"
     assert (
         complaint(GOOD + "[xyzzy]\na.b = 1\n")
-        == "5: [xyzzy]: unknown section: known are [pcap], [[influxdb2]], [[mqtt]], [[console]], [log]"
+        == "5: [xyzzy]: unknown section: known are pcap, influxdb2, mqtt, console, log"
     )
+
+
+def check(messages: list[str], *facts: tuple[str, ...]) -> None:
+    """Each message begins with the first of its facts, and has the others in it."""
+    assert len(messages) == len(facts), messages
+    for message, (start, *others) in zip(messages, facts, strict=True):
+        assert message.startswith(start), message
+        for fact in others:
+            assert fact in message
 
 
 def test_sections_in_the_wrong_brackets() -> None:
     text = '[[pcap]]\ndevice = "x"\n\n[console]\nformat = "xml"\n[[log]]\n[[log]]\nlevel = 1\n'
-    assert complaints(text) == [
-        "1: [[pcap]]: this section can stand once only: write [pcap]",
-        "4: [console]: this section can stand several times: write [[console]]",
-        '5: [[console]] format = "xml": expected one of "table", "json", "csv", "line-protocol"',
-        "6: [[log]]: this section can stand once only: write [log]",
-        '8: [log] level = 1: expected one of "error", "warning", "info", "debug" (the least that is logged)',
-    ]
+    check(
+        complaints(text),
+        ("1: [[pcap]]: ", "write [pcap]"),
+        ("4: [console]: ", "write [[console]]"),
+        ('5: [console] format = "xml": ', "one of table, json, csv, line-protocol"),
+        ("6: [[log]]: ", "write [log]"),
+        ("8: [[log]] level = 1: ", "one of error, warning, info, debug, in quotes"),
+    )
 
 
 def test_sections_written_as_settings() -> None:
-    assert complaints('log = "debug"\nconsole = ["json"]\npcap.device = "x"\n') == [
-        "1: log: a section, no setting: write [log] on a line of its own, its settings below",
-        "2: console: a section, no setting: write [[console]] on a line of its own, its settings below",
-    ]
+    check(
+        complaints('log = "debug"\nconsole = ["json"]\npcap.device = "x"\n'),
+        ("1: log: ", "write [log] on a line of its own"),
+        ("2: console: ", "write [[console]] on a line of its own"),
+    )
 
 
 def test_an_empty_list_is_no_section() -> None:
@@ -363,7 +377,7 @@ def test_a_backend_is_needed() -> None:
 
 
 def test_a_setting_that_is_required() -> None:
-    meaning = '(a network device, "any", or with file = true the path of a capture file)'
+    meaning = f"({config.SECTIONS['pcap'].settings['device'].help})"
     assert complaint("[[console]]") == f" [pcap] device: missing: add it {meaning}"
     assert complaint("[[console]]\n\n[pcap]\nfile = true") == f"3: [pcap] device: missing: add it {meaning}"
 
@@ -372,8 +386,8 @@ def test_a_setting_that_is_required() -> None:
 
 
 def test_unknown_settings() -> None:
-    assert complaint('[pcap]\ndevise = "x"\n[[console]]') == '2: [pcap] devise: unknown setting: did you mean "device"?'
-    assert complaint(GOOD + 'Format = "csv"') == '5: [[console]] Format: unknown setting: did you mean "format"?'
+    assert complaint('[pcap]\ndevise = "x"\n[[console]]') == "2: [pcap] devise: unknown setting: did you mean device?"
+    assert complaint(GOOD + 'Format = "csv"') == "5: [[console]] Format: unknown setting: did you mean format?"
     assert (
         complaint(GOOD + "[pcap.x]\ny = 1")
         == "5: [pcap] x: unknown setting: known are device, filter, file, timezone, guard"
@@ -381,15 +395,20 @@ def test_unknown_settings() -> None:
 
 
 def test_a_setting_of_another_section() -> None:
-    assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of [log]: move it there"
+    assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of log: move it there"
+
+
+def test_a_name_that_is_empty() -> None:
+    assert complaint(GOOD + '[""]\nx = 1\n').startswith("5: []: unknown section: known are ")
+    assert complaint('"" = "s3cret"\n' + GOOD).startswith("1: : unknown setting outside any section")
 
 
 def test_settings_outside_any_section() -> None:
     known = "[pcap], [[influxdb2]], [[mqtt]], [[console]], [log]"
     assert complaints('# x\ndevice = "x"\nformt = 1\nxyzzy = {}\nzzz = 1\n') == [
         "2: device: a setting outside any section: move it below [pcap]",
-        '3: formt: unknown setting outside any section: did you mean "format", below [[console]]?',
-        f"4: [xyzzy]: unknown section: known are {known}",
+        "3: formt: unknown setting outside any section: did you mean format, below [[console]]?",
+        "4: [xyzzy]: unknown section: known are pcap, influxdb2, mqtt, console, log",
         f"5: zzz: unknown setting outside any section: known sections are {known}",
     ]
 
@@ -408,35 +427,27 @@ def test_values_under_unknown_names_are_not_shown() -> None:
 # Values
 
 
+NOT_EMPTY = "expected text that is not empty"
+CONTROL = "contains a line break or another control character"
 WRONG = [
-    ("device = 5", 'device = 5: expected text in quotes that is not empty (a network device, "any", or with'),
-    ("device = true", "device = true: expected text in quotes that is not empty"),
-    ('device = ""', 'device = "": expected text in quotes that is not empty'),
-    ('device = " "', 'device = " ": expected text in quotes that is not empty'),
-    ('device = ["a"]', "device = [...]: expected text in quotes that is not empty"),
-    ("device.x = 1", "device = {...}: expected text in quotes that is not empty"),
-    ("device = 1979-05-27", "device = 1979-05-27: expected text in quotes that is not empty"),
-    ("device = -inf", "device = -inf: expected text in quotes that is not empty"),
+    ("device = 5", f"device = 5: {NOT_EMPTY}, in quotes"),
+    ("device = true", f"device = true: {NOT_EMPTY}, in quotes"),
+    ('device = ""', f'device = "": {NOT_EMPTY} ('),
+    ('device = " "', f'device = " ": {NOT_EMPTY} ('),
+    ('device = ["a"]', f"device = [...]: {NOT_EMPTY}, in quotes"),
+    ("device.x = 1", f"device = {{...}}: {NOT_EMPTY}, in quotes"),
+    ("device = 1979-05-27", f"device = 1979-05-27: {NOT_EMPTY}, in quotes"),
+    ("device = -inf", f"device = -inf: {NOT_EMPTY}, in quotes"),
     ("device = 0x" + "f" * 5000, "device = 0xffff"),
-    ('device = "a\\u0000b"', 'device = "a\\x00b": has a line break or another control character in it: leave that out'),
-    ('device = "a\\u0085b"', 'device = "a\\x85b": has a line break or another control character in it: leave that out'),
-    (
-        'device = "day.pcap/"',
-        'device = "day.pcap/": no network device has "/" in its name: for a capture file add file = true',
-    ),
-    ("filter = 5", "filter = 5: expected text in quotes (the packets to read, as for tcpdump;"),
-    (
-        'filter = """host\n1"""',
-        'filter = "host\\n1": has a line break or another control character in it: leave that out',
-    ),
+    ('device = "a\\u0000b"', f'device = "a\\u0000b": {CONTROL}'),
+    ('device = "a\\u0085b"', f'device = "a\\u0085b": {CONTROL}'),
+    ("filter = 5", "filter = 5: expected text, in quotes"),
+    ('filter = """host\n1"""', f'filter = "host\\u000a1": {CONTROL}'),
     ('filter = "' + '\\\\\\"é' * 1000 + '\\n"', 'filter = "\\\\\\"é\\\\\\"é'),
-    ('file = "true"', 'file = "true": expected true or false, without quotes (whether device is the path of a capture'),
-    ("file = 1", "file = 1: expected true or false, without quotes (whether device is the path of a capture"),
-    (
-        "timezone = 2",
-        'timezone = 2: expected a name such as "Europe/Paris", or "local" (the zone of the inverter\'s clock)',
-    ),
-    ('timezone = ""', 'timezone = "": expected a name such as "Europe/Paris", or "local"'),
+    ('file = "true"', 'file = "true": expected true or false, without quotes ('),
+    ("file = 1", "file = 1: expected true or false ("),
+    ("timezone = 2", 'timezone = 2: expected local, or a name such as "Europe/Paris", in quotes ('),
+    ('timezone = ""', 'timezone = "": expected local, or a name such as "Europe/Paris" ('),
 ]
 
 
@@ -448,17 +459,23 @@ def test_wrong_values_name_what_is_expected(line: str, said: str) -> None:
     assert len(message) < 400
 
 
+def test_a_capture_file_as_device() -> None:
+    message = complaint('[[console]]\n[pcap]\ndevice = "day.pcap/"')
+    assert message.startswith('3: [pcap] device = "day.pcap/": contains "/"')
+    assert message.endswith("or set file = true")
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ('"jsn"', '"jsn": did you mean "json"? Possible are "table", "json", "csv", "line-protocol"'),
-        ('"JSON"', '"JSON": did you mean "json"? Possible are "table", "json", "csv", "line-protocol"'),
-        ('"xml"', '"xml": expected one of "table", "json", "csv", "line-protocol"'),
-        ("1", '1: expected one of "table", "json", "csv", "line-protocol" (how a reading is printed)'),
+        ('"jsn"', '"jsn": did you mean json? Possible: table, json, csv, line-protocol'),
+        ('"JSON"', '"JSON": did you mean json? Possible: table, json, csv, line-protocol'),
+        ('"xml"', '"xml": expected one of table, json, csv, line-protocol ('),
+        ("1", "1: expected one of table, json, csv, line-protocol, in quotes ("),
     ],
 )
 def test_wrong_words(value: str, said: str) -> None:
-    assert complaint(f"{GOOD}[[console]]\nformat = {value}") == f"6: [[console]] format = {said}"
+    assert complaint(f"{GOOD}[[console]]\nformat = {value}").startswith(f"6: [[console]] format = {said}")
 
 
 def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
@@ -480,7 +497,7 @@ def zone_complaint(name: str) -> str:
     message = complaint(f'[[console]]\n[pcap]\ndevice = "x"\ntimezone = "{name}"\n')
     start = f'4: [pcap] timezone = "{name}": '
     assert message.startswith(start)
-    assert message.endswith('or use "local"')
+    assert message.endswith("or use local")
     return message.removeprefix(start)
 
 
@@ -500,7 +517,7 @@ def test_mistyped_zones(zone_data: Path, name: str, guess: str) -> None:
     add_zones(
         zone_data, "Europe/Paris", "America/New_York", "America/Argentina/Buenos_Aires", "Etc/GMT+2", "UTC", "posix/x"
     )
-    assert zone_complaint(name).startswith(f'unknown time zone: did you mean "{guess}"? Or install its data')
+    assert zone_complaint(name).startswith(f"unknown time zone: did you mean {guess}? Or install its data")
 
 
 @pytest.mark.parametrize("name", ["GMT+2", "Europe/Berlin", "/Europe/Rome", "../x", "Europe", "x/" * 30, "Ü"])
@@ -530,7 +547,7 @@ def test_python_light_on_a_router(zone_data: Path, monkeypatch: pytest.MonkeyPat
         zoneinfo.ZoneInfo("Europe/Paris")
     assert zone_complaint("Europe/Paris").startswith("this system has no time zone data: install")
     add_zones(zone_data, "Africa/Johannesburg")
-    assert zone_complaint("Africa/Johanesburg").startswith('unknown time zone: did you mean "Africa/Johannesburg"? Or')
+    assert zone_complaint("Africa/Johanesburg").startswith("unknown time zone: did you mean Africa/Johannesburg? Or")
 
 
 # Lines
@@ -569,16 +586,16 @@ def test_nested_tables() -> None:
     assert "device: missing" in messages[4]
 
 
-def test_inline_tables_are_named_by_their_first_line() -> None:
+def test_of_inline_tables_only_the_first_has_a_line() -> None:
     text = 'pcap = {device = "x", file = 1}\nconsole = [\n  {},\n  {format = "x"}, # 4\n]\n'
-    assert [message.partition(":")[0] for message in complaints(text)] == ["1", "2"]
+    assert [message.partition(":")[0] for message in complaints(text)] == [' [[console]] format = "x"', "1"]
 
 
 def test_no_line_is_better_than_a_wrong_one() -> None:
-    long = "\n" * (MAX_STATEMENT_LINES + 1)
-    messages = complaints(f'[log]\nlevel = """{long}"""\n[pcap]\nfile = 1\ndevice = "x"\n[[console]]\n')
-    assert messages[0].startswith(" [pcap] file = 1: expected")
-    assert messages[1].startswith("1: [log] level =")
+    text = '[["\\u0063onsole"]]\nformat = 1\n[[console]]\nformat = "csv"\n[pcap]\ndevice = "x"\n'
+    assert complaint(text).startswith(" [[console]] format = 1: expected")
+    text = '[pcap]\ndevice = "x"\n"fil\\u0065" = 1\n[[console]]\n'
+    assert complaint(text).startswith("1: [pcap] file = 1: expected")
 
 
 NAMES = {section.name: list(section.settings) for section in config.SECTIONS.values()}
@@ -590,14 +607,12 @@ def layouts(draw: st.DrawFn) -> tuple[str, list[tuple[int, str, str]]]:
     lines: list[str] = []
     wrong = []
     for name in draw(st.permutations(["pcap", "log", *["console"] * draw(st.integers(0, 3))])):
-        header = config.SECTIONS[name].header
+        begin = header(config.SECTIONS[name])
         lines += draw(st.lists(st.sampled_from(["", "# [log]", "  # level = 1"]), max_size=2))
-        lines.append(
-            draw(st.sampled_from([header, f"  {header}", f"{header} # x", header.replace(name, f' "{name}"\t')]))
-        )
+        lines.append(draw(st.sampled_from([begin, f"  {begin}", f"{begin} # x", begin.replace(name, f' "{name}"\t')])))
         for key in draw(st.permutations(NAMES[name])):
             lines += draw(st.lists(st.sampled_from(["", "# file = 1", "\t"]), max_size=2))
-            wrong.append((len(lines) + 1, header, key))
+            wrong.append((len(lines) + 1, begin, key))
             written = draw(st.sampled_from([key, f'"{key}"', f"'{key}'", f"  {key}"]))
             value = draw(
                 st.sampled_from(
@@ -643,15 +658,15 @@ def typos(draw: st.DrawFn) -> tuple[str, str, str]:
 def test_every_typo_is_reported_with_its_line(typo: tuple[str, str, str], before: int, after: int) -> None:
     name, key, written = typo
     others = "".join(f"{other} = []\n" for other in NAMES[name] if other != key)
-    header = config.SECTIONS[name].header
-    rest = "".join(f"{config.SECTIONS[other].header}\n" for other in NAMES if other != name)
-    text = "\n" * before + rest + header + "\n" + others + "# x\n" * after + f'{written} = "x"\n'
+    begin = header(config.SECTIONS[name])
+    rest = "".join(f"{header(config.SECTIONS[other])}\n" for other in NAMES if other != name)
+    text = "\n" * before + rest + begin + "\n" + others + "# x\n" * after + f'{written} = "x"\n'
     messages = complaints(text)
-    start = f"{len(text.splitlines())}: {header} {written}: unknown setting: did you mean "
+    start = f"{len(text.splitlines())}: {begin} {written}: unknown setting: did you mean "
     (message,) = [message for message in messages if message.startswith(start)]
     # Some typos lie between two settings: fite is like file and filter.
-    assert message.removeprefix(start) in {f'"{other}"?' for other in NAMES[name]}
-    assert not any(f"{header} {key}: missing" in message for message in messages)
+    assert message.removeprefix(start) in {f"{other}?" for other in NAMES[name]}
+    assert not any(f"{begin} {key}: missing" in message for message in messages)
 
 
 # InfluxDB
@@ -694,20 +709,20 @@ def test_hosts(written: str, read: str) -> None:
     [
         ("", "expected a server's address such as"),
         ("ftp://db", "begin with http:// or https://"),
-        ("http://", "no host name"),
-        ("http://:8086", "no host name"),
-        ("http://db:0", "a port is a number"),
-        ("http://db:65536", "a port is a number"),
-        ("http://db:x", "no host name"),
-        ("http://db:٣", "no host name"),
-        ("http://a..b", "no host name"),
-        ("http://höhe", "no host name"),
-        ("http://::1", "no host name"),
-        ("http://" + "a" * 64, "no host name"),
-        ("http://db?x=1", "the server's address alone"),
-        ("http://db#x", "the server's address alone"),
-        ("http://d b", "the server's address alone"),
-        ("db\\n", "has a line break"),
+        ("http://", "no valid host name"),
+        ("http://:8086", "no valid host name"),
+        ("http://db:0", "no valid port"),
+        ("http://db:65536", "no valid port"),
+        ("http://db:x", "no valid host name"),
+        ("http://db:٣", "no valid host name"),
+        ("http://a..b", "no valid host name"),
+        ("http://höhe", "no valid host name"),
+        ("http://::1", "no valid host name"),
+        ("http://" + "a" * 64, "no valid host name"),
+        ("http://db?x=1", "the server's address only"),
+        ("http://db#x", "the server's address only"),
+        ("http://d b", "the server's address only"),
+        ("db\\n", "contains a line break"),
     ],
 )
 def test_wrong_hosts(written: str, said: str) -> None:
@@ -718,16 +733,15 @@ def test_wrong_hosts(written: str, said: str) -> None:
 
 def test_a_password_in_the_host_is_not_shown() -> None:
     message = complaint(influxdb2(f'host = "http://me:{SECRET}@db"'))
-    assert (
-        message == "6: [[influxdb2]] host = (hidden): leave user name and password out: they go into their own settings"
-    )
+    assert message.startswith("6: [[influxdb2]] host = (hidden): ")
+    assert "own settings" in message
 
 
 @pytest.mark.parametrize("text", ["two words", "line\\nbreak", "nul\\u0000", "tab\\t", "Höhe", "\\u20ac"])
 @pytest.mark.parametrize("authentication", ["token", "bearer"])
 def test_tokens_that_http_cannot_carry(text: str, authentication: str) -> None:
     message = complaint(influxdb2(f'token = "{SECRET}{text}"', f'authentication = "{authentication}"'))
-    assert re.match(r"9: \[\[influxdb2]] token = \(hidden\): has a ", message)
+    assert re.match(r"9: \[\[influxdb2]] token = \(hidden\): contains a ", message)
     assert SECRET not in message
     assert ": " in message.partition("(hidden): ")[2], "a remedy"
 
@@ -740,7 +754,8 @@ def test_what_is_missing() -> None:
     assert read_influxdb2("org = ", "bucket = ", "token = ", 'authentication = "none"').token == ""
     basic = 'authentication = "basic"'
     assert read_influxdb2('token = "jörg: x "', basic).token == "jörg: x "
-    assert complaint(influxdb2(basic)).endswith('(hidden): with authentication = "basic" it must be user:password')
+    assert "(hidden): not user:password, as basic" in complaint(influxdb2(basic))
+    assert complaint(influxdb2("token = ")).endswith('or set authentication = "none"')
 
 
 @pytest.mark.parametrize(
@@ -779,32 +794,34 @@ def test_bytes(written: str, read: int) -> None:
     ],
 )
 def test_wrong_bytes(written: str) -> None:
-    assert "expected a number of bytes or text such as" in complaint(influxdb2(f"buffer = {written}"))
+    assert "expected a number of bytes from 16 KiB to 1 GiB, or text such as" in complaint(
+        influxdb2(f"buffer = {written}")
+    )
 
 
 @pytest.mark.parametrize("written", ["0", "-1", "301", "nan", "inf", "true", '"5"'])
 def test_wrong_seconds(written: str) -> None:
-    assert "expected a number of seconds above 0, up to 300" in complaint(influxdb2(f"timeout = {written}"))
+    assert "expected a number of seconds from 0.1 to 300" in complaint(influxdb2(f"timeout = {written}"))
 
 
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ('verify = "true"', "write it without quotes"),
+        ('verify = "true"', "expected true, false, or the path of a file with certificates, without quotes"),
         ('verify = ""', "expected true, false, or the path"),
         ("verify = 1", "expected true, false, or the path"),
         ('path = "write"', "expected a path such as"),
         ('path = "/write?db=x"', "expected a path such as"),
-        ('measurement = "#x"', "servers take what begins with # for a comment"),
-        ('measurement = ""', "expected text in quotes that is not empty"),
-        ('schema = "narow"', 'did you mean "narrow"?'),
-        ("tags = { serial = 'x' }", "serial is the inverter's own tag"),
-        ("tags = { time = 'x' }", "servers keep the name time for themselves"),
-        ("tags = { _field = 'x' }", "servers keep the name _field for themselves"),
-        ("tags = { a = 1 }", "a tag is a name and a text"),
-        ("tags = { a = '' }", "a tag is a name and a text"),
-        ("tags = { '' = 'a' }", "a tag is a name and a text"),
-        ('tags = { a = "b\\nc" }', "has a line break"),
+        ('measurement = "#x"', "begins with #"),
+        ('measurement = ""', "expected text that is not empty"),
+        ('schema = "narow"', "did you mean narrow?"),
+        ("tags = { serial = 'x' }", "the tag serial is"),
+        ("tags = { time = 'x' }", "the tag time is reserved"),
+        ("tags = { _field = 'x' }", "the tag _field is reserved"),
+        ("tags = { a = 1 }", 'expected names and texts such as { site = "farm" }'),
+        ("tags = { a = '' }", 'expected names and texts such as { site = "farm" }'),
+        ("tags = { '' = 'a' }", 'expected names and texts such as { site = "farm" }'),
+        ('tags = { a = "b\\nc" }', "contains a line break"),
         ("tags = 'a'", "expected names and texts"),
     ],
 )
@@ -816,7 +833,7 @@ def test_tags_that_the_narrow_schema_writes_itself() -> None:
     for name in ("group", "name", "unit"):
         assert read_influxdb2(f"tags = {{ {name} = 'x' }}").tags == {name: "x"}
         message = complaint(influxdb2('schema = "narrow"', f"tags = {{ {name} = 'x' }}"))
-        assert f'with schema = "narrow" {name} is' in message
+        assert f"the narrow schema writes a tag {name}" in message
 
 
 # Anything at all
@@ -899,15 +916,17 @@ def test_any_file_is_a_configuration_or_a_configuration_error(
 class LetterConfig(SectionConfig):
     host: str = setting(NAME, help="where to")
     stamp: str = setting(NAME, secret=True, help="what it costs")
-    verify: Any = setting(Kind((bool, str), "true, false or a path", lambda value: value), True, help="whom to trust")
+    verify: Any = setting(
+        ValueType((bool, str), "true, false or a path", lambda value: value), True, help="whom to trust"
+    )
     level: str = setting(TEXT, "low", help="x")
-    pages: int = setting(Kind((int,), "a number", int), 1, help="how long")
+    pages: int = setting(ValueType((int,), "a number", int), 1, help="how long")
 
     def check(self) -> None:
         if self.stamp == "stolen":
-            raise SettingError("not this one", "stamp")
+            raise SettingError("not this one", setting="stamp")
         if self.verify == "blame another":
-            raise SettingError("add it", "level")
+            raise SettingError("add it", setting="level")
 
 
 class WiderConfig(NamedTuple):
@@ -922,7 +941,7 @@ class WiderConfig(NamedTuple):
 @pytest.fixture
 def wider(monkeypatch: pytest.MonkeyPatch) -> None:
     """The configuration with one more backend: a class, and a line each in Config and SECTIONS."""
-    monkeypatch.setattr(config, "Config", WiderConfig)
+    monkeypatch.setattr(problems, "Config", WiderConfig)
     monkeypatch.setitem(config.SECTIONS, "letter", Section("letter", LetterConfig, repeated=True))
 
 
@@ -950,9 +969,9 @@ def test_true_is_no_number() -> None:
 def test_secrets_are_never_shown() -> None:
     assert (
         complaint(LETTER + '["s3cret"]')
-        == "5: [[letter]] stamp = (hidden): expected text in quotes that is not empty (what it costs)"
+        == "5: [[letter]] stamp = (hidden): expected text that is not empty (what it costs)"
     )
-    assert complaint(LETTER + '"s3cret\\n"').startswith("5: [[letter]] stamp = (hidden): has a line break")
+    assert complaint(LETTER + '"s3cret\\n"').startswith("5: [[letter]] stamp = (hidden): contains a line break")
     assert complaint(LETTER + '"stolen"') == "5: [[letter]] stamp = (hidden): not this one"
 
 
@@ -963,7 +982,7 @@ def test_a_section_can_blame_a_setting_that_is_not_there() -> None:
 
 @pytest.mark.usefixtures("wider")
 def test_all_sections_that_could_be_meant_are_named() -> None:
-    assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of [log] or [[letter]]: move it there"
+    assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of log or letter: move it there"
     no_backend = (
         " no backend: add a [[influxdb2]] or [[mqtt]] or [[console]] or [[letter]] section for the readings to go to"
     )
@@ -971,7 +990,7 @@ def test_all_sections_that_could_be_meant_are_named() -> None:
 
 
 def test_the_schema_is_data() -> None:
-    assert {section.header: section.type for section in config.SECTIONS.values()} == {
+    assert {header(section): section.type for section in config.SECTIONS.values()} == {
         "[pcap]": PcapConfig,
         "[[influxdb2]]": InfluxDb2Config,
         "[[mqtt]]": MqttConfig,
@@ -979,7 +998,7 @@ def test_the_schema_is_data() -> None:
         "[log]": LogConfig,
     }
     settings = config.SECTIONS["pcap"].settings
-    assert [(name, spec.kind.types, spec.default, spec.secret) for name, spec in settings.items()] == [
+    assert [(name, spec.type.types, spec.default, spec.secret) for name, spec in settings.items()] == [
         ("device", (str,), REQUIRED, False),
         ("filter", (str,), "", False),
         ("file", (bool,), False, False),
@@ -993,16 +1012,16 @@ def test_defaults_pass_their_own_checks() -> None:
     for section in config.SECTIONS.values():
         for spec in section.settings.values():
             if spec.default is not REQUIRED:
-                assert spec.kind.read(spec.default) == spec.default
+                assert spec.type.read(spec.default) == spec.default
 
 
 def test_imports_are_late() -> None:
     code = """if True:
         import sys
-        from inverter_capture.config import schema as config
+        from inverter_capture.config import toml_file
         heavy = {"tomllib", "difflib", "zoneinfo"}
         assert not heavy & sys.modules.keys()
-        config.parse(sys.argv[1], "c.toml")
+        toml_file.parse(sys.argv[1], "c.toml")
         assert heavy & sys.modules.keys() == {"tomllib"}
     """
     folder = os.path.dirname(os.path.dirname(config.__file__))
@@ -1065,17 +1084,17 @@ def test_brokers(written: str, read: str) -> None:
     [
         ("", "expected a broker's address such as"),
         ("http://broker", "begin with mqtt://, mqtts://, ws://, wss:// or unix://"),
-        ("mqtt://", "no host name"),
-        ("mqtt://a..b", "no host name"),
-        ("mqtt://.b", "no host name"),
-        ("mqtt://" + "a" * 64, "no host name"),
-        ("mqtt://höhe", "no host name"),
-        ("mqtt://broker:0", "a port is a number"),
-        ("mqtt://broker/topic", "no path can follow"),
-        ("mqtts://broker?x", "the server's address alone"),
-        ("unix://run/x", "the path of the broker's socket"),
-        ("unix:///" + "x" * 107, "the path of the broker's socket"),
-        ("broker\\n", "has a line break"),
+        ("mqtt://", "no valid host name"),
+        ("mqtt://a..b", "no valid host name"),
+        ("mqtt://.b", "no valid host name"),
+        ("mqtt://" + "a" * 64, "no valid host name"),
+        ("mqtt://höhe", "no valid host name"),
+        ("mqtt://broker:0", "no valid port"),
+        ("mqtt://broker/topic", "contains a path"),
+        ("mqtts://broker?x", "the server's address only"),
+        ("unix://run/x", "unix:///run/mosquitto.sock"),
+        ("unix:///" + "x" * 107, "unix:///run/mosquitto.sock"),
+        ("broker\\n", "contains a line break"),
     ],
 )
 def test_wrong_brokers(written: str, said: str) -> None:
@@ -1085,10 +1104,9 @@ def test_wrong_brokers(written: str, said: str) -> None:
 
 
 def test_a_password_in_the_url_is_not_shown() -> None:
-    assert (
-        complaint(mqtt(f'url = "mqtt://me:{SECRET}@broker"'))
-        == "6: [[mqtt]] url = (hidden): leave user name and password out: they go into their own settings"
-    )
+    message = complaint(mqtt(f'url = "mqtt://me:{SECRET}@broker"'))
+    assert message.startswith("6: [[mqtt]] url = (hidden): ")
+    assert "own settings" in message
 
 
 @pytest.mark.parametrize(
@@ -1102,25 +1120,28 @@ def test_durations(written: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("stale_after = 0", "expected a number of seconds or text such as"),
-        ("stale_after = inf", "expected a number of seconds or text such as"),
-        ("stale_after = nan", "expected a number of seconds or text such as"),
-        ('stale_after = "2 days"', "expected a number of seconds or text such as"),
-        ('stale_after = "25 h"', "expected a number of seconds or text such as"),
+        ("stale_after = 0", 'expected a number of seconds from 1 to 86400, or text such as "15 min"'),
+        ("stale_after = inf", 'expected a number of seconds from 1 to 86400, or text such as "15 min"'),
+        ("stale_after = nan", 'expected a number of seconds from 1 to 86400, or text such as "15 min"'),
+        ('stale_after = "2 days"', 'expected a number of seconds from 1 to 86400, or text such as "15 min"'),
+        ('stale_after = "25 h"', 'expected a number of seconds from 1 to 86400, or text such as "15 min"'),
         ("keepalive = 4", "expected a whole number of seconds from 5"),
         ("keepalive = 30.0", "expected a whole number of seconds from 5"),
-        ('base_topic = ""', "expected a topic's beginning in quotes"),
-        ('base_topic = "a/+"', "a topic cannot have + or #"),
+        ('base_topic = ""', "expected a topic prefix"),
+        ('base_topic = "a/+"', "a topic cannot contain + or #"),
         ('base_topic = "$SYS"', "nor begin with $"),
-        ('base_topic = "a/"', "leave out the / at its ends"),
-        ('discovery_prefix = "/a"', "leave out the / at its ends"),
+        ('base_topic = "a/"', "begins or ends with /"),
+        ('discovery_prefix = "/a"', "begins or ends with /"),
         (f'base_topic = "{"x" * 201}"', "longer than 200 bytes"),
         (f'client_id = "{"é" * 65}"', "longer than 128 bytes"),
-        ('client_id = "a\\u0000"', "has a line break or another control character"),
+        ('client_id = "a\\u0000"', "contains a line break or another control character"),
         ('username = ""', "missing: add it (a password alone cannot be sent)"),
         ('key = "k"', "missing: add it (the certificate that the key is for)"),
-        ('certificate = "c"', "a certificate goes with mqtts:// and wss:// only"),
-        ("field_topics = 1", "expected true or false, without quotes"),
+        ('certificate = "c"', "begin with mqtts:// or wss://"),
+        ('discovery_prefix = "false"', "expected a topic prefix, or false, without quotes"),
+        ("discovery_prefix = true", "expected a topic prefix, or false"),
+        ("discovery_prefix = 0", "expected a topic prefix, or false"),
+        ("field_topics = 1", "expected true or false"),
     ],
 )
 def test_wrong_mqtt_settings(line: str, said: str) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from inverter_capture.protocol.frames import Frame, UnknownFrame
 
 from inverter_capture.commands.discover_report import INTERVALS_MAX, Survey
-from inverter_capture.protocol.frames import Frame, UnknownFrame
 from inverter_capture.protocol.packets import Flow
 from inverter_capture.protocol.packets_to_readings import Decoded, Unknown
 from inverter_capture.protocol.readings import FrameReader

@@ -17,8 +17,8 @@ from inverter_capture.commands.decode import DecodeCommand
 from inverter_capture.commands.discover import discover
 from inverter_capture.config.timezone import named_zone
 from tests import wire
+from tests.dongle.inverter import Inverter, Report
 from tests.dongle.profiles import LARGE, SMALL
-from tests.dongle.reports import Inverter, Report
 from tests.programs import ZONE, Json, run_program, write_config
 from tests.wire import ACK, PSH, Connection, Endpoint, Record
 
@@ -36,7 +36,7 @@ def make_reports(count: int) -> list[Report]:
 
 
 REPORTS = make_reports(4)
-ONE = REPORTS[0].frame
+ONE = REPORTS[0].message()
 Packets = Callable[[Connection], None]
 
 
@@ -63,7 +63,7 @@ SCENARIOS: dict[str, Packets] = {
     "reordered first segments": in_segments(*split_at(ONE, 100, 200), order=(2, 0, 1)),
     "reordered, and split after a byte": in_segments(*split_at(ONE, 1, 200), order=(2, 1, 0)),
     "behind a short message": in_segments(SHORT_MESSAGE + ONE),
-    "behind the tail of another": in_segments(REPORTS[1].frame[100:] + ONE),
+    "behind the tail of another": in_segments(REPORTS[1].message()[100:] + ONE),
     "sequence numbers wrap": in_segments(*split_at(ONE, 100), sequence=2**32 - 50),
     "sequence numbers wrap in the header": in_segments(*split_at(ONE, 1), sequence=2**32 - 1),
     "after one byte": in_segments(*split_at(ONE, 1)),
@@ -71,10 +71,10 @@ SCENARIOS: dict[str, Packets] = {
     "after three bytes": in_segments(*split_at(ONE, 3)),
     "every byte of the header": in_segments(*split_at(ONE, *range(1, 12))),
     "every byte of the header, backwards": in_segments(*split_at(ONE, *range(1, 12)), order=tuple(range(11, -1, -1))),
-    "the first byte behind another's tail": in_segments(REPORTS[1].frame[200:] + ONE[:1], ONE[1:]),
-    "the first two bytes behind another's tail": in_segments(REPORTS[1].frame[200:] + ONE[:2], ONE[2:]),
-    "many": in_segments(*(report.frame for report in REPORTS)),
-    "many, each after one byte": in_segments(*(part for each in REPORTS for part in split_at(each.frame, 1))),
+    "the first byte behind another's tail": in_segments(REPORTS[1].message()[200:] + ONE[:1], ONE[1:]),
+    "the first two bytes behind another's tail": in_segments(REPORTS[1].message()[200:] + ONE[:2], ONE[2:]),
+    "many": in_segments(*(report.message() for report in REPORTS)),
+    "many, each after one byte": in_segments(*(part for each in REPORTS for part in split_at(each.message(), 1))),
 }
 
 
@@ -169,7 +169,7 @@ def test_more_dongles_than_are_told_apart(tmp_path: Path, capsys: pytest.Capture
     records = []
     for number, report in enumerate(reports):
         connection = Connection(Endpoint(f"192.168.8.{100 + number // 2}", 50586 + number), CLOUD)
-        for place, part in enumerate(split_at(report.frame, 1)):
+        for place, part in enumerate(split_at(report.message(), 1)):
             connection.packet(TIME + number * wire.SECOND + place, connection.client, 1000 + place, part, PSH | ACK)
         records += connection.records
     path = write(tmp_path / "capture.pcap", records)
@@ -209,7 +209,7 @@ def test_a_pipe_learns_as_a_live_capture_does(tmp_path: Path) -> None:
     for port in (SERVER_PORT, PORT):
         for whole in (True, False) if port == SERVER_PORT else (True,):
             first = [ONE] if whole else split_at(ONE, 1)
-            rest = [part for report in REPORTS[1:] for part in split_at(report.frame, 1)]
+            rest = [part for report in REPORTS[1:] for part in split_at(report.message(), 1)]
             records = capture_of(in_segments(*first, *rest, pace=wire.SECOND), server=CLOUD._replace(port=port))
             data = write(tmp_path / "capture.pcap", foreign(1, 50) + records).read_bytes()
             done = run_program("decode", "-", "--format", "json", "--timezone", ZONE, input=data)

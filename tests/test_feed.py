@@ -11,6 +11,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -46,14 +47,18 @@ url = "mqtts://localhost:1"
 @cache
 def control(package: str) -> dict[str, str]:
     """The fields of control of this package of the feed, by its directory."""
-    with ipk.Recipe(ipk.FEED / package) as recipe:
-        return dict(line.split(": ", 1) for line in recipe.get("control").splitlines())
+    with TemporaryDirectory() as work:
+        text = ipk.Recipe(ipk.FEED / package, Path(work)).make("control")
+    return dict(line.split(": ", 1) for line in text.splitlines())
 
 
 def feed() -> dict[str, set[str]]:
-    """The packages of the feed by name, with what they depend on."""
+    """The packages of the feed by name, with what they depend on, of any version."""
     packages = [control(path.parent.name) for path in ipk.FEED.glob("*/Makefile")]
-    return {fields["Package"]: set(fields["Depends"].split(", ")) for fields in packages}
+    return {
+        fields["Package"]: {dependency.split(" ")[0] for dependency in fields["Depends"].split(", ")}
+        for fields in packages
+    }
 
 
 def closure(packages: set[str], leave_out: str = "") -> set[str]:
@@ -113,6 +118,21 @@ def test_each_package_names_python_itself() -> None:
 
 def test_the_version_is_that_of_the_program() -> None:
     assert control("inverter-capture")["Version"] == f"{inverter_capture.__version__}-r1"
+
+
+def test_each_package_has_one_maintainer_a_url_and_a_test_script() -> None:
+    directories = [path.parent for path in ipk.FEED.glob("*/Makefile")]
+    assert len({control(directory.name)["Maintainer"] for directory in directories}) == 1
+    for directory in directories:
+        assert control(directory.name)["URL"].startswith("https://")
+        assert (directory / "test.sh").stat().st_mode & 0o100
+
+
+def test_each_package_is_an_ordinary_python_package() -> None:
+    for path in ipk.FEED.glob("*/Makefile"):
+        name = control(path.parent.name)["Package"]
+        called = re.findall(r"^\$\(eval \$\(call (.*)\)\)$", path.read_text(), re.MULTILINE)
+        assert called == [f"Py3Package,{name}", f"BuildPackage,{name}", f"BuildPackage,{name}-src"]
 
 
 def test_releases_are_built_from_all_packages_of_the_feed() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import combinations_with_replacement, pairwise
 
@@ -16,9 +17,12 @@ from hypothesis import strategies as st
 
 from inverter_capture.output.formats import FORMATS, formatter
 from inverter_capture.output.line_protocol import line_protocol
-from inverter_capture.output.table import CODES, GROUPS, balance
+from inverter_capture.output.table import GROUPS, balance
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, KINDS, LOW_VOLTAGE, SINGLE_PHASE, Kind
+from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
+from inverter_capture.protocol.registers import FIELDS_BY_ID
 from inverter_capture.text import printable, utc_text
 
 SOUTH_AFRICA = timezone(timedelta(hours=2))
@@ -62,26 +66,31 @@ times = st.integers(0, 2**62)
 
 @st.composite
 def readings(draw: st.DrawFn) -> Reading:
-    """Any values of any fields, in the table's order."""
-    chosen = draw(st.sets(st.sampled_from([field.id for field in FIELDS])))
+    """Any values of any fields of any kind of inverter, in the table's order."""
+    kind = draw(st.sampled_from([SINGLE_PHASE, SINGLE_PHASE, *KINDS.values()]))
+    chosen = draw(st.sets(st.sampled_from([field.id for field in kind.fields])))
     serial = draw(st.text("0123456789ABCXYZ", min_size=10, max_size=10))
-    return Reading(serial, draw(times), {field.id: draw(numbers) for field in FIELDS if field.id in chosen})
+    values = {field.id: draw(numbers) for field in kind.fields if field.id in chosen}
+    return Reading(serial, draw(times), values, kind)
 
 
-def plausible(choose: str) -> Reading:
+USUAL = SINGLE_PHASE.fields_in(LAYOUTS[292])
+
+
+def plausible(choose: str, kind: Kind = SINGLE_PHASE, fields: Sequence[Field] = USUAL) -> Reading:
     """Every field at the least or the greatest value that its registers and its range allow."""
     values: dict[str, int | float] = {}
-    for field in FIELDS:
-        bits = 16 if field.summed else 16 * len(field.registers)
+    for field in fields:
+        bits = 16 * max(1, len(field.registers))
         low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if field.signed else (0, 2**bits - 1)
-        ends = [low / field.divisor + field.bias, high / field.divisor + field.bias]
+        ends = [end * field.factor / field.divisor + field.bias for end in (low, high)]
         if field.minimum is not None and field.maximum is not None:
             ends = [max(ends[0], field.minimum), min(ends[1], field.maximum)]
         end = ends[0] if choose == "least" else ends[1]
-        values[field.id] = (low if choose == "least" else high) if field.id in CODES else end
-        if field.divisor == 1 and field.id not in CODES:
+        values[field.id] = (low if choose == "least" else high) if field.id in kind.codes.fields else end
+        if field.divisor == 1 and field.id not in kind.codes.fields:
             values[field.id] = int(end)
-    return REAL._replace(values=values)
+    return REAL._replace(values=values, kind=kind)
 
 
 def table(reading: Reading, *, colour: bool = False, width: int = 80) -> str:
@@ -168,7 +177,8 @@ def test_line_protocol_escapes_what_users_choose(measurement: str, tags: dict[st
 
     # What no server can be told is replaced: control characters, and backslashes where they would escape.
     def seen(text: str) -> str:
-        return "".join(letter if letter.isprintable() else "?" for letter in text).replace("\\", "/")
+        codes = (letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+        return "".join(codes).replace("\\", "/")
 
     expected = {seen(name): seen(value) for name, value in tags.items() if name and value}
     assert parse_line(line)[:2] == (seen(measurement), {**expected, "serial": REAL.serial})
@@ -204,7 +214,7 @@ def test_json_comes_back(reading: Reading) -> None:
     assert text.count("\n") == 1
     row = json.loads(text)
     assert list(row) == ["timestamp", "time", "serial", "values"]
-    assert Reading(row["serial"], row["timestamp"], row["values"]) == reading
+    assert (row["serial"], row["timestamp"], row["values"]) == reading[:3]
     for name, value in reading.values.items():
         assert type(row["values"][name]) is type(value)
     # Python's own clock type knows microseconds only.
@@ -219,13 +229,15 @@ def test_csv_comes_back(some: list[Reading]) -> None:
     rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     assert len(rows) == len(some)
     for row, reading in zip(rows, some, strict=True):
-        assert list(row) == ["timestamp", "time", "serial", *(field.id for field in FIELDS)]
+        names = [field.id for kind in (SINGLE_PHASE, LOW_VOLTAGE, HIGH_VOLTAGE) for field in kind.fields]
+        assert set(row) == {"timestamp", "time", "serial", *names}
+        assert list(row)[3 : 3 + len(SINGLE_PHASE.fields)] == [field.id for field in SINGLE_PHASE.fields]
         assert (int(row.pop("timestamp")), row.pop("serial")) == (reading.time, reading.serial)
         assert row.pop("time") == utc_text(reading.time)
         assert {name: json.loads(cell) for name, cell in row.items() if cell} == reading.values
 
 
-@pytest.mark.parametrize(("serial", "cell"), [('a,"b"\nc', 'a,"b"?c'), ('"b"', '"b"'), ("a,b", "a,b")])
+@pytest.mark.parametrize(("serial", "cell"), [('a,"b"\nc', 'a,"b"\\nc'), ('"b"', '"b"'), ("a,b", "a,b")])
 def test_csv_quotes_a_serial_that_is_no_plain_word(serial: str, cell: str) -> None:
     reading = REAL._replace(serial=serial)
     row = next(csv.DictReader([formatter("csv").header(), formatter("csv").format(reading)], strict=True))
@@ -261,7 +273,7 @@ def test_an_unknown_format_names_the_known_ones() -> None:
 
 
 def test_the_table_knows_every_group() -> None:
-    assert set(GROUPS) == {field.group for field in FIELDS}
+    assert set(GROUPS) == {field.group for kind in KINDS.values() for field in kind.fields}
 
 
 def test_the_table_of_the_real_frame() -> None:
@@ -301,18 +313,21 @@ def test_the_table_shows_the_system_zone_unless_told(monkeypatch: pytest.MonkeyP
         time.tzset()
 
 
+@pytest.mark.parametrize("kind", [SINGLE_PHASE, LOW_VOLTAGE, HIGH_VOLTAGE], ids=str)
 @pytest.mark.parametrize("choose", ["least", "greatest"])
 @pytest.mark.parametrize("width", [10, 40, 80, 100, 120, 200])
-def test_every_field_fits_and_shows_its_number_at_its_decimals(choose: str, width: int) -> None:
-    reading = plausible(choose)
+def test_every_field_fits_and_shows_its_number_at_its_decimals(choose: str, width: int, kind: Kind) -> None:
+    reading = plausible(choose, kind, kind.fields)
     text = table(reading, width=width)
     body = text.splitlines()[1:]
     assert max(map(len, body)) <= max(width, 38)
     one_column = table(reading, width=40)
-    for field in FIELDS:
-        if field.id not in CODES:
-            number = f"{reading.values[field.id]:.{ {1: 0, 10: 1, 100: 2}[field.divisor] }f} {field.unit}".rstrip()
-            assert any(row.endswith(" " + number) for row in group_rows(one_column, field.group)), field.id
+    for field in kind.fields:
+        if field.id not in kind.codes.fields:
+            number = (
+                f"{reading.values[field.id]:.{ {1: 0, 2: 1, 10: 1, 100: 2}[field.divisor] }f} {field.unit}".rstrip()
+            )
+            assert any(f" {row}".endswith(" " + number) for row in group_rows(one_column, field.group)), field.id
     # No line break hides in a cell, and every column of every row begins where its group's heading does.
     for gap in range(38, width - 3, 41):
         assert all(line[gap : gap + 3].strip() == "" for line in body)
@@ -345,7 +360,7 @@ def test_no_other_layout_is_shorter(heights: list[int], columns: int) -> None:
 
 
 def test_rows_of_a_group_are_unmistakable() -> None:
-    for group in GROUPS:
+    for group in dict.fromkeys(field.group for field in USUAL):
         rows = group_rows(table(plausible("least"), width=40), group)
         names = [re.sub(r" -?[\d.]+ ?\S*$", "", row) for row in rows]
         assert len(set(names)) == len(names), names
@@ -436,4 +451,4 @@ def test_no_control_character_gets_through(name: str, serial: str) -> None:
 
 def test_printable_keeps_what_can_be_read() -> None:
     assert printable("bücher °C") == "bücher °C"
-    assert printable("a\x1b[2Jb\n") == "a?[2Jb?"
+    assert printable("a\x1b[2Jb\n\u202e\udcff") == "a\\x1b[2Jb\\n\\u202e\\udcff"

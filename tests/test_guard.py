@@ -13,18 +13,27 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.guard import (
     GRACE_SECONDS,
     HELD_MAX,
-    INVERTERS_MAX,
     LATE_SECONDS,
     READINGS_CONFIRM,
     ZEROS_CONFIRM,
     Guard,
     Held,
 )
+from inverter_capture.protocol.inverter_kinds import (
+    HIGH_VOLTAGE,
+    INVERTERS_MAX,
+    KINDS,
+    LOW_VOLTAGE,
+    SINGLE_PHASE,
+    THREE_PHASE,
+    Kind,
+)
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID, Field
+from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
 from tests.dongle.day import expected_day
 from tests.dongle.house import SOUTH_AFRICA, House
 from tests.dongle.profiles import LARGE, SMALL, Profile
@@ -710,3 +719,40 @@ def test_a_field_that_was_absent_is_judged_by_the_time_since() -> None:
     too_much = moment(NOON + 100 * INTERVAL, {"pv_production_total": 900.0})
     assert all(verdicts([first, *nothing, late], guard))
     assert verdicts([first, *nothing, too_much]) == [True] * 100 + [False]
+
+
+# --- kinds of inverters ---------------------------------------------------------------------------------------------
+
+
+def of_kind(kind: Kind, values: list[float], field: str, start: datetime = NOON) -> list[Moment]:
+    return [Moment(each.clock, each.reading._replace(kind=kind)) for each in series(field, values, start)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "watts", "believed"),
+    [
+        (SINGLE_PHASE, 50_000, False),
+        (LOW_VOLTAGE, 50_000, True),
+        (LOW_VOLTAGE, 65_000, False),
+        (HIGH_VOLTAGE, 65_000, True),
+    ],
+)
+def test_limits_follow_the_kind(kind: Kind, watts: int, believed: bool) -> None:
+    assert verdicts(of_kind(kind, [0, watts, 0], "pv_power_1")) == [True, believed, True]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=str)
+def test_every_counter_of_a_kind_is_guarded(kind: Kind) -> None:
+    for field in kind.fields:
+        if field.period:
+            spike = 2**31 / field.divisor
+            assert verdicts(of_kind(kind, [12.3, 12.3, spike, 12.3], field.id)) == [True, True, False, True], field.id
+
+
+def test_what_is_known_stays_when_the_kind_is_told() -> None:
+    guard = Guard()
+    assert all(verdicts(of_kind(THREE_PHASE, [10.0, 10.1, 10.2], "generator_hours_total"), guard))
+    later = of_kind(HIGH_VOLTAGE, [500.0, 10.2], "generator_hours_total", NOON + timedelta(hours=1))
+    assert verdicts(later, guard) == [False, True]
+    energies = of_kind(HIGH_VOLTAGE, [900.0, 5000.0, 900.1], "grid_import_total", NOON + timedelta(hours=2))
+    assert verdicts(energies, guard) == [True, False, True]

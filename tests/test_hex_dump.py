@@ -6,9 +6,9 @@ import re
 from datetime import datetime
 
 import pytest
+from inverter_capture.protocol.frames import Frame, UnknownFrame
 
 from inverter_capture.commands.hex_dump import Anonymiser, hex_dump
-from inverter_capture.protocol.frames import Frame, UnknownFrame
 from inverter_capture.protocol.packets import Flow
 from inverter_capture.protocol.packets_to_readings import Decoded, Unknown
 from inverter_capture.protocol.readings import Reading

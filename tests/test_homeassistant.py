@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +13,20 @@ from hypothesis import strategies as st
 
 from inverter_capture import __version__
 from inverter_capture.backends.mqtt import homeassistant
-from inverter_capture.backends.mqtt.homeassistant import OTHER, Topics
+from inverter_capture.backends.mqtt.homeassistant import OTHER, USUAL, Device, Topics
 from inverter_capture.backends.status import BackendStatus, no_status
-from inverter_capture.protocol.codes import STATES
+from inverter_capture.protocol.inverter_kinds import (
+    HIGH_VOLTAGE,
+    KINDS,
+    LOW_VOLTAGE,
+    SINGLE_PHASE,
+    THREE_PHASE,
+    Kind,
+)
+from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
+from tests import tables
 
 SERIAL = "AB12cd34EF"
 TOPICS = Topics("inverter-capture", "homeassistant")
@@ -38,7 +45,9 @@ UNITS = {
     "temperature": "°C",
     "energy": "kWh",
     "battery": "%",
-    "duration": "h",
+    "duration": ("h", "d", "min", "s"),
+    "apparent_power": "VA",
+    "power_factor": "%",
 }
 """What Home Assistant takes for each class; it takes more, but we need no others."""
 
@@ -58,19 +67,31 @@ pv_production_total pv_voltage_1 pv_voltage_2
 """Those that are enabled, but for the backends'."""
 
 
-def announced(serial: str = SERIAL, gone: dict[str, Any] | None = None) -> dict[str, Any]:
-    payload: dict[str, Any] = json.loads(homeassistant.device_payload(serial, TOPICS, BACKENDS, gone))
+def device(kind: Kind, layout: Layout | None = None) -> Device:
+    """An inverter whose reports hold all of its kind's fields, or those of a layout."""
+    fields = kind.fields if layout is None else kind.fields_in(layout)
+    return Device(kind, tuple(field.id for field in fields))
+
+
+def announced(serial: str = SERIAL, gone: dict[str, Any] | None = None, inverter: Device = USUAL) -> dict[str, Any]:
+    payload: dict[str, Any] = json.loads(homeassistant.device_payload(serial, TOPICS, BACKENDS, gone, inverter))
     return payload
 
 
-def components() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = announced()["components"]
+def components(inverter: Device = USUAL) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = announced(inverter=inverter)["components"]
     return found
 
 
-def state(values: dict[str, int | float], time: int = 1_667_629_966_000_000_000) -> dict[str, Any]:
+def state(
+    values: dict[str, int | float],
+    time: int = 1_667_629_966_000_000_000,
+    kind: Kind = SINGLE_PHASE,
+    layout: Layout = LAYOUTS[292],
+) -> dict[str, Any]:
     status = no_status()._replace(frames=3, backends=BACKENDS)
-    payload: dict[str, Any] = json.loads(homeassistant.state_payload(Reading(SERIAL, time, values), 1200.4, status))
+    reading = Reading(SERIAL, time, values, kind, layout)
+    payload: dict[str, Any] = json.loads(homeassistant.state_payload(reading, 1200.4, status))
     return payload
 
 
@@ -107,27 +128,40 @@ def test_the_device() -> None:
     assert re.fullmatch(r"homeassistant/device/[A-Za-z0-9_-]+/config", TOPICS.device(SERIAL))
 
 
-def test_every_field(shared: Path) -> None:
-    found = components()
-    text = (shared / "protocol" / "registers.csv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    assert len(rows) == len(FIELDS)
-    for row in rows:
-        component = found.pop(row["id"])
-        assert component.get("enabled_by_default", True) == (row["publish"] == "default"), row["id"]
-        if row["device_class"] == "connectivity":
+@pytest.mark.parametrize(
+    ("kind", "table"),
+    [
+        (SINGLE_PHASE, [*tables.SINGLE_PHASE, *tables.MORE]),
+        (LOW_VOLTAGE, tables.LOW_VOLTAGE),
+        (HIGH_VOLTAGE, tables.HIGH_VOLTAGE),
+    ],
+    ids=["single-phase", "low voltage", "high voltage"],
+)
+def test_every_field(kind: Kind, table: tables.Table) -> None:
+    found = components(device(kind))
+    assert found.pop("nonessential_power")["device_class"] == "power"
+    for row in tables.certain(table):
+        name = row["id"]
+        component = found.pop(name)
+        assert component.get("enabled_by_default", True) == (row["publish"] == "default"), name
+        if row["device_class"] in ("connectivity", "running"):
             assert component["platform"] == "binary_sensor"
+            assert component["device_class"] == row["device_class"]
+        elif name in kind.codes.fields:
+            assert component["platform"] == "sensor"
+            assert not {"unit_of_measurement", "state_class"} & component.keys()
+            assert (component.get("device_class") == "enum") == (name in kind.codes.states), name
+            if name in kind.codes.states:
+                assert component["options"] == [*dict.fromkeys(kind.codes.states[name].values()), OTHER]
         else:
             assert component["platform"] == "sensor"
-        if row["id"] not in WORDS:
-            assert component["unit_of_measurement"] == row["unit"]
-            assert component["state_class"] == row["state_class"]
-            decimals = len(row["scale"].partition(".")[2])
-            assert component["suggested_display_precision"] == decimals, row["id"]
-        elif row["id"] in ("inverter_state", "sd_status"):
-            assert component["options"] == [*STATES[row["id"]].values(), OTHER]
-        if row["id"] not in WORDS or row["id"] in ("inverter_state", "sd_status", "grid_connected"):
-            assert component.get("device_class", "") == row["device_class"], row["id"]
+            net = name in ("inverter_energy_month", "inverter_energy_year")
+            assert component.get("unit_of_measurement", "") == row["unit"]
+            assert component.get("state_class", "") == ("total" if net else row["state_class"])
+            assert component.get("device_class", "") == row["device_class"], name
+            if row["unit"]:
+                decimals = 0 if kind is HIGH_VOLTAGE and name == "pv_power" else len(row["scale"].partition(".")[2])
+                assert component["suggested_display_precision"] == decimals, name
         assert "entity_category" not in component
     problems = {"inverter_warnings_problem": "Warning", "inverter_faults_problem": "Fault"}
     assert {key: found.pop(key)["name"] for key in problems} == problems
@@ -143,7 +177,7 @@ def test_what_home_assistant_wants() -> None:
         assert component["default_entity_id"] == f"{component['platform']}.{component['object_id']}"
         kind = component.get("device_class")
         if kind in UNITS:
-            assert component["unit_of_measurement"] == UNITS[kind]
+            assert component["unit_of_measurement"] in UNITS[kind]
         elif "unit_of_measurement" in component:
             assert (key, component["unit_of_measurement"]) == ("battery_capacity", "Ah")
         if kind == "enum":
@@ -164,7 +198,8 @@ def test_ids_of_the_first_version_are_there_or_retired() -> None:
 
 def test_names_read_well_below_the_name_of_the_device() -> None:
     known = ("AC", "BMS", "CT", "DC", "L1", "L2", "L1-L2", "PV", "SD")
-    for field in FIELDS:
+    usual = SINGLE_PHASE.fields_in(LAYOUTS[292])
+    for field in usual:
         words = field.title.split()
         assert words[0][0].isupper()
         assert all(word in known or word.isdigit() or word.islower() for word in words[1:]), field.title
@@ -172,8 +207,10 @@ def test_names_read_well_below_the_name_of_the_device() -> None:
         assert all(one != other for one, other in pairwise(words)), field.title
         assert len(field.title) <= 36
         if field.group not in ("Inverter", "Aux"):
-            assert words[0] in (field.group, "Essential"), field.title
-    assert len({field.title for field in FIELDS}) == len(FIELDS)
+            assert words[0] in (field.group, "Essential", "Non-essential"), field.title
+    assert len({field.title for field in usual}) == len(usual)
+    for kind in KINDS.values():
+        assert all(len(field.title) <= 36 and "inverter" not in field.title.lower() for field in kind.fields)
 
 
 def test_backends_with_one_name_are_told_apart() -> None:
@@ -208,7 +245,8 @@ def test_a_state() -> None:
     assert payload["clock_behind"] == 1200
     assert payload["values"]["grid_power"] == -5
     assert payload["values"]["grid_voltage"] is None
-    assert list(payload["values"]) == [field.id for field in FIELDS]
+    assert list(payload["values"]) == [field.id for field in FIELDS[:92]]
+    assert payload["kind"] == "single-phase"
     assert payload["texts"] == {
         "inverter_state": "normal",
         "sd_status": None,
@@ -285,3 +323,85 @@ def test_what_is_gone_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["components"] == json.loads(now)["components"] | gone
     monkeypatch.setitem(homeassistant.RETIRED, "moon_phase", "binary_sensor")
     assert homeassistant.removals(b"", now) == {"moon_phase": {"platform": "binary_sensor"}}
+
+
+# Kinds of inverters
+
+THREE_PHASES = Layout([(14, 15), (20, 21), (210, 223), (500, 558), (586, 730)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [
+        *((SINGLE_PHASE, layout) for layout in LAYOUTS.values()),
+        (SINGLE_PHASE, Layout([(13, 491)])),
+        (SINGLE_PHASE, Layout([(184, 184)])),
+        *((kind, THREE_PHASES) for kind in (LOW_VOLTAGE, HIGH_VOLTAGE, THREE_PHASE)),
+    ],
+    ids=str,
+)
+def test_what_is_announced_is_what_reports_hold(kind: Kind, layout: Layout) -> None:
+    inverter = USUAL.after(Reading(SERIAL, 0, {}, kind, layout))
+    assert inverter == device(kind, layout)
+    found = components(inverter)
+    names = {field.id for field in kind.fields_in(layout)}
+    assert names <= found.keys()
+    assert not (found.keys() & KINDS["single-phase"].fields_by_id.keys()) - names
+    assert ("inverter_faults_problem" in found) == ("inverter_faults" in names)
+    payload = state({}, kind=kind, layout=layout)
+    assert payload["kind"] == kind.name
+    assert payload["values"] == dict.fromkeys(payload["values"])
+    for component in found.values():
+        template = component["value_template"]
+        if component["platform"] == "sensor":
+            lookup(payload, template)
+        else:
+            assert re.findall(r"\.(\w+), 'ON'", template)[0] in payload["values"]
+        if "json_attributes_template" in component:
+            lookup(payload, component["json_attributes_template"].replace(" | tojson", ""))
+
+
+def test_the_energy_dashboard_has_one_set_of_names() -> None:
+    names = (
+        *("grid_import_total", "grid_export_total", "pv_production_total", "battery_charge_total"),
+        *("battery_discharge_total", "battery_power", "grid_power", "pv_power", "battery_soc"),
+    )
+    for kind in (SINGLE_PHASE, LOW_VOLTAGE, HIGH_VOLTAGE):
+        found = components(device(kind))
+        single = components(device(SINGLE_PHASE))
+        for name in names:
+            assert found[name]["default_entity_id"] == single[name]["default_entity_id"]
+            assert found[name]["state_class"] == single[name]["state_class"]
+
+
+def test_the_device_tells_its_software_and_its_power() -> None:
+    values: dict[str, int | float] = {"firmware_main": 0x3388, "rated_power": 5000.0}
+    known = USUAL.after(Reading(SERIAL, 0, values, SINGLE_PHASE, LAYOUTS[306]))
+    told = announced(inverter=known)["device"]
+    assert (told["sw_version"], told["model"]) == ("3388", "Hybrid inverter, 5 kW")
+    assert known.after(Reading(SERIAL, 0, {}, SINGLE_PHASE, LAYOUTS[306])) == known
+    values = {"firmware_main": 0x1098 << 16 | 0x3101, "rated_power": 29900.0}
+    told = announced(inverter=USUAL.after(Reading(SERIAL, 0, values, HIGH_VOLTAGE, THREE_PHASES)))["device"]
+    assert (told["sw_version"], told["model"]) == ("3101-1098", "Three-phase hybrid inverter, 29.9 kW")
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout"), [(SINGLE_PHASE, LAYOUTS[306]), (HIGH_VOLTAGE, THREE_PHASES), (THREE_PHASE, THREE_PHASES)]
+)
+def test_an_inverter_is_known_again_from_the_state_that_it_left(kind: Kind, layout: Layout) -> None:
+    reading = Reading(SERIAL, 1, {"firmware_main": 0x3388, "rated_power": 5000.0}, kind, layout)
+    payload = homeassistant.state_payload(reading, 0, no_status())
+    assert homeassistant.read_device(payload) == USUAL.after(reading)
+
+
+def test_states_of_earlier_versions_and_of_others() -> None:
+    older = {"values": dict.fromkeys(row["id"] for row in tables.SINGLE_PHASE)}
+    assert len(homeassistant.read_device(json.dumps(older).encode()).fields) == len(tables.SINGLE_PHASE)
+    for payload in (b"", b"[]", b"{}", b'{"kind": "four-phase", "values": {}}', b'{"values": {"firmware_main": "x"}}'):
+        assert homeassistant.read_device(payload) == USUAL
+
+
+def test_fields_that_reports_no_longer_hold_are_removed() -> None:
+    before = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, device=device(SINGLE_PHASE, LAYOUTS[306]))
+    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, device=device(SINGLE_PHASE, LAYOUTS[302]))
+    assert homeassistant.removals(before, now) == {"work_mode": {"platform": "sensor"}}

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
-import subprocess
 import tempfile
 import tomllib
 from pathlib import Path
@@ -16,13 +14,16 @@ from typing import NamedTuple
 
 import pytest
 
-from inverter_capture.config.schema import SECTIONS, Config, parse
-from inverter_capture.config.uci import to_toml
+from inverter_capture.config.schema import SECTIONS, Config
+from inverter_capture.config.toml_file import parse
+from inverter_capture.config.uci import BACKEND_ENABLED, ENABLED, SERVICE, SERVICE_ENABLED, to_toml
 from tests.programs import Program, check_log
+from tests.router import uci
 from tests.router.root import FILES, NAME, PATH, USER_ID, Router
 
 TOML = f"/var/run/{NAME}/config.toml"
 SECRET = "a-token-that-nobody-may-see"
+KEEPS = "the service keeps running with the previous settings"
 SETTINGS = f"""
 config service 'service'
 	option enabled '1'
@@ -75,11 +76,13 @@ class Service:
         """Write the settings."""
         self.router.write(f"/etc/config/{NAME}", text, 0o600)
 
-    def init(self, action: str, *, mask: int = 0o022) -> Told:
-        """Run the script; what it says is in the log alone."""
-        before = len(self.calls)
-        done = self.router.init(action, mask=mask)
-        assert done == (0, "", "")
+    def init(self, action: str, *, fails: bool = False, mask: int = 0o022, **changes: str) -> Told:
+        """Run the script; what it says is in the log and, but at boot, on standard error."""
+        before, lines = len(self.calls), len(self.log)
+        done = self.router.init(action, mask=mask, **changes)
+        said = [line.split(" ", 1)[1] for line in self.log[lines:]]
+        assert done == (fails, "", "".join(f"{line}\n" for line in said if action != "boot"))
+        assert said or not fails
         return read_calls(self.calls[before:])
 
     @property
@@ -178,7 +181,7 @@ def test_just_installed_it_says_what_to_do(router: Router) -> None:
     (line,) = service.log
     assert line == (
         f"daemon.notice {NAME}: not enabled: make your settings in /etc/config/{NAME}, then: "
-        f"uci set {NAME}.service.enabled=1; uci commit; /etc/init.d/{NAME} start"
+        f"uci set {NAME}.@service[0].enabled=1; uci commit; /etc/init.d/{NAME} start"
     )
     assert service.runs == []  # no time is lost at boot
     assert not service.toml.exists()
@@ -187,7 +190,7 @@ def test_just_installed_it_says_what_to_do(router: Router) -> None:
 def test_enabled_without_settings_it_says_which_to_set(router: Router) -> None:
     router.run("uci", "set", f"{NAME}.service.enabled=1")
     service = Service(router)
-    assert service.init("start") == Told(None, [NAME], False)
+    assert service.init("start", fails=True) == Told(None, [NAME], False)
     (line,) = service.log
     assert line.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: not configured yet: ")
     assert f"uci set {NAME}.pcap.device=" in line
@@ -198,13 +201,20 @@ def test_enabled_without_settings_it_says_which_to_set(router: Router) -> None:
 def test_configured_it_starts(service: Service) -> None:
     assert service.init("start") == Told(INSTANCE | JAIL, [NAME], False)
     assert service.log == []
-    assert service.runs == [f"uci {NAME}"]
+    assert service.runs == ["uci"]
     assert tomllib.loads(service.toml.read_text()) == {
         "pcap": {"device": "lo"},
         "influxdb2": [
             {"host": "http://192.168.1.10:8086", "org": "home", "bucket": "inverter", "token": SECRET},
         ],
     }
+
+
+def test_a_service_section_without_a_name_counts(service: Service) -> None:
+    service.configure(SETTINGS.replace("service 'service'", "service").replace("pcap 'pcap'", "pcap"))
+    assert service.init("start") == Told(INSTANCE | JAIL, [NAME], False)
+    service.configure(SETTINGS.replace("service 'service'", "service").replace("enabled '1'", "enabled 'off'"))
+    assert service.init("reload").instance is None
 
 
 def test_boot_is_start(service: Service) -> None:
@@ -249,7 +259,7 @@ def test_nobody_else_can_read_the_settings_at_any_moment(service: Service, mask:
         check_file(service.toml, 0o600, USER_ID)
         check_file(service.toml.parent, 0o700, USER_ID)
     modes = service.router.read("/tmp/modes").splitlines()
-    assert len(modes) == 2 * 3
+    assert len(modes) == 2 * 2
     for line in modes:
         mode, owner, place = line.split()
         assert (mode, owner) == ("700" if place.endswith(".new") else "600", "root")
@@ -276,9 +286,9 @@ def test_a_link_of_the_service_user_to_a_directory_is_refused(service: Service) 
     service.toml.unlink()
     service.toml.symlink_to("/etc/init.d")
     before = sorted(service.router.path("/etc").rglob("*"))
-    service.init("reload")
+    service.init("reload", fails=True)
     assert sorted(service.router.path("/etc").rglob("*")) == before
-    assert service.log[-1].endswith("the service goes on with the settings it has")
+    assert service.log[-1].endswith(KEEPS)
 
 
 def test_what_an_interrupted_start_left_is_no_obstacle(service: Service) -> None:
@@ -293,7 +303,7 @@ def test_what_an_interrupted_start_left_is_no_obstacle(service: Service) -> None
 
 def test_wrong_settings_at_boot(service: Service) -> None:
     service.configure(WRONG)
-    assert service.init("boot") == Told(None, [NAME], False)
+    assert service.init("boot", fails=True) == Told(None, [NAME], False)
     (line,) = service.log
     assert line.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: influxdb2 'home' option host")
     assert service.leftovers == []
@@ -301,7 +311,7 @@ def test_wrong_settings_at_boot(service: Service) -> None:
 
 def test_each_mistake_has_a_line(service: Service) -> None:
     service.configure(WRONG.replace("option org", "option og") + "config log 'log'\n\toption level 'loud'\n")
-    service.init("start")
+    service.init("start", fails=True)
     assert len(service.log) == 3
     assert all(line.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: ") for line in service.log)
 
@@ -314,15 +324,16 @@ def test_each_mistake_has_a_line(service: Service) -> None:
         ("reload", "config service 'service\n" + SETTINGS),  # so that not even `enabled` can be read
     ],
 )
-def test_wrong_settings_leave_the_running_service_alone(service: Service, action: str, text: str) -> None:
+@pytest.mark.parametrize("release", ["", "old"])
+def test_wrong_settings_leave_the_running_service_alone(service: Service, action: str, text: str, release: str) -> None:
     told = service.init("start")
     before = service.toml.stat()
     service.configure(text)
-    assert service.init(action) == told
+    assert service.init(action, fails=True, RESTART_AFTER_RELOAD=release) == told
     *reasons, last = service.log
     assert reasons
     assert all(line.startswith(f"daemon.err {NAME}: /etc/config/{NAME}:") for line in reasons)
-    assert last == f"daemon.err {NAME}: the service goes on with the settings it has"
+    assert last == f"daemon.err {NAME}: {KEEPS}"
     after = service.toml.stat()
     assert (after.st_ino, after.st_mtime_ns, after.st_uid) == (before.st_ino, before.st_mtime_ns, before.st_uid)
     service.configure(SETTINGS)
@@ -330,33 +341,45 @@ def test_wrong_settings_leave_the_running_service_alone(service: Service, action
     assert len(service.log) == len(reasons) + 1
 
 
+def test_a_restart_with_wrong_settings_leaves_the_running_service_alone(service: Service) -> None:
+    service.init("start")
+    before = service.toml.read_text()
+    service.configure(WRONG)
+    assert service.init("restart", fails=True) == Told(None, [], False)  # procd is told nothing
+    assert service.toml.read_text() == before
+    reason, last = service.log
+    assert "influxdb2 'home' option host" in reason
+    assert last.endswith(KEEPS)
+
+
 def test_a_damaged_file_at_boot(service: Service) -> None:
     service.configure(SETTINGS.replace("config influxdb2 'home'", "config influxdb2 'home"))
-    assert service.init("boot").instance is None
+    assert service.init("boot", fails=True).instance is None
     (line,) = service.log
-    assert re.match(rf"daemon\.err {NAME}: /etc/config/{NAME}:\d+: ", line)
+    assert line.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: Parse error (EOF with unterminated '")
 
 
 @pytest.mark.parametrize(("text", "starts"), [("host and", False), ("host a-name.invalid", True), ("tcp", True)])
 def test_a_filter_that_would_end_the_service_at_once(service: Service, text: str, starts: bool) -> None:
     """A host's name may only be unknown because the name server cannot be asked yet."""
     service.configure(SETTINGS.replace("device 'lo'", f"device 'lo'\n\toption filter '{text}'"))
-    assert (service.init("start").instance is not None) == starts
+    assert (service.init("start", fails=not starts).instance is not None) == starts
     assert len(service.log) == (not starts)
     assert all("pcap 'pcap' option filter" in line for line in service.log)
 
 
 def test_a_file_that_is_missing(service: Service) -> None:
     service.router.path(f"/etc/config/{NAME}").unlink()
-    assert service.init("start").instance is None
-    assert any(f"/etc/config/{NAME}" in line for line in service.log)
+    assert service.init("start", fails=True).instance is None
+    (line,) = service.log
+    assert line.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: no such file: ")
 
 
 def test_a_program_that_does_not_run(service: Service) -> None:
     service.router.write(
         f"/usr/bin/{NAME}", "#!/bin/sh\necho 'half a line'\necho 'no Python here' >&2\nexit 1\n", 0o755
     )
-    assert service.init("start").instance is None
+    assert service.init("start", fails=True).instance is None
     assert service.log == [f"daemon.err {NAME}: no Python here"]
     assert not service.toml.exists()
 
@@ -365,9 +388,9 @@ def test_a_full_disk(service: Service) -> None:
     service.init("start")
     before = service.toml.read_text()
     service.router.write(f"/usr/bin/{NAME}", "#!/bin/sh\necho x >/dev/full\n", 0o755)
-    assert service.init("reload").instance is not None
+    assert service.init("reload", fails=True).instance is not None
     assert service.toml.read_text() == before
-    assert service.log[-1].endswith("the service goes on with the settings it has")
+    assert service.log[-1].endswith(KEEPS)
 
 
 # --- changes ------------------------------------------------------------------------------------------------------
@@ -380,7 +403,7 @@ def test_a_change_replaces_the_file_and_nothing_else(service: Service) -> None:
         assert service.init("reload") == told  # so procd sends the signal, and does not restart
         assert "192.168.1.10" in old.read()
     assert "192.168.1.11" in service.toml.read_text()
-    assert service.runs == [f"uci {NAME}"] * 2
+    assert service.runs == ["uci"] * 2
 
 
 def test_without_a_change_the_file_is_the_same(service: Service) -> None:
@@ -396,7 +419,7 @@ def test_disabling_it_stops_it(service: Service) -> None:
     assert service.init("reload") == Told(None, [NAME], False)
     assert not service.toml.exists()
     service.configure(WRONG)
-    assert service.init("reload").instance is None  # there is nothing to go on with
+    assert service.init("reload", fails=True).instance is None  # there is nothing to go on with
 
 
 def test_stop(service: Service) -> None:
@@ -404,15 +427,22 @@ def test_stop(service: Service) -> None:
     assert service.init("stop").killed
     assert not service.toml.exists()
     service.configure(WRONG)
-    assert service.init("start").instance is None
+    assert service.init("start", fails=True).instance is None
 
 
 def test_restart(service: Service) -> None:
     service.init("start")
     assert service.init("restart") == Told(INSTANCE | JAIL, [NAME], False)
     assert ["kill", NAME] in service.calls
+
+
+def test_a_restart_of_what_is_not_there(service: Service) -> None:
     service.configure(WRONG)
-    assert service.init("restart").instance is None
+    assert service.init("restart", fails=True).instance is None
+    service.configure(SETTINGS)
+    assert service.init("restart").instance is not None
+    service.configure(SETTINGS.replace("enabled '1'", "enabled '0'"))
+    assert service.init("restart") == Told(None, [NAME], False)
 
 
 def test_enable_and_disable(service: Service) -> None:
@@ -427,23 +457,11 @@ def test_enable_and_disable(service: Service) -> None:
 # --- what users see -----------------------------------------------------------------------------------------------
 
 
-def test_on_a_terminal_it_is_shown_too(service: Service) -> None:
-    service.configure(WRONG)
-    ours, theirs = pty.openpty()
-    words = service.router.words(["/bin/sh", "/etc/rc.common", f"/etc/init.d/{NAME}", "start"])
-    subprocess.run(words, env=service.router.environment(), stdin=theirs, stdout=theirs, stderr=theirs, check=True)
-    os.close(theirs)
-    shown = os.read(ours, 10_000).decode()
-    os.close(ours)
-    (line,) = service.log
-    assert shown.splitlines() == [line.removeprefix("daemon.err ")]
-
-
 def test_secrets_are_in_no_arguments(service: Service) -> None:
     service.init("start")
     service.init("reload")
     service.configure(WRONG)
-    service.init("reload")
+    service.init("reload", fails=True)
     assert service.log  # which looks for secrets
     assert SECRET not in service.router.read("/tmp/runs")
     assert SECRET not in service.router.read("/tmp/procd")
@@ -482,27 +500,28 @@ def test_the_service_runs_with_what_procd_is_told(service: Service) -> None:
 SHIPPED = (FILES / "etc/config" / NAME).read_text()
 
 
-def options(text: str) -> dict[str, list[str]]:
-    """The options by section, those behind # too. Above each stands what it is for."""
-    found: dict[str, list[str]] = {}
+def options(text: str) -> dict[str, dict[str, str]]:
+    """The options by section, those behind # too, and what stands above each."""
+    found: dict[str, dict[str, str]] = {}
     before = ""
     for line in text.splitlines():
         if match := re.fullmatch(r"config (\w+) '\w+'", line):
-            section = found.setdefault(match[1], [])
+            section = found.setdefault(match[1], {})
         elif match := re.fullmatch(r"\t#?(?:option|list) (\w+) '.*'", line):
-            assert before.startswith("\t# "), line
-            section.append(match[1])
+            section[match[1]] = before.removeprefix("\t# ")
         else:
             assert re.fullmatch(r"(\t?# .*)?", line), line
         before = line
     return found
 
 
-def test_every_option_is_in_the_file_and_explained() -> None:
+def test_every_option_is_in_the_file_and_explained_in_the_words_of_the_schema() -> None:
     expected = {
-        name: [*(["enabled"] if section.repeated else []), *section.settings] for name, section in SECTIONS.items()
+        name: {**({ENABLED: BACKEND_ENABLED.help} if known.repeated else {})}
+        | {option: spec.help for option, spec in known.settings.items()}
+        for name, known in SECTIONS.items()
     }
-    assert options(SHIPPED) == {"service": ["enabled"]} | expected
+    assert options(SHIPPED) == {SERVICE: {ENABLED: SERVICE_ENABLED.help}} | expected
 
 
 def test_the_defaults_in_the_file_are_the_programs() -> None:
@@ -514,7 +533,7 @@ def test_the_defaults_in_the_file_are_the_programs() -> None:
 def configuration(text: str) -> Config:
     """What the program makes of it."""
     with tempfile.NamedTemporaryFile("w", suffix=".uci") as file:
-        file.write(text)
+        file.write(uci.export(NAME, uci.parse(text)))
         file.flush()
         return parse(to_toml(file.name), file.name)
 

@@ -1,6 +1,6 @@
 """`make ipk`: the packages as a router gets them, and the program started from what they install.
 
-They are for the Python that runs this; that they are for 3.11 else is the Makefile's business.
+The packages are for the Python that runs these tests; the Makefile makes them with 3.11.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -19,13 +20,17 @@ from typing import NamedTuple
 import pytest
 
 import inverter_capture
+from openwrt.tools import ipk
 from tests.programs import DAY, run_program
 
 HOME = Path(__file__).parents[1]
 EPOCH = 1_700_000_000
-SITE_PACKAGES = f"./usr/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-# All of ours on the flash of a router, but for the pages of its web interface.
-SIZE_MAX = 150 * 1024
+MINOR = sys.version_info.minor
+SITE_PACKAGES = f"./usr/lib/python3.{MINOR}/site-packages"
+# Bytes of the program's package in a router's squashfs.
+SIZE_MAX = 300 * 1024
+# As OpenWrt's include/image.mk makes the file system of a router.
+MKSQUASHFS = "mksquashfs {} {} -noappend -all-root -nopad -comp xz -b 256k -quiet -no-progress"
 
 Members = dict[str, tuple[tarfile.TarInfo, bytes]]
 
@@ -79,9 +84,10 @@ def program(packages: dict[str, Package]) -> Package:
 
 @pytest.fixture(scope="module")
 def router(packages: dict[str, Package], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of a file system with both packages."""
+    """The root of a file system with the packages that this machine can use: its pypcap is for another C library."""
     root = tmp_path_factory.mktemp("router")
-    for package in packages.values():
+    for name in ("inverter-capture", "python3-dpkt"):
+        package = packages[name]
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress(package.parts["./data.tar.gz"][1]))) as tar:
             tar.extractall(root, filter="data")
     return root
@@ -99,6 +105,7 @@ def test_the_names_of_the_packages(files: list[Path]) -> None:
     assert [file.name for file in files] == [
         f"inverter-capture_{inverter_capture.__version__}-r1_all.ipk",
         "python3-dpkt_1.9.8-r1_all.ipk",
+        f"python3-pypcap_1.3.0-r1_{ipk.ARCHITECTURE}.ipk",
     ]
 
 
@@ -121,7 +128,9 @@ def test_all_files_belong_to_root_and_are_as_old_as_they_are_said_to_be(packages
 def test_the_modes(packages: dict[str, Package]) -> None:
     for package in packages.values():
         for name, (member, content) in (package.control | package.data).items():
-            if member.isdir() or (content.startswith(b"#!") and "uci-defaults" not in name):
+            if ".dist-info/" in name:
+                assert not member.mode & 0o022, name  # as its author had them
+            elif member.isdir() or name.endswith(".so") or (content.startswith(b"#!") and "uci-defaults" not in name):
                 assert member.mode == 0o755, name
             elif name.startswith("./etc/config/"):
                 assert member.mode == 0o600, name
@@ -130,14 +139,15 @@ def test_the_modes(packages: dict[str, Package]) -> None:
 
 
 def test_what_the_program_installs(program: Package) -> None:
-    ours = {f"./{path.relative_to(HOME / 'files')}": path for path in (HOME / "files").rglob("*") if path.is_file()}
+    files = {f"./{path.relative_to(HOME / 'files')}": path for path in (HOME / "files").rglob("*") if path.is_file()}
+    modules = {f"{SITE_PACKAGES}/{path.relative_to(HOME)}c": path for path in (HOME / "inverter_capture").rglob("*.py")}
     installed = {name: content for name, (member, content) in program.data.items() if member.isreg()}
-    assert set(installed) == {*ours} | {
-        f"{SITE_PACKAGES}/inverter_capture/{name}" for name in ("__init__.pyc", "modules")
-    }
-    for name, path in ours.items():
+    for name, path in files.items():
         assert installed[name] == path.read_bytes(), name
-    assert "./usr/bin/inverter-capture" in ours
+    others = installed.keys() - files.keys() - modules.keys()
+    assert modules.keys() <= installed.keys()
+    assert {name for name in others if ".dist-info/" not in name} == {"./usr/bin/inverter-capture"}
+    assert installed["./usr/bin/inverter-capture"].startswith(b"#!/usr/bin/python3\n")
 
 
 def test_a_directory_comes_before_what_is_in_it(packages: dict[str, Package]) -> None:
@@ -153,11 +163,19 @@ def test_only_bytecode_of_python(packages: dict[str, Package]) -> None:
         assert not [name for name in package.data if name.endswith(".py") or "__pycache__" in name]
 
 
+def test_nothing_tells_of_the_machine_that_made_the_packages(packages: dict[str, Package]) -> None:
+    here = [str(path).encode() for path in (HOME, sys.prefix, sys.base_prefix, Path.home()) if len(str(path)) > 6]
+    for package in packages.values():
+        for name, (_, content) in package.data.items():
+            assert not [path for path in here if path in content], name
+
+
 def test_control(program: Package) -> None:
     fields = program.fields()
+    ours = dict(re.findall(r"^(\w+):=(.*)$", (HOME / "openwrt" / "feed.mk").read_text(), re.MULTILINE))
     size = len(gzip.decompress(program.parts["./data.tar.gz"][1]))
     assert fields.pop("Description").startswith("Captures the readings that a solar inverter")
-    assert fields.pop("Depends").split(", ") == [
+    assert fields.pop("Depends").split(", ")[2:] == [
         "libc",
         "python3-light",
         "python3-codecs",
@@ -175,9 +193,19 @@ def test_control(program: Package) -> None:
         "License": "GPL-3.0-or-later",
         "Section": "net",
         "Require-User": "inverter-capture=511:inverter-capture=511",
+        "URL": ours["PROJECT_URL"],
+        "Maintainer": ours["PKG_MAINTAINER"],
         "Architecture": "all",
         "Installed-Size": str(size),
     }
+
+
+def test_bytecode_is_not_installed_beside_another_python(packages: dict[str, Package]) -> None:
+    for package in packages.values():
+        assert [name for name in package.data if name.endswith((".pyc", ".so"))]
+        depends = package.fields()["Depends"].split(", ")
+        # opkg takes `<` for `<=`; there is no version without a third number.
+        assert depends[:2] == [f"python3-light (>=3.{MINOR})", f"python3-light (<3.{MINOR + 1})"]
 
 
 def test_the_service_runs_as_the_user_that_the_package_makes(program: Package) -> None:
@@ -207,15 +235,20 @@ def test_the_scripts_leave_it_to_openwrt(
             assert ran.stdout == (f"{file} configure\n" if root == tmp_path else "")
 
 
-def test_the_size_on_flash(program: Package) -> None:
+def test_the_size_in_squashfs(program: Package, tmp_path: Path) -> None:
+    root, image = tmp_path / "root", tmp_path / "image"
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(program.parts["./data.tar.gz"][1]))) as tar:
+        tar.extractall(root, filter="data")
+    subprocess.run(MKSQUASHFS.format(root, image).split(), check=True, stdout=subprocess.PIPE)
     largest = sorted(((len(content), name) for name, (_, content) in program.data.items()), reverse=True)
-    assert int(program.fields()["Installed-Size"]) <= SIZE_MAX, largest[:5]
+    assert image.stat().st_size <= SIZE_MAX, (image.stat().st_size, largest[:5])
 
 
 def test_another_checkout_of_another_user_gives_the_same_packages(files: list[Path], tmp_path: Path) -> None:
     for name in ("files", "inverter_capture", "openwrt"):
         copytree(HOME / name, tmp_path / "checkout" / name)
-    copy(HOME / "LICENSE", tmp_path / "checkout")
+    for name in ("LICENSE", "pyproject.toml"):
+        copy(HOME / name, tmp_path / "checkout")
     for path in (tmp_path / "checkout").rglob("*"):
         os.chown(path, 1234, 1234)
         path.chmod(path.stat().st_mode & 0o700)
@@ -256,36 +289,69 @@ def test_the_backends_from_bytecode_alone(release: str, router: Path, tmp_path: 
     ]
 
 
-def test_each_module_is_in_the_package(router: Path) -> None:
-    paths = [path.relative_to(HOME) for path in (HOME / "inverter_capture").rglob("*.py") if path.stem != "__main__"]
-    names = sorted(".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths)
-    code = """
-import sys
-from importlib import import_module
-for name in sys.argv[1:]:
-    module = import_module(name)
-    print(name, type(module.__loader__).__name__, hasattr(module, "__path__"))
-"""
-    process = run(router, "24.10", "-c", code, *names)
-    packages = ("inverter_capture", "inverter_capture.backends")
-    assert process.stdout.splitlines() == [
-        f"{name} {'SourcelessFileLoader' if name == packages[0] else '_Modules'} {name in packages}" for name in names
-    ]
-
-
 def test_a_traceback_tells_file_and_line(router: Path) -> None:
     process = run(router, "24.10", "-c", "from inverter_capture.commands.arguments import main; main(0)")
-    assert re.search(r'File "inverter_capture/commands/arguments.py", line [1-9]', process.stderr), process.stderr
+    file = f"{SITE_PACKAGES[1:]}/inverter_capture/commands/arguments.py"
+    assert re.search(rf'File "{re.escape(file)}", line [1-9]', process.stderr), process.stderr
 
 
-def test_a_library_that_is_missing_is_named_each_time(router: Path) -> None:
-    code = """
-import sys
-sys.modules["dpkt"] = None
-for _ in range(2):
-    try:
-        import inverter_capture.protocol.packets
-    except ImportError as error:
-        print(error.name)
-"""
-    assert run(router, "24.10", "-c", code).stdout == "dpkt\n" * 2
+def test_pypcap_is_for_the_c_library_of_openwrt(packages: dict[str, Package], tmp_path: Path) -> None:
+    library = tmp_path / "pcap.so"
+    library.write_bytes(packages["python3-pypcap"].data[f"{SITE_PACKAGES}/pcap.so"][1])
+
+    def output(*command: str | Path) -> str:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert re.findall(r"\(NEEDED\).*\[(.*)\]", output("readelf", "-d", library)) == ["libpcap.so.1", "libc.so"]
+    musl = f"/usr/lib/{platform.machine()}-linux-musl/libc.so"
+    has = {line.split()[-1] for line in output("nm", "-D", "--defined-only", musl).splitlines()}
+    needs = {line.split()[-1] for line in output("nm", "-D", "--undefined-only", library).splitlines() if " U " in line}
+    others = {name for name in needs if not name.startswith(("Py", "_Py", "pcap_", "bpf_"))}
+    assert others
+    assert others <= has
+
+
+@pytest.fixture(scope="module")
+def commands(router: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of commands as on a router, where only these modules are."""
+    directory = tmp_path_factory.mktemp("commands")
+    libraries = os.pathsep.join([str(router / SITE_PACKAGES), f"{sys.prefix}/openwrt-24.10"])
+    python = f"PYTHONPATH='{libraries}' exec '{sys.executable}' -B -S -P"
+    for name, words in (("python3", python), ("inverter-capture", f"{python} '{router}/usr/bin/inverter-capture'")):
+        (directory / name).write_text(f'#!/bin/sh\n{words} "$@"\n')
+        (directory / name).chmod(0o755)
+    return directory
+
+
+def check_package(package: str, version: str, commands: Path) -> int:
+    """Runs the test.sh of each package, as the packages feed does for each package that it has built."""
+    environment = {"PATH": f"{commands}:{os.environ['PATH']}"}
+    codes = [
+        subprocess.run([file, package, version], env=environment, capture_output=True, check=False).returncode
+        for file in sorted((HOME / "openwrt").glob("*/test.sh"))
+    ]
+    return sum(codes)
+
+
+def test_each_package_passes_its_test_script(packages: dict[str, Package], commands: Path) -> None:
+    for name, package in packages.items():
+        assert check_package(name, package.fields()["Version"], commands) == 0, name
+        assert check_package(name, package.fields()["Version"].partition("-")[0], commands) == 0, name
+
+
+@pytest.mark.parametrize("package", ["inverter-capture", "python3-dpkt"])
+def test_another_version_fails_the_test_script(package: str, commands: Path) -> None:
+    assert check_package(package, "9.9.9", commands) == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "module"), [("inverter-capture", "paho"), ("python3-dpkt", "dpkt"), ("python3-pypcap", "pcap")]
+)
+def test_a_missing_module_fails_the_test_script(
+    packages: dict[str, Package], package: str, module: str, commands: Path, tmp_path: Path
+) -> None:
+    for command in commands.iterdir():
+        (tmp_path / command.name).write_text(command.read_text().replace("PYTHONPATH='", f"PYTHONPATH='{tmp_path}:"))
+        (tmp_path / command.name).chmod(0o755)
+    (tmp_path / f"{module}.py").write_text("raise ImportError\n")
+    assert check_package(package, packages[package].fields()["Version"], tmp_path) == 1

@@ -26,6 +26,8 @@ from inverter_capture.backends.mqtt import homeassistant
 from inverter_capture.backends.mqtt.homeassistant import Topics
 from inverter_capture.backends.status import BackendStatus, Status, no_status
 from inverter_capture.config.schema import MqttConfig
+from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE, THREE_PHASE
+from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.registers import FIELDS
 from tests.certificates import Authority
@@ -82,7 +84,7 @@ def mqtt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
     modules = modules_of(request.param)
     backend, session, client = (modules[name] for name in OURS)
     monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.1)
-    monkeypatch.setattr(backend, "LASTING_SECONDS", 0.5)
+    monkeypatch.setattr(backend, "REFUSED_SECONDS", 0.5)
     monkeypatch.setattr(backend, "RECONNECT_SECONDS_MAX", 0.3)
     monkeypatch.setattr(backend, "CHECK_SECONDS", 0.7)
     monkeypatch.setattr(session, "AGAIN_SECONDS", 0.3)
@@ -129,7 +131,7 @@ def delivering(mqtt: Any, url: str, status: Callable[[], Status] = no_status, **
     try:
         yield backend
     finally:
-        backend.end()
+        backend.stop()
         backend.join(5)
 
 
@@ -158,7 +160,7 @@ def test_what_a_broker_gets(mqtt: Any, broker: Mosquitto) -> None:
         )
         state = listener.of(STATE)[0].json
         assert (state["timestamp"], state["serial"]) == (sent.time, SERIAL)
-        assert list(state["values"]) == [field.id for field in FIELDS]
+        assert list(state["values"]) == [field.id for field in sent.fields]
         assert {name: value for name, value in state["values"].items() if value is not None} == sent.values
         order = [heard.topic for heard in listener.heard]
         assert order == [SERVICE, DEVICE, STATE, AVAILABILITY]
@@ -219,6 +221,31 @@ def test_a_topic_for_each_field(mqtt: Any, broker: Mosquitto) -> None:
     assert not {"state", "availability"} & {field.id for field in FIELDS}
 
 
+def test_an_inverter_of_which_more_is_known_is_announced_anew(mqtt: Any, broker: Mosquitto) -> None:
+    three_phases = Layout([(500, 558), (586, 679)])
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        kinds = [(SINGLE_PHASE, LAYOUTS[306]), (THREE_PHASE, three_phases), (HIGH_VOLTAGE, three_phases)]
+        for number, (kind, layout) in enumerate(kinds):
+            for again in range(2):
+                sent = Reading(SERIAL, time.time_ns(), {"grid_power": number}, kind, layout)
+                backend.put(sent)
+                listener.wait_for(STATE, at_least(2 * number + again + 1))
+            components = listener.last(DEVICE)["components"]
+            names = {field.id for field in sent.fields}
+            assert names <= components.keys()
+            assert not {"grid_voltage", "work_mode", "grid_voltage_l3", "pv_power"} & components.keys() - names
+            assert listener.last(STATE)["values"] == dict.fromkeys(names) | {"grid_power": number}
+        # What is gone is removed once, and then the rest told again.
+        told = [heard.json["components"].get("work_mode") for heard in listener.of(DEVICE)]
+        assert [bool(each) and len(each) > 1 for each in told] == [True, False, False, False]
+        assert told[1:] == [{"platform": "sensor"}, None, None]
+    with Listener(broker) as listener, delivering(mqtt, broker.url):
+        # As an earlier run has left it.
+        listener.wait_for_text(SERVICE, "online")
+        assert "pv_power" in listener.last(DEVICE)["components"]
+        assert listener.last(DEVICE)["device"]["model"] == "Three-phase hybrid inverter"
+
+
 def test_other_topics_and_no_discovery(mqtt: Any, broker: Mosquitto) -> None:
     with Listener(broker) as listener:
         with delivering(mqtt, broker.url, base_topic="a/b", discovery_prefix="") as backend:
@@ -258,7 +285,7 @@ def test_diagnostics(mqtt: Any, broker: Mosquitto) -> None:
         assert removal == now | {key: {"platform": "sensor"} for key in gone}
         assert "console_waiting" in now
         assert "influxdb2_http_a_8086_waiting" not in now
-        backend.end()
+        backend.stop()
         backend.join(5)
 
 
@@ -315,11 +342,13 @@ def test_the_newest_is_shown_however_old(mqtt: Any, broker: Mosquitto) -> None:
 def test_a_file_is_read_to_its_newest_reading(mqtt: Any, broker: Mosquitto) -> None:
     with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
         listener.wait_for_text(SERVICE, "online")
+        backend.begin_import()
         first = time.time_ns() - 3600 * SECOND
         for number in range(200):
             assert backend.wait_for_room(1)
             backend.put(Reading(SERIAL, first + number * SECOND, {"grid_power": number}))
             time.sleep(0.005)
+        backend.end_import()
         assert backend.wait_until_empty(10)
         listener.wait_for(STATE, lambda heard: power(heard)[-1] == 199)
         assert len(listener.of(STATE)) < 20
@@ -425,7 +454,7 @@ def test_readings_while_the_broker_is_away(mqtt: Any, broker: Mosquitto, log: py
             assert power(listener.of(STATE)) == [4]
         assert backend.wait_until_empty(10)
         wait_for(lambda: "delivering again" in log.text, "line about that")
-        assert "4 were dropped" in log.text
+        assert "dropped: 4 readings" in log.text
 
 
 def test_home_assistant_comes(mqtt: Any, broker: Mosquitto) -> None:
@@ -641,12 +670,14 @@ def test_not_allowed(rules: str, mqtt: Any, tmp_path: Path, log: pytest.LogCaptu
     with Mosquitto(tmp_path / "broker", users={"solar": PASSWORD}, rules=lines) as broker:
         problem = check(mqtt, broker.url, **way)
         assert problem is not None
-        assert problem.startswith(f"nothing comes back of what is published to {topic}")
+        assert problem.startswith(f"the broker does not send back what is published to {topic}")
         assert 'let username = "solar" write and read there' in problem
         with delivering(mqtt, broker.url, **way) as backend:
             backend.put(reading(7))
             wait_for(lambda: errors(log), "line")
-            assert errors(log)[0].startswith(f"mqtt {broker.url}: nothing comes back of what is published to {topic}")
+            assert errors(log)[0].startswith(
+                f"mqtt {broker.url}: the broker does not send back what is published to {topic}"
+            )
             assert backend.wait_until_empty(5)
             backend.put(reading(8))
             time.sleep(1)
@@ -673,7 +704,7 @@ def test_a_second_client_with_our_name(mqtt: Any, broker: Mosquitto, log: pytest
     way: dict[str, Any] = {"client_id": "twin"}
     with delivering(mqtt, broker.url, **way) as one, delivering(mqtt, broker.url, **way, base_topic="b") as other:
         wait_for(lambda: errors(log), "line", 60)
-        assert 'again and again: does something else use client_id = "twin"? Give each' in errors(log)[0]
+        assert 'client_id = "twin"' in errors(log)[0]
         time.sleep(3)
         assert len(errors(log)) <= 2, errors(log)
         other.reconfigure(MqttConfig(url=broker.url, client_id="other"), None)
@@ -682,17 +713,16 @@ def test_a_second_client_with_our_name(mqtt: Any, broker: Mosquitto, log: pytest
             listener.wait_for(STATE)
 
 
-@pytest.mark.parametrize("option", ["max_packet_size 20000", "message_size_limit 20000"])
-def test_messages_that_are_too_large(option: str, mqtt: Any, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+def test_a_broker_that_forwards_small_messages_only(mqtt: Any, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
     with (
-        Mosquitto(tmp_path / "broker", options=[option]) as broker,
+        Mosquitto(tmp_path / "broker", options=["message_size_limit 20000"]) as broker,
         Listener(broker) as listener,
         delivering(mqtt, broker.url) as backend,
     ):
         backend.put(reading(7))
         wait_for(lambda: errors(log), "line", 60)
         assert DEVICE in errors(log)[0]
-        assert option.split()[0] in errors(log)[0]
+        assert "message_size_limit" in errors(log)[0]
         backend.put(reading(8))
         listener.wait_for(STATE, lambda heard: power(heard)[-1] == 8)
         listener.wait_for_text(SERVICE, "online")
@@ -700,6 +730,116 @@ def test_messages_that_are_too_large(option: str, mqtt: Any, tmp_path: Path, log
         time.sleep(2)
         assert len(errors(log)) == 1, errors(log)
         assert backend.status().connected
+
+
+def test_a_broker_that_takes_small_packets_only(mqtt: Any, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    """It ends each connection. The log names what may be the reason, once, and nothing is lost by trying on."""
+    with (
+        Mosquitto(tmp_path / "broker", options=["max_packet_size 20000"]) as broker,
+        delivering(mqtt, broker.url) as backend,
+    ):
+        backend.put(reading(7))
+        wait_for(lambda: errors(log), "line", 60)
+        assert "max_packet_size" in errors(log)[0]
+        assert "client_id" in errors(log)[0]
+        time.sleep(2)
+        assert len(errors(log)) == 1, errors(log)
+        assert backend.status().waiting == 1
+
+
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "ws", "unix"])
+def test_a_message_of_others_that_is_too_large(
+    scheme: str, mqtt: Any, tmp_path: Path, authority: Authority, log: pytest.LogCaptureFixture
+) -> None:
+    """Retained where our states are, or sent while we deliver: it ends the connection, and we are back without it."""
+    limit = modules_of("2")[OURS[2]].MESSAGE_BYTES_MAX
+    certificate = authority.files() if scheme == "mqtts" else None
+    with (
+        Mosquitto(tmp_path / "broker", certificate=certificate, websockets=scheme == "ws") as broker,
+        Listener(broker) as listener,
+    ):
+        listener.say(TOPICS.state("zz"), "x" * 2 * limit, retain=True)
+        listener.wait_for(TOPICS.state("zz"))
+        url = f"unix://{broker.socket}" if scheme == "unix" else broker.url
+        with delivering(mqtt, url, verify=False) as backend:
+            backend.put(reading(7))
+            listener.wait_for_text(AVAILABILITY, "online")
+            assert len(errors(log)) == 1, errors(log)
+            assert "256 KiB" in errors(log)[0]
+            wait_for(lambda: "delivering again" in log.text, "line about that")
+            log.clear()
+            # Of this size it is read, and means nothing.
+            listener.say(TOPICS.home_assistant, "x" * (limit - 100))
+            time.sleep(0.5)
+            assert errors(log) == []
+            listener.say(TOPICS.home_assistant, "x" * limit)
+            wait_for(lambda: errors(log), "line")
+            assert "256 KiB" in errors(log)[0]
+            wait_for(lambda: "delivering again" in log.text, "line about that")
+            backend.put(reading(8))
+            listener.wait_for(STATE, lambda heard: power(heard)[-1] == 8)
+            assert len(errors(log)) == 1, errors(log)
+
+
+def test_many_small_messages_are_not_a_large_one(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
+    limit = modules_of("2")[OURS[2]].MESSAGE_BYTES_MAX
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        listener.wait_for_text(SERVICE, "online")
+        for _ in range(30):
+            listener.say(TOPICS.home_assistant, "x" * (limit // 10))
+        listener.wait_for(TOPICS.home_assistant, at_least(30))
+        backend.put(reading(7))
+        listener.wait_for_text(AVAILABILITY, "online")
+        assert errors(log) == []
+
+
+def test_a_broker_that_sends_at_qos_2(mqtt: Any, log: pytest.LogCaptureFixture) -> None:
+    """What it does not release would have to be kept: it is not taken."""
+    sent: list[int] = []
+
+    def play(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"\x20\x02\x00\x00")
+        connection.recv(4096)
+        for number in range(1, 1000):
+            topic = SERVICE.encode()
+            head = len(topic).to_bytes(2) + topic + number.to_bytes(2)
+            length = len(head) + 1000
+            connection.sendall(b"\x34" + bytes([length % 128 | 128, length // 128]) + head + b"x" * 1000)
+            sent.append(number)
+            time.sleep(0.01)
+
+    with answering(play) as url:
+        problem = check(mqtt, url)
+        assert problem is not None
+        assert "QoS 2" in problem
+        assert len(sent) < 100
+
+
+def test_an_attempt_at_once_when_asked_for(
+    mqtt: Any, tmp_path: Path, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings that are unchanged may have become right, as when a file was made readable."""
+    monkeypatch.setattr(mqtt, "REFUSED_SECONDS", 300.0)
+    authority = Authority(tmp_path)
+    file = tmp_path / "authority.pem"
+    with (
+        Mosquitto(tmp_path / "broker", certificate=authority.files()) as broker,
+        Listener(broker) as listener,
+        delivering(mqtt, broker.url, verify=str(file)) as backend,
+    ):
+        backend.put(reading(7))
+        wait_for(lambda: errors(log), "line")
+        backend.retry()
+        wait_for(lambda: len(errors(log)) == 2, "the same line once more")
+        file.write_text(authority.file.read_text())
+        backend.retry()
+        listener.wait_for(STATE)
+        # A connection that is well stays.
+        wait_for(lambda: "delivering again" in log.text, "line about that")
+        backend.retry()
+        time.sleep(0.5)
+        assert listener.texts(SERVICE) == ["online"]
 
 
 def test_a_frozen_broker(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
@@ -723,7 +863,7 @@ def test_a_frozen_broker(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFix
 
 def seconds_to_end(backend: Any) -> float:
     began = time.monotonic()
-    backend.end()
+    backend.stop()
     backend.join(backend.stop_seconds)
     return time.monotonic() - began
 

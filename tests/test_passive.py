@@ -88,7 +88,7 @@ def dialogue(network: Network, folder: Path, *, captured: bool) -> list[list[See
         write_config(folder / "filter.toml", BRIDGE, filter=f"host {network.dongle.ipv4}"),
     ]
     first = ["--readings", "1", "--source-port", str(FIRST_PORT)]
-    more = ["--readings", "4", "--pace", "0.01", "--heartbeat", "--source-port", str(MAIN_PORT)]
+    more = ["--readings", "4", "--pace", "0.01", "--control", "--source-port", str(MAIN_PORT)]
     with ExitStack() as stack:
         stack.enter_context(cloud(network, network.server.ipv4, network.server.ipv6))
         for host in hosts:

@@ -319,7 +319,7 @@ def test_a_status_line_is_rewritten(terminal: Terminal) -> None:
     line.show("listening on br-lan, 120 packets")
     assert terminal.screen() == ["listening on br-lan, 120 packets"]
     line.show("found one\n\x1b[2J")
-    assert terminal.screen() == ["found one??[2J"]
+    assert terminal.screen() == ["found one\\n\\x1b[2J"]
     line.clear()
     assert terminal.screen() == [""]
     written = terminal.read()

@@ -1,151 +1,142 @@
-"""Frames to readings: every value computed once more from the table of fields, and every local time from its zone."""
+"""Reports to readings: every value computed once more from the table of fields, and every local time from its zone."""
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
-from fractions import Fraction
 from functools import cache
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from inverter_capture.protocol.frames import Frame
-from inverter_capture.protocol.readings import AHEAD_SECONDS_MAX, FrameReader, Reading, utc_seconds
+from inverter_capture.protocol.inverter_kinds import PLANS_MAX, SINGLE_PHASE
+from inverter_capture.protocol.kind_detection import KindDetector, Told
+from inverter_capture.protocol.layouts import LAYOUTS, REGISTERS_OFFSET, Layout
+from inverter_capture.protocol.readings import AHEAD_SECONDS_MAX, Reading, ReportReader, utc_seconds
 from inverter_capture.protocol.registers import FIELDS
-from tests.dongle.frames import BLOCKS, encode
-from tests.strategies import filler, seeds
+from inverter_capture.protocol.reports import Report
+from tests import tables
+from tests.tables import expected
+from tests.tables.real import REPORT_2022, REPORTS_2026, VALUES_2022, VALUES_2026
 from tests.wire import SECOND
 
 CLOCK = datetime(2022, 11, 5, 8, 32, 46)
 NOW = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp())
 SERIAL = "1235687108"
-OPTIONAL_SENSORS = ("battery_temperature", "bms_temperature", "inverter_temperature_ac", "inverter_temperature_dc")
+SENSORS = (90, 91, 182, 319)
+"""Registers of temperatures."""
+TABLE = [*tables.SINGLE_PHASE, *tables.MORE]
+ALL = Layout([(13, 58), (59, 124), (150, 199), (200, 299), (312, 330), (400, 420)])
+"""Most of what a poll map could ask of a single-phase inverter."""
 
 
-def read(data: bytes, reader: FrameReader | None = None, clock: datetime = CLOCK) -> dict[str, int | float]:
-    """The values in a frame's bytes."""
-    reading = (reader or FrameReader(UTC)).read(Frame(SERIAL, clock, data), NOW * SECOND)
+def registers_in(layout: Layout) -> list[int]:
+    """All registers of a layout, in the order in which they are sent."""
+    return [register for first, last in layout.ranges for register in range(first, last + 1)]
+
+
+def report(
+    layout: Layout, words: Mapping[int, int], serial: str = SERIAL, clock: datetime = CLOCK, *, learnt: bool = False
+) -> Report:
+    """A report with these words in its registers, without a sign; all others are 0."""
+    data = bytes(REGISTERS_OFFSET)
+    for register in registers_in(layout):
+        data += struct.pack(">H", words.get(register, 0))
+    return Report(serial, clock, data, layout, learnt)
+
+
+def read(sent: Report, reader: ReportReader | None = None) -> dict[str, int | float]:
+    """The values in a report."""
+    reading = (reader or ReportReader(UTC)).read(sent, NOW * SECOND)
     assert reading is not None
     return reading.values
-
-
-def poke(frame: bytes, words: dict[int, int]) -> bytes:
-    """The frame with other numbers in its registers."""
-    changed = bytearray(frame)
-    for register, word in words.items():
-        (offset,) = (at + 2 * (register - first) for first, last, at in BLOCKS[len(frame)] if first <= register <= last)
-        struct.pack_into(">H", changed, offset, word)
-    return bytes(changed)
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
-class Table:
-    """The table of fields as the protocol's description has it, and what follows from it."""
-
-    def __init__(self, path: Path) -> None:
-        with path.open(encoding="utf-8", newline="") as file:
-            self.rows = list(csv.DictReader(file))
-
-    def expected(self, frame: bytes) -> tuple[dict[str, int | float], set[str]]:
-        """All values of a frame, and which fields are not plausible."""
-        values: dict[str, int | float] = {}
-        implausible = set()
-        for row in self.rows:
-            words = [self.word(frame, int(register)) for register in row["registers"].split()]
-            if row["note"].startswith("computed:"):
-                raw = sum(words)
-            else:
-                little = b"".join(struct.pack("<H", word) for word in words)
-                raw = int.from_bytes(little, "little", signed=row["signed"] == "yes")
-            if row["device_class"] == "temperature" and raw == 0:
-                continue
-            value = raw * Fraction(row["scale"]) + int(row["bias"])
-            if row["min"] and not int(row["min"]) <= value <= int(row["max"]):
-                implausible.add(row["id"])
-            else:
-                values[row["id"]] = int(value) if row["scale"] == "1" else float(value)
-        return values, implausible
-
-    @staticmethod
-    def word(frame: bytes, register: int) -> int:
-        for first, last, offset in BLOCKS[len(frame)]:
-            if first <= register <= last:
-                return int(struct.unpack_from(">H", frame, offset + 2 * (register - first))[0])
-        raise KeyError(register)
-
-
-@pytest.fixture(scope="module")
-def table(shared: Path) -> Table:
-    return Table(shared / "protocol" / "registers.csv")
-
-
-def check_values(table: Table, frame: bytes) -> None:
-    reader = FrameReader(UTC)
-    values = read(frame, reader)
-    expected, implausible = table.expected(frame)
-    assert values == expected
-    assert {name: type(value) for name, value in values.items()} == {name: type(expected[name]) for name in values}
+def check_values(layout: Layout, words: dict[int, int]) -> None:
+    sent = dict.fromkeys(registers_in(layout), 0) | words
+    reader = ReportReader(UTC)
+    values = read(report(layout, sent), reader)
+    wanted, implausible = expected(TABLE, layout, sent)
+    assert values.pop("nonessential_power", None) == nonessential_power(wanted)
+    assert values == wanted
+    assert {name: type(value) for name, value in values.items()} == {name: type(wanted[name]) for name in values}
     assert reader.counts.implausible == len(implausible)
     assert reader.implausible == dict.fromkeys(implausible, 1)
     assert reader.counts.readings == 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data(), st.sampled_from([292, 302]))
-def test_every_field_of_random_registers(table: Table, data: st.DataObject, length: int) -> None:
-    plausible = encode(SERIAL, CLOCK, dict.fromkeys(OPTIONAL_SENSORS, 20.0), length)
-    any_bytes = st.binary(min_size=length, max_size=length)
-    frame = data.draw(st.just(plausible) | st.builds(filler, seeds, st.just(length)) | any_bytes)
-    registers = [register for first, last, _ in BLOCKS[length] for register in range(first, last + 1)]
-    words = st.sampled_from([0, 1, 100, 600, 599, 2500, 7000, 0x7FFF, 0x8000, 0xFFFF])
-    check_values(table, poke(frame, data.draw(st.dictionaries(st.sampled_from(registers), words, max_size=20))))
+def nonessential_power(values: Mapping[str, float]) -> float | None:
+    if {"grid_power_ct", "grid_power_l1"} <= values.keys():
+        return max(0, values["grid_power_ct"] - values["grid_power_l1"])
+    return None
 
 
-@pytest.mark.parametrize("length", [292, 302])
-def test_every_field_at_and_beyond_its_bounds(table: Table, length: int) -> None:
-    # All else is plausible: a frame in which everything is takes another way than one in which something is not.
-    frame = encode(SERIAL, CLOCK, dict.fromkeys(OPTIONAL_SENSORS, 20.0), length)
-    check_values(table, frame)
-    for row in table.rows:
+layouts = st.sampled_from([*LAYOUTS.values(), ALL]) | st.lists(
+    st.tuples(st.integers(0, 499), st.integers(0, 40)).map(lambda each: (each[0], min(499, sum(each)))),
+    min_size=1,
+    max_size=8,
+    unique=True,
+).map(Layout)
+
+
+@given(st.data(), layouts)
+def test_every_field_of_random_registers(data: st.DataObject, layout: Layout) -> None:
+    registers = registers_in(layout)
+    assume(len(set(registers)) == len(registers))
+    words = st.sampled_from([0, 1, 100, 600, 599, 2500, 7000, 0x7FFF, 0x8000, 0xFFFF]) | st.integers(0, 0xFFFF)
+    sent = dict.fromkeys(SENSORS, 1200)
+    if data.draw(st.booleans()):
+        sent |= data.draw(st.dictionaries(st.sampled_from(registers), words, max_size=20))
+    else:
+        seed = data.draw(st.randoms(use_true_random=False))
+        sent = {register: seed.randrange(1 << 16) for register in registers}
+    # Powers that fit no voltage speak for another scale: tests/test_kind_detection.py.
+    assume(KindDetector().tell(report(layout, sent)) == Told(SINGLE_PHASE))
+    check_values(layout, {register: word for register, word in sent.items() if register in layout})
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS.values(), ALL])
+def test_every_field_at_and_beyond_its_bounds(layout: Layout) -> None:
+    # All else is plausible: a report in which everything is takes another way than one in which something is not.
+    plain = {register: 1200 for register in SENSORS if register in layout}
+    check_values(layout, plain)
+    for row in tables.certain(TABLE):
         registers = [int(register) for register in row["registers"].split()]
+        if not all(register in layout for register in registers):
+            continue
         bits = 16 * len(registers)
         numbers = {0, 1, 1 << bits - 1, (1 << bits - 1) - 1, (1 << bits) - 1, 0xFFFF, 0x10000 % (1 << bits)}
         if row["min"]:
             for bound in (int(row["min"]), int(row["max"])):
-                raw = int((bound - int(row["bias"])) / Fraction(row["scale"]))
+                raw = int((bound - int(row["bias"])) / float(row["scale"]))
                 numbers |= {number % (1 << bits) for number in (raw - 1, raw, raw + 1)}
         for number in numbers:
-            words = {register: number >> 16 * place & 0xFFFF for place, register in enumerate(registers)}
-            check_values(table, poke(frame, words))
+            check_values(
+                layout, plain | {register: number >> 16 * place & 0xFFFF for place, register in enumerate(registers)}
+            )
 
 
-def test_the_real_frame(shared: Path, real_frame: bytes) -> None:
-    text = (shared / "protocol" / "FRAME.md").read_text(encoding="utf-8").partition("## The real frame")[2]
-    described = re.findall(r"\| ([a-z_0-9]+) \| (-?[\d.]+)(?= |\|)", text)
-    assert len(described) == 20
-    reading = FrameReader(ZoneInfo("Africa/Johannesburg")).read(Frame(SERIAL, CLOCK, real_frame), 1667629970 * SECOND)
+def real(data: bytes) -> Report:
+    year, month, day, hour, minute, second = data[37:43]
+    clock = datetime(2000 + year, month, day, hour, minute, second)
+    return Report(data[11:21].decode(), clock, data, LAYOUTS[len(data)])
+
+
+def test_the_real_report_of_2022() -> None:
+    reading = ReportReader(ZoneInfo("Africa/Johannesburg")).read(real(REPORT_2022), 1667629970 * SECOND)
     assert reading is not None
-    assert {name: reading.values[name] for name, _ in described} == {name: float(value) for name, value in described}
-    assert reading.serial in text
-    assert f"= {datetime.fromtimestamp(reading.time // SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}" in text
-    assert reading.time == 1667629966 * SECOND
-
-
-def test_all_of_the_real_frame(table: Table, real_frame: bytes) -> None:
-    check_values(table, real_frame)
-    values = read(real_frame)
+    assert {name: reading.values[name] for name in VALUES_2022} == VALUES_2022
+    assert (reading.serial, reading.time, reading.kind) == ("1235687108", 1667629966 * SECOND, SINGLE_PHASE)
+    values = reading.values
     # The checks that the description says hold on real data.
     assert values["battery_voltage"] * values["battery_current"] == pytest.approx(values["battery_power"], rel=0.03)
     assert values["pv_voltage_1"] * values["pv_current_1"] == pytest.approx(values["pv_power_1"], rel=0.03)
@@ -153,55 +144,91 @@ def test_all_of_the_real_frame(table: Table, real_frame: bytes) -> None:
     assert values["essential_power"] == power == 158
 
 
-@pytest.mark.parametrize("length", [292, 302])
-def test_values_of_an_independent_encoder(length: int) -> None:
-    sent: dict[str, int | float] = {
-        "inverter_energy_total": -123456.7, "grid_import_total": 98765.4, "battery_power": -639,
-        "battery_current": -11.96, "grid_power": -5000, "battery_temperature": 21.0, "inverter_temperature_dc": -39.9,
-        "pv_production_total": 429496.7,
-        "inverter_faults": 1 << 63 | 1, "inverter_warnings": 1 << 31, "pv_power_1": 60000, "pv_power_2": 60000,
-        "pv_power_3": 60000, "bms_current": -10, "battery_soc": 100, "grid_frequency": 49.86, "battery_voltage": 53.43,
-    }  # fmt: skip
-    values = read(encode(SERIAL, CLOCK, sent, length))
-    assert {name: values[name] for name in sent} == sent
-    assert values["pv_power"] == 180_000
+@pytest.mark.parametrize("number", range(2))
+def test_the_real_reports_of_2026(number: int) -> None:
+    values = read(real(REPORTS_2026[number]))
+    assert {name: values[name] for name in VALUES_2026[number]} == VALUES_2026[number]
+    assert values["rated_power"] == 5000.0
+    assert (values["firmware_main"], values["work_mode"], values["battery_capacity_setting"]) == (0x3388, 2, 100)
+    assert values["nonessential_power"] == (18, 20)[number]
+    # What the owner's inverter shows.
+    assert values["load_power"] - values["essential_power"] == pytest.approx(values["nonessential_power"], abs=2)
+    assert values["essential_power"] == values["inverter_power"] + values["grid_power_l1"] - values["aux_power"]
 
 
-@pytest.mark.parametrize("length", [292, 302])
-def test_a_sensor_that_is_not_fitted(length: int) -> None:
-    reader = FrameReader(UTC)
-    values = read(encode(SERIAL, CLOCK, {}, length), reader)
-    assert {field.id for field in FIELDS} - set(values) == set(OPTIONAL_SENSORS)
+def test_all_of_the_real_reports() -> None:
+    for data in (REPORT_2022, *REPORTS_2026):
+        layout = LAYOUTS[len(data)]
+        words = {
+            register: struct.unpack_from(">H", data, layout.register_offset(register))[0]
+            for register in registers_in(layout)
+        }
+        check_values(layout, words)
+
+
+def test_a_sensor_that_is_not_fitted() -> None:
+    reader = ReportReader(UTC)
+    values = read(report(LAYOUTS[306], {16: 50000}), reader)
+    names = {field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[306])}
+    assert names - set(values) == {
+        *("battery_temperature", "bms_temperature", "inverter_temperature_ac", "inverter_temperature_dc")
+    }
     assert reader.counts.implausible == 0
     assert reader.implausible == {}
-    assert all(value == 0 for value in values.values())
 
 
 def test_what_is_not_plausible_is_left_out_and_counted() -> None:
-    reader = FrameReader(UTC)
-    frame = encode(SERIAL, CLOCK, {"grid_voltage": 233.3})
+    reader = ReportReader(UTC)
     for _ in range(3):
-        values = read(poke(frame, {184: 101, 79: 7001, 182: 1, 319: 2501}), reader)
+        values = read(report(LAYOUTS[292], {150: 2333, 184: 101, 79: 7001, 182: 1, 319: 2501}), reader)
         absent = {"battery_soc", "grid_frequency", "battery_temperature", "bms_temperature"}
         assert not absent & set(values)
         assert values["grid_voltage"] == 233.3
     assert reader.implausible == dict.fromkeys(absent, 3)
     assert reader.counts.implausible == 12
-    assert {"battery_soc", "bms_temperature"} <= set(read(poke(frame, {184: 100, 319: 2500}), reader))
+    assert {"battery_soc", "bms_temperature"} <= set(read(report(LAYOUTS[292], {184: 100, 319: 2500}), reader))
 
 
-def test_values_come_in_one_order() -> None:
-    frames = [encode(SERIAL, CLOCK, dict.fromkeys(OPTIONAL_SENSORS, 20.0), length) for length in (292, 302)]
-    orders = [list(read(frame)) for frame in frames]
-    assert orders[0] == orders[1]
-    assert sorted(orders[0]) == sorted(field.id for field in FIELDS)
-    without = list(read(encode(SERIAL, CLOCK, {})))
-    assert without == [name for name in orders[0] if name not in OPTIONAL_SENSORS]
+@pytest.mark.parametrize("layout", [*LAYOUTS.values(), ALL, Layout([(312, 319), (59, 124), (186, 188)])])
+def test_values_come_in_the_order_of_the_table(layout: Layout) -> None:
+    values = read(report(layout, dict.fromkeys(SENSORS, 1200) | {16: 50000, 295: 1000, 289: 5000, 290: 5000}))
+    assert list(values) == [field.id for field in SINGLE_PHASE.fields_in(layout)]
+    without = list(read(report(layout, {16: 50000, 295: 1000, 289: 5000, 290: 5000})))
+    assert without == [name for name in values if not name.endswith(("temperature", "_temperature_dc", "_ac"))]
 
 
 def test_no_reading_has_what_another_had() -> None:
-    first, second = read(encode(SERIAL, CLOCK, {"battery_soc": 50})), read(encode(SERIAL, CLOCK, {"battery_soc": 51}))
+    first, second = (read(report(LAYOUTS[292], {184: soc})) for soc in (50, 51))
     assert (first["battery_soc"], second["battery_soc"]) == (50, 51)
+
+
+def test_a_register_that_is_sent_twice_is_taken_once() -> None:
+    sent = report(Layout([(184, 184), (183, 184)]), {183: 5000, 184: 54})
+    changed = sent.data[:-2] + struct.pack(">H", 99)
+    assert read(sent._replace(data=changed)) == {"battery_voltage": 50.0, "battery_soc": 54}
+
+
+@pytest.mark.parametrize("ranges", [[(93, 93)], [(400, 410)], [(78, 78)], [(184, 184)], [(183, 184)], [(79, 79)]])
+def test_layouts_of_few_registers(ranges: list[tuple[int, int]]) -> None:
+    layout = Layout(ranges)
+    values = read(report(layout, dict.fromkeys(range(500), 50)))
+    assert list(values) == [field.id for field in SINGLE_PHASE.fields_in(layout)]
+
+
+def test_plans_of_forged_layouts_are_forgotten() -> None:
+    from inverter_capture.protocol import inverter_kinds, kind_detection, readings
+
+    for number in range(5 * PLANS_MAX):
+        read(report(Layout([(59 + number, 60 + number)]), {}))
+    for cached in (readings._plan, kind_detection._probe, inverter_kinds._fields_in):
+        assert cached.cache_info().currsize <= PLANS_MAX
+
+
+def test_a_reading_knows_what_its_report_holds() -> None:
+    reading = ReportReader(UTC).read(report(LAYOUTS[306], {}), NOW * SECOND)
+    assert reading is not None
+    assert [field.id for field in reading.fields][-1] == "work_mode"
+    assert [field.id for field in Reading(SERIAL, 0, {}).fields] == [field.id for field in FIELDS[:92]]
 
 
 # --- time -----------------------------------------------------------------------------------------------------------
@@ -338,15 +365,15 @@ def test_any_time_on_the_calendar(clock: datetime, near: int) -> None:
 
 def test_the_time_of_a_reading() -> None:
     captured = NOW * SECOND + 123_456_789
-    frame = Frame(SERIAL, datetime(2026, 6, 1, 14, 0, 0), encode(SERIAL, CLOCK, {}))
+    sent = report(LAYOUTS[292], {}, clock=datetime(2026, 6, 1, 14, 0, 0))
     for zone, hours in ((UTC, 14), (ZoneInfo("Europe/Berlin"), 12), (ZoneInfo("America/New_York"), 18)):
-        reading = FrameReader(zone).read(frame, captured)
+        reading = ReportReader(zone).read(sent, captured)
         assert isinstance(reading, Reading)
         assert reading.time == int(datetime(2026, 6, 1, hours, tzinfo=UTC).timestamp()) * SECOND
         assert reading.serial == SERIAL
 
 
-# --- frames from the future -----------------------------------------------------------------------------------------
+# --- reports from the future ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -363,15 +390,15 @@ def test_the_time_of_a_reading() -> None:
     ],
 )
 def test_readings_ahead_of_the_capture(ahead: int, live: bool, believed: bool) -> None:
-    reader = FrameReader(UTC, live=live)
+    reader = ReportReader(UTC, live=live)
     clock = datetime.fromtimestamp(NOW + ahead, UTC).replace(tzinfo=None)
-    reading = reader.read(Frame(SERIAL, clock, encode(SERIAL, clock, {})), NOW * SECOND + SECOND - 1)
+    reading = reader.read(report(LAYOUTS[292], {}, clock=clock), NOW * SECOND + SECOND - 1)
     assert (reading is not None) == believed
     assert (reader.counts.readings, reader.counts.ahead) == ((1, 0) if believed else (0, 1))
 
 
 def test_a_router_whose_clock_is_not_set_yet() -> None:
-    reader = FrameReader(UTC, live=True)
+    reader = ReportReader(UTC, live=True)
     booted = int(datetime(2023, 10, 9, tzinfo=UTC).timestamp()) * SECOND
-    assert reader.read(Frame(SERIAL, datetime(2026, 6, 1), encode(SERIAL, CLOCK, {})), booted) is not None
+    assert reader.read(report(LAYOUTS[292], {}, clock=datetime(2026, 6, 1)), booted) is not None
     assert reader.counts.ahead == 0

@@ -14,7 +14,7 @@ from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.service import report_log
 from inverter_capture.service.report_log import INVERTERS_MAX, QUIET_SECONDS, Observer
 from tests import wire
-from tests.dongle.frames import encode
+from tests.dongle.reports import encode_values
 from tests.wire import SECOND
 
 NOW = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp())
@@ -45,7 +45,7 @@ class House:
     ) -> list[str]:
         """A frame of a certain age is captured; its clock may go wrong. Returns the lines that are logged."""
         clock = datetime.fromtimestamp(captured - age + ahead, ZONE).replace(tzinfo=None)
-        return self.send(captured, data or encode(serial, clock, values), host)
+        return self.send(captured, data or encode_values(serial, clock, values), host)
 
     def send(self, captured: int, data: bytes, host: str = "192.168.8.202") -> list[str]:
         """A segment of a dongle is captured."""
@@ -125,7 +125,7 @@ def test_other_messages_are_shown_for_whoever_looks(house: House, caplog: pytest
 
 
 def unknown(length: int, number: int, serial: str = SERIAL) -> bytes:
-    frame = bytearray(encode(serial, datetime(2026, 6, 1, 14, number % 60), {}))
+    frame = bytearray(encode_values(serial, datetime(2026, 6, 1, 14, number % 60), {}))
     frame[9:11] = (length - 11).to_bytes(2, "big")
     return bytes(frame).ljust(length, b"\1")
 

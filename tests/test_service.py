@@ -19,8 +19,8 @@ import pytest
 from inverter_capture.backends import console
 from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.status import BackendStatus
-from inverter_capture.config.kinds import SectionConfig
-from inverter_capture.config.schema import Config, ConsoleConfig, load
+from inverter_capture.config.schema import Config, ConsoleConfig, SectionConfig
+from inverter_capture.config.toml_file import load
 from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.service import Service
@@ -53,7 +53,7 @@ def test_a_file_is_read_to_its_end(day_config: Path) -> None:
     lines = done.err.splitlines()
     assert [line for line in lines if not line.startswith("info: ")] == []
     assert lines[0] == "info: inverter 2205164738: 292-byte frames from 192.168.8.202 to 203.0.113.10 port 51100"
-    assert lines[1] == "info: inverter E47R2K0193: 302-byte frames from 192.168.8.203 to 203.0.113.10 port 51100"
+    assert lines[1] == "info: inverter E47R2K0193: 306-byte frames from 192.168.8.203 to 203.0.113.10 port 51100"
     assert "frames: 576, readings: 576; frames of unknown length: 0, cut off: 0; implausible values: 0" in lines[2]
     assert len(lines) == 3
 
@@ -105,7 +105,7 @@ def test_readings_of_a_file_that_cannot_be_delivered_are_an_error(day_config: Pa
         program.close_output()
         assert program.wait() == 1
         assert program.said("standard output is closed (Broken pipe); dropping readings") == 1
-        assert program.said("console: 576 readings are lost") == 1
+        assert program.said("console: lost: 576 readings") == 1
 
 
 # --- signals ------------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_a_signal_during_the_last_readings_ends_it_too(day_config: Path) -> None
         stopped = program.stop()
         assert stopped.code == 0
         assert stopped.seconds < STOP_SECONDS
-        assert program.said("readings are lost") == 1
+        assert program.said("console: lost: ") == 1
 
 
 def test_many_signals_are_one(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_full_disk_is_said_once_and_tried_again(
     assert not backend.wait_until_empty(0.2)
     os.dup2(disk, output)
     assert backend.wait_until_empty(10)
-    backend.end()
+    backend.stop()
     assert backend.join(10) == 10
     assert [record.getMessage() for record in caplog.records] == [
         "console: cannot write to standard output (No space left on device); trying again",
@@ -296,13 +296,22 @@ class Collector(Backend):
     def put(self, reading: Reading) -> None:
         self.readings.append(reading)
 
+    def begin_import(self) -> None:
+        pass
+
+    def end_import(self) -> None:
+        pass
+
     def wait_for_room(self, seconds: float) -> bool:
         return True
 
     def wait_until_empty(self, seconds: float) -> bool:
         return True
 
-    def end(self) -> None:
+    def retry(self) -> None:
+        pass
+
+    def stop(self) -> None:
         pass
 
     def join(self, seconds: float) -> int:
@@ -327,6 +336,31 @@ def test_every_backend_gets_every_reading(day_config: Path) -> None:
     assert len(collectors) == 2
     assert len(collectors[0].readings) == READINGS
     assert collectors[0].readings == collectors[1].readings
+
+
+class Faulty(Collector):
+    """Raises an error of ours for each reading but the first."""
+
+    name = "faulty"
+
+    def put(self, reading: Reading) -> None:
+        super().put(reading)
+        if len(self.readings) > 1:
+            raise ZeroDivisionError
+
+
+def test_a_backend_that_raises_starves_no_other(day_config: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The error is told once, and it is no success."""
+    made: list[Collector] = []
+
+    def create(*_: object) -> Collector:
+        made.append(Collector() if made else Faulty())
+        return made[-1]
+
+    day_config.write_text(day_config.read_text() + "[[console]]\n")
+    assert Service(load(str(day_config)), never, create).run() == 1
+    assert [len(collector.readings) for collector in made] == [READINGS, READINGS]
+    assert caplog.text.count("faulty: an error in inverter-capture itself") == 1
 
 
 def never() -> Config:

@@ -337,12 +337,14 @@ class Connection:
         self.packet(time + self.delay, self.server, self.server_sequence)
         return time + self.delay
 
-    def reply(self, time: int, data: bytes) -> int:
-        """The server sends. Returns the time of the client's ACK."""
-        self.packet(time, self.server, self.server_sequence, data, PSH | ACK)
-        self.server_sequence += len(data)
-        self.packet(time + MILLISECOND, self.client, self.sequence)
-        return time + MILLISECOND
+    def reply(self, time: int, data: bytes, sizes: Iterable[int] = ()) -> int:
+        """The server sends, in segments of `sizes` and what is left in full ones. Returns the time of the last ACK."""
+        for piece in cut(data, sizes, self.limit):
+            self.packet(time, self.server, self.server_sequence, piece, PSH | ACK)
+            self.server_sequence += len(piece)
+            time += MILLISECOND
+            self.packet(time, self.client, self.sequence)
+        return time
 
     def repeat(self, time: int, data: bytes, back: int | None = None) -> None:
         """The client sends `data` again, which began `back` bytes before the present end of the stream."""

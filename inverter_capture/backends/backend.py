@@ -1,4 +1,4 @@
-"""What a backend is: where readings go."""
+"""The interface of a backend: a place where readings are delivered to."""
 
 from __future__ import annotations
 
@@ -11,45 +11,67 @@ from inverter_capture.protocol.readings import Reading
 
 
 class Backend(ABC):
-    """Takes readings and delivers them in a thread of its own, so that none can stop, slow or starve another."""
+    """Delivers readings in a thread of its own, so that no backend can stop, slow or starve another.
+
+    `start`, then any number of `put`, then `stop` and `join`. Failures to deliver raise nothing: they are logged once,
+    and `status` tells them.
+    """
 
     name: str
-    """As the logs call it."""
+    """For the log; unique among the backends of one configuration."""
     stop_seconds: float
-    """How long the last readings may take to be delivered when the service is to stop. procd kills after five."""
+    """Seconds granted for the last readings when the service stops. procd kills the service after five."""
 
     @abstractmethod
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver."""
 
     @abstractmethod
     def put(self, reading: Reading) -> None:
-        """Take a reading. Returns at once; when the backend is full, the oldest reading goes, counted."""
+        """Take a reading. Returns at once. A full backend drops its oldest reading and counts it."""
+
+    @abstractmethod
+    def begin_import(self) -> None:
+        """The readings that follow come from a file: `wait_for_room` is called before each, and none is urgent."""
+
+    @abstractmethod
+    def end_import(self) -> None:
+        """The file is read. What was collected is delivered now."""
 
     @abstractmethod
     def wait_for_room(self, seconds: float) -> bool:
-        """Whether the next reading can be taken without dropping one, at the latest after this time."""
+        """Wait until a reading can be taken without dropping another. Returns whether it can, within this time."""
 
     @abstractmethod
     def wait_until_empty(self, seconds: float) -> bool:
-        """Whether all readings are delivered or given up, at the latest after this time."""
+        """Wait until no reading waits. Returns whether that is so, within this time."""
 
     @abstractmethod
-    def end(self) -> None:
-        """Deliver what waits, if that is possible at once, and stop. Does not wait for that; `join` does."""
+    def retry(self) -> None:
+        """Make the next attempt now if the backend waits after a failure. Returns at once."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ask the backend to deliver what waits, if that is possible at once, and to finish. Returns at once."""
 
     @abstractmethod
     def join(self, seconds: float) -> int:
-        """Wait for the end, at most this time. Returns how many readings are lost, those dropped before among them."""
+        """Wait at most this time for the backend to finish. Returns how many readings it has lost since `start`."""
 
     @abstractmethod
     def reconfigure(self, section: Any, zone: tzinfo | None) -> None:
-        """Go on with other settings of the same kind. What waits is kept. Returns at once."""
+        """Change to other settings of the same kind, keeping the readings that wait. Returns at once.
+
+        `zone` is the inverter's time zone, None the system's.
+        """
 
     @abstractmethod
     def status(self) -> BackendStatus:
-        """How it is doing. May be called from any thread, and does not wait."""
+        """How the backend is doing. May be called from any thread. Returns at once."""
 
     def check(self) -> str | None:
-        """Try whether readings could be delivered, and deliver none. Returns what is wrong; None when nothing is."""
+        """Try whether readings could be delivered, without delivering any. Returns what is wrong; None if nothing is.
+
+        For a backend that is not started.
+        """
         return None

@@ -1,4 +1,4 @@
-"""What is wrong with a certificate, in words: the same for every kind of server."""
+"""What is wrong with TLS and its certificates, in words, for every kind of server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WRONG_NAME = (62, 64)
 
 
 def authority_problem(verify: bool | str | None) -> str:
-    """What is wrong with the file of an authority; empty when nothing is."""
+    """What is wrong with the file of authorities that `verify` names. Empty when nothing is."""
     if not isinstance(verify, str) or os.path.isdir(verify):
         return ""
     try:
@@ -26,7 +26,7 @@ def authority_problem(verify: bool | str | None) -> str:
 
 
 def explain_certificate(error: ssl.SSLCertVerificationError, setting: str) -> tuple[str, bool]:
-    """What is wrong with the certificate of the server that a setting names, and whether that may mend itself."""
+    """What is wrong with a server's certificate, and whether that may pass by itself. `setting` names the server."""
     if error.verify_code == _NOT_YET_VALID:
         return "its certificate is not valid yet: is this system's clock right?", True
     if error.verify_code == _EXPIRED:
@@ -37,5 +37,5 @@ def explain_certificate(error: ssl.SSLCertVerificationError, setting: str) -> tu
 
 
 def no_tls(error: ssl.SSLError, example: str) -> str:
-    """What does not speak TLS as it should. `example` is the setting as it would be right."""
+    """That a server does not speak TLS. `example` is a setting as it would be right."""
     return f"no TLS there ({error.reason}): is {example} right, and the port?"

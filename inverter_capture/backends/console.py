@@ -1,4 +1,4 @@
-"""Readings on standard output, each as soon as it comes."""
+"""The console backend: readings on standard output, each as soon as it comes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from inverter_capture.output.terminal import has_colour, width
 from inverter_capture.protocol.readings import Reading
 
 WAITING_MAX = 256
-"""Readings that wait for a reader that is slow; then the oldest goes."""
+"""Readings that wait for a slow reader at most."""
 RETRY_SECONDS = 5
-"""How often writing is tried again, when a disk is full."""
+"""Seconds between attempts to write, when a disk is full."""
 
 _STANDARD_OUTPUT = 1
 
@@ -29,25 +29,25 @@ _log = logging.getLogger(__name__)
 
 
 class Console(Backend):
-    """Writes readings in one format to standard output, unbuffered."""
+    """Writes readings to standard output in one format, unbuffered."""
 
     name = "console"
     stop_seconds = 0.5
 
     def __init__(self, config: ConsoleConfig, zone: tzinfo | None) -> None:
-        """`zone` is that of the table's times, None the system's."""
+        """`zone` is the time zone of the table's times, None the system's."""
         self.delivered = 0
         self.dropped = 0
         self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
         self._writing = False
-        """A reading that no longer waits is not yet written."""
+        """A reading has left the queue and is not written yet."""
         self._changed = threading.Condition()
-        self._ending = False
+        self._stopping = False
         self._closed = False
-        """Nobody will ever read standard output again."""
+        """Standard output can never be written to again."""
         self._problem: str | None = None
-        """What has been said about standard output, until all that waited is written."""
+        """What was logged about standard output. None again when all that waited is written."""
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def start(self) -> None:
@@ -63,8 +63,14 @@ class Console(Backend):
                 self._waiting.popleft()
                 self.dropped += 1
                 if self._problem is None:
-                    self._say("console: standard output takes nothing; dropping the oldest readings")
+                    self._say("console: nothing reads standard output; dropping the oldest readings")
             self._changed.notify_all()
+
+    def begin_import(self) -> None:
+        pass
+
+    def end_import(self) -> None:
+        pass
 
     def wait_for_room(self, seconds: float) -> bool:
         with self._changed:
@@ -74,9 +80,13 @@ class Console(Backend):
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._writing, seconds)
 
-    def end(self) -> None:
+    def retry(self) -> None:
+        # It tries often enough.
+        pass
+
+    def stop(self) -> None:
         with self._changed:
-            self._ending = True
+            self._stopping = True
             self._changed.notify_all()
 
     def join(self, seconds: float) -> int:
@@ -111,19 +121,19 @@ class Console(Backend):
                     self._changed.notify_all()
 
     def _print_readings(self) -> None:
-        begun = self._formatter
-        self._write(begun.header().encode())
+        used = self._formatter
+        self._write(used.header().encode())
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._ending)
+                self._changed.wait_for(lambda: self._waiting or self._stopping)
                 if not self._waiting:
                     return
                 reading = self._waiting.popleft()
                 self._writing = True
-            if self._formatter is not begun:
-                begun = self._formatter
-                self._write(begun.header().encode())
-            written = self._write(begun.format(reading).encode())
+            if self._formatter is not used:
+                used = self._formatter
+                self._write(used.header().encode())
+            written = self._write(used.format(reading).encode())
             with self._changed:
                 self._writing = False
                 if written:
@@ -140,12 +150,12 @@ class Console(Backend):
                     return
 
     def _write(self, data: bytes) -> bool:
-        """Write all of it, however long that takes. False when nobody can ever read it, or the end has come."""
+        """Write the data, however long that takes. Returns False when it never can be, or the backend stops."""
         while data:
             try:
                 data = data[os.write(_STANDARD_OUTPUT, data) :]
             except BlockingIOError:
-                # Whoever shares it with us has made it so.
+                # Another process that shares standard output has made it non-blocking.
                 writable = select.poll()
                 writable.register(_STANDARD_OUTPUT, select.POLLOUT)
                 writable.poll()
@@ -155,7 +165,7 @@ class Console(Backend):
                     return False
                 self._say(f"console: cannot write to standard output ({error.strerror}); trying again")
                 with self._changed:
-                    if self._changed.wait_for(lambda: self._ending, RETRY_SECONDS):
+                    if self._changed.wait_for(lambda: self._stopping, RETRY_SECONDS):
                         return False
         return True
 

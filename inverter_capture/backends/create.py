@@ -1,4 +1,4 @@
-"""The backends that a configuration asks for. Each kind is imported only where it is used."""
+"""From the sections of a configuration to their backends."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from datetime import tzinfo
 
 from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.status import StatusSource
-from inverter_capture.config.kinds import SectionConfig
-from inverter_capture.config.schema import SECTIONS, Config, ConsoleConfig, InfluxDb2Config, MqttConfig
+from inverter_capture.config.schema import (
+    SECTIONS,
+    Config,
+    ConsoleConfig,
+    InfluxDb2Config,
+    MqttConfig,
+    SectionConfig,
+)
 
 
 def sections(config: Config) -> Iterator[SectionConfig]:
-    """The sections of a configuration that ask for a backend each."""
+    """The sections of a configuration that stand for a backend each."""
     for name, section in SECTIONS.items():
         if section.repeated:
             yield from getattr(config, name)
 
 
 def create_backend(section: SectionConfig, zone: tzinfo | None, status: StatusSource) -> Backend:
-    """The backend that a section asks for. Each kind is imported only where it is used.
+    """The backend of a section. A kind of backend that is not configured is never imported, which saves memory.
 
-    `zone` is the inverter's time zone, None the system's; `status` tells a backend how the service is doing.
+    `zone` is the inverter's time zone, None the system's. `status` tells a backend how the service is doing.
     """
     if isinstance(section, InfluxDb2Config):
         from inverter_capture.backends.influxdb2.delivery import InfluxDb2

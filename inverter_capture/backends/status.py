@@ -1,4 +1,4 @@
-"""How the service is doing: plain values, as its diagnostics show them."""
+"""How the service and its backends are doing, as plain values."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ class BackendStatus(NamedTuple):
     """How a backend is doing."""
 
     name: str
-    """As the logs call it."""
+    """As in the log."""
     connected: bool
-    """Whether the last thing that was tried went well."""
+    """Whether the latest attempt succeeded."""
     delivered: int
-    """Readings, since the service was started."""
+    """Readings since the service was started."""
     waiting: int
     """Readings that are not delivered yet."""
     dropped: int
-    """Readings that never will be."""
+    """Readings that were lost."""
     problem: str
-    """Why nothing can be delivered at the moment; empty when nothing is known to be wrong."""
+    """Why nothing can be delivered now. Empty when nothing is known to be wrong."""
 
 
 class Status(NamedTuple):
@@ -39,9 +39,9 @@ class Status(NamedTuple):
 
 
 StatusSource = Callable[[], Status]
-"""Gives the status of this moment; may be called from any thread."""
+"""Returns the status of this moment. May be called from any thread."""
 
 
 def no_status() -> Status:
-    """What there is to tell where no service runs."""
+    """The status where no service runs."""
     return Status(started=0, device="", capturing=False, packets=0, frames=0, readings=0, held_back=0, backends=())

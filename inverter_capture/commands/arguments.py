@@ -30,7 +30,6 @@ _log = logging.getLogger(__name__)
 DISCOVER_SECONDS = 660
 """Long enough for two frames of a dongle that sends one every five minutes."""
 SECONDS_MAX = 1_000_000
-UCI_FILE = "/etc/config/inverter-capture"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,9 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("config", metavar="CONFIG.toml")
     run.set_defaults(command=_run)
 
-    check = commands.add_parser("check", help="say whether a configuration is right")
+    check = commands.add_parser("check", help="check a configuration")
     check.add_argument("config", metavar="CONFIG.toml")
-    check.add_argument("--connect", action="store_true", help="try the servers, too; changes nothing there")
+    check.add_argument("--connect", action="store_true", help="also test the servers, without changing anything there")
     check.set_defaults(command=_check)
 
     decode = commands.add_parser("decode", help="print the readings in capture files")
@@ -110,8 +109,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     discover.set_defaults(command=_discover)
 
-    uci = commands.add_parser("uci", help="print the configuration for `run` that OpenWrt's UCI file asks for")
-    uci.add_argument("file", metavar="UCI-FILE", nargs="?", default=UCI_FILE, help="default: %(default)s")
+    uci = commands.add_parser("uci", help="print OpenWrt's settings as a configuration for `run`")
+    uci.add_argument(
+        "file",
+        metavar="UCI-FILE",
+        nargs="?",
+        default="",
+        help="what `uci export` prints, - for standard input; default: calls it",
+    )
     uci.set_defaults(command=_uci)
     return parser
 
@@ -126,7 +131,8 @@ def _seconds(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from inverter_capture.capture.libpcap import CaptureError, FilterError
-    from inverter_capture.config.schema import ConfigError, load
+    from inverter_capture.config.problems import ConfigError
+    from inverter_capture.config.toml_file import load
 
     try:
         hold_reload()
@@ -148,7 +154,8 @@ def _check(options: argparse.Namespace) -> int:
     from inverter_capture.capture.device import device_problem
     from inverter_capture.capture.file import FileCapture
     from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
-    from inverter_capture.config.schema import ConfigError, load
+    from inverter_capture.config.problems import ConfigError
+    from inverter_capture.config.toml_file import load
 
     try:
         config = load(options.config)
@@ -190,8 +197,8 @@ def _decode(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     from inverter_capture.capture.libpcap import FilterError
     from inverter_capture.commands.decode import DecodeCommand
-    from inverter_capture.config.kinds import SettingError
     from inverter_capture.config.timezone import check_timezone, named_zone
+    from inverter_capture.config.values import SettingError
 
     if options.raw and options.format != "table":
         return _fail(WRONG_USE, f"--raw with --format {options.format}: hex goes with --format table only")
@@ -222,7 +229,7 @@ def _discover(options: argparse.Namespace) -> int:
 
 
 def _uci(options: argparse.Namespace) -> int:
-    from inverter_capture.config.schema import ConfigError
+    from inverter_capture.config.problems import ConfigError
     from inverter_capture.config.uci import to_toml
 
     try:

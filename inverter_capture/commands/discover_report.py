@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from inverter_capture.capture.dongle_filter import Endpoint
 from inverter_capture.config.timezone import distance_text, fitting_zones, remedy
+from inverter_capture.config.toml_file import assign
 from inverter_capture.protocol.clock import ClockError, ClockWatch, off_by_quarters
 from inverter_capture.protocol.messages import dongle_serial
 from inverter_capture.protocol.packets import address_text
@@ -68,14 +69,13 @@ class Survey:
         dongles = self._reporting
         zones = [dongle.timezone for dongle in dongles if dongle.timezone]
         filters = [dongle.endpoint.filter for dongle in dongles]
-        section = ["[pcap]", f"device = {_toml(self._source)}"]
+        section = ["[pcap]", assign("device", self._source)]
         if self._file:
-            section.append("file = true")
-        section.append(
-            f'filter = "{filters[0] if len(filters) == 1 else " or ".join(f"({text})" for text in filters)}"'
-        )
+            section.append(assign("file", True))
+        joined = filters[0] if len(filters) == 1 else " or ".join(f"({text})" for text in filters)
+        section.append(assign("filter", joined))
         if zones:
-            section.append(f'timezone = "{zones[0]}"')
+            section.append(assign("timezone", zones[0]))
         return "\n".join([*(dongle.report(file=self._file) for dongle in dongles), *section]) + "\n"
 
 
@@ -161,10 +161,6 @@ class _Dongle:
             remedy_text = "a longer capture would tell" if file else "capture longer"
             return f"{off}: the time zone may be another, or the report is an old one; {remedy_text}"
         return f"{off}: set the inverter's clock, unless the report is an old one that the dongle had kept"
-
-
-def _toml(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _note(known: dict[str, None], serial: str) -> None:

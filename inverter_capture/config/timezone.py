@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from inverter_capture.config.kinds import Kind, SettingError, check_name, nearest
+from inverter_capture.config.values import SettingError, ValueType, check_name, nearest
 from inverter_capture.protocol.clock import QUARTER_HOUR, ClockError
 
 OFFSETS = range(-12 * 3600, 14 * 3600 + 1, QUARTER_HOUR)
@@ -38,11 +38,11 @@ def check_timezone(value: str) -> str:
         near = same_city[0] if same_city else nearest(value, known, 0.8)
         # Other areas' packages have other names in each release of OpenWrt.
         package = area.lower() if area in ("Africa", "Asia", "Atlantic", "Europe", "Pacific") else "all"
-        install = f'install its data (on OpenWrt zoneinfo-{package}, elsewhere tzdata), or use "local"'
+        install = f"install its data (on OpenWrt zoneinfo-{package}, elsewhere tzdata), or use local"
         if not known:
             problem = "this system has no time zone data: "
         elif near:
-            problem = f'unknown time zone: did you mean "{near}"? Or '
+            problem = f"unknown time zone: did you mean {near}? Or "
         else:
             problem = "unknown time zone: check its spelling, "
         raise SettingError(problem + install) from None
@@ -66,7 +66,7 @@ def zones() -> list[str]:
     return sorted(names)
 
 
-TIMEZONE = Kind((str,), 'a name such as "Europe/Paris", or "local"', check_timezone)
+TIMEZONE = ValueType((str,), "local, or a name", check_timezone, "Europe/Paris")
 
 
 def remedy(error: ClockError) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from inverter_capture.output.line_protocol import line_protocol
 from inverter_capture.output.table import Table
-from inverter_capture.protocol.registers import FIELDS
+from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE
 from inverter_capture.text import printable, utc_text
 
 if TYPE_CHECKING:
@@ -71,16 +71,21 @@ class Json:
 class Csv:
     """A header and one row a reading, quoted by RFC 4180, with the line breaks of the other formats.
 
-    The columns are timestamp (nanoseconds), time (UTC), serial, then every field in the order of the register table; an
-    absent value is empty.
+    The columns are timestamp (nanoseconds), time (UTC), serial, then every field of any kind of inverter, those of
+    single-phase ones first, in the order of the register tables; an absent value is empty.
     """
 
+    def __init__(self) -> None:
+        # High-voltage inverters have all fields that low-voltage ones have.
+        fields = (*SINGLE_PHASE.fields, *HIGH_VOLTAGE.fields)
+        self._names = tuple(dict.fromkeys(field.id for field in fields))
+
     def header(self) -> str:
-        return ",".join(("timestamp", "time", "serial", *(field.id for field in FIELDS))) + "\n"
+        return ",".join(("timestamp", "time", "serial", *self._names)) + "\n"
 
     def format(self, reading: Reading) -> str:
         values = reading.values
-        numbers = (repr(values[field.id]) if field.id in values else "" for field in FIELDS)
+        numbers = (repr(values[name]) if name in values else "" for name in self._names)
         return ",".join((str(reading.time), utc_text(reading.time), csv_text(reading.serial), *numbers)) + "\n"
 
 

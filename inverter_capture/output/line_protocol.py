@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cache
 
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS_BY_ID
 from inverter_capture.text import printable
 
 MEASUREMENT = "inverter"
@@ -28,17 +27,17 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
         return ""
     names = {writable(name): writable(value) for name, value in (tags or {}).items() if name and value}
     names["serial"] = writable(reading.serial)
-    head = escape(measurement, special=", ")
+    head = escape_name(measurement, special=", ")
     for name in sorted(names):
         if names[name]:
-            head += f",{escape(name)}={escape(names[name])}"
+            head += f",{escape_name(name)}={escape_name(names[name])}"
     return f"{head} {fields} {reading.time}"
 
 
 @cache
 def _field_key(name: str) -> str:
     """Worked out once for each field of the table."""
-    return escape(name)
+    return escape_name(name)
 
 
 def narrow_line_protocol(
@@ -50,7 +49,7 @@ def narrow_line_protocol(
     """
     lines: list[str] = []
     for field_id, value in reading.values.items():
-        field = FIELDS_BY_ID[field_id]
+        field = reading.kind.fields_by_id[field_id]
         own = {"group": field.group, "name": field.name, "unit": field.unit}
         lines.append(line_protocol(reading._replace(values={"value": value}), measurement, {**(tags or {}), **own}))
     return "\n".join(lines)
@@ -59,14 +58,14 @@ def narrow_line_protocol(
 def writable(text: str) -> str:
     """The text without what line protocol has no way to write.
 
-    What is not printable becomes a question mark. A backslash becomes a slash, since servers disagree on what one
-    before a special character or at the end means.
+    What is not printable becomes its code. A backslash becomes a slash, since servers disagree on what one before a
+    special character or at the end means.
     """
     return printable(text).replace("\\", "/")
 
 
-def escape(text: str, special: str = ",= ") -> str:
-    """A name or tag value for line protocol."""
+def escape_name(text: str, special: str = ",= ") -> str:
+    """A name or tag value, with backslashes where line protocol needs them."""
     if text.isascii() and text.isidentifier():
         return text  # As every field's name is, and there are many.
     text = writable(text)

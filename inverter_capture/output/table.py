@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
 
-from inverter_capture.protocol.codes import STATES, describe
+from inverter_capture.protocol.codes import Codes, describe
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.inverter_kinds import Kind
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS, Field
 from inverter_capture.text import printable
 
 COLUMN_WIDTH = 38
@@ -15,15 +16,19 @@ COLUMN_GAP = 3
 
 UNIT_WIDTH = 3
 
-GROUPS = ("Inverter", "PV", "Battery", "BMS", "Grid", "Load", "Generator", "Aux")
-"""The table's groups from first to last: the one that may hold a fault first, then along the way of the energy."""
+GROUPS = (
+    *("Inverter", "PV", "Battery", "Battery 2", "BMS", "BMS 2", "Grid", "Load", "Generator", "Aux"),
+    *("Info", "Settings", "Program"),
+)
+"""The table's groups from first to last: the one that may hold a fault first, then along the way of the energy, and
+what hardly ever changes."""
 
-UNITS = ("", "%", "W", "V", "A", "Hz", "°C", "Ah", "h", "kWh")
+UNITS = ("", "%", "W", "VA", "V", "A", "Hz", "°C", "mΩ", "kΩ", "mV/°C", "Ah", "s", "min", "h", "d", "kWh", "kvarh")
 """Rows of a group in this order: how it is, what happens now, and what has been counted."""
 
 PERIODS = ("today", "month", "year", "total")
 
-LABELS = {"aux_power": "Generator, micro-inverter", "grid_power_l1": "Power L1 (grid port)"}
+LABELS = {"aux_power": "Generator, micro-inverter"}
 """Names whose own are too long for a row."""
 
 DIRECTIONS = {
@@ -39,9 +44,6 @@ SEVERITIES = {"inverter_warnings": "yellow", "inverter_faults": "red"}
 STATE_SEVERITIES = {3: "yellow", 4: "red"}
 """Alarm and fault, of inverter_state."""
 
-CODES = frozenset((*STATES, *SEVERITIES, "generator_relay"))
-"""Fields whose numbers stand for words."""
-
 STYLES = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33"}
 
 
@@ -52,15 +54,20 @@ class Table:
         self._zone = zone
         self._colour = colour
         self._columns = max(1, (width + COLUMN_GAP) // (COLUMN_WIDTH + COLUMN_GAP))
-        self._groups = [(group, sorted((f for f in FIELDS if f.group == group), key=row_order)) for group in GROUPS]
+        self._groups: dict[Kind, list[tuple[str, list[Field]]]] = {}
 
     def header(self) -> str:
         return ""
 
     def format(self, reading: Reading) -> str:
         """The reading, and an empty line after it."""
-        values = reading.values
-        groups = [self._group(group, fields, values) for group, fields in self._groups]
+        kind = reading.kind
+        if kind not in self._groups:
+            self._groups[kind] = [
+                (group, sorted((field for field in kind.fields if field.group == group), key=row_order))
+                for group in GROUPS
+            ]
+        groups = [self._group(group, fields, reading.values, kind.codes) for group, fields in self._groups[kind]]
         columns = balance([lines for lines in groups if lines], self._columns)
         height = max((len(column) for column in columns), default=0)
         blank = " " * COLUMN_WIDTH
@@ -74,28 +81,31 @@ class Table:
         local = utc.astimezone(self._zone).isoformat(" ")
         return f"{serial}   {local[:19]} {local[19:]}   ({utc:%Y-%m-%d %H:%M:%S} UTC)"
 
-    def _group(self, group: str, fields: list[Field], values: dict[str, int | float]) -> list[str]:
+    def _group(self, group: str, fields: list[Field], values: dict[str, int | float], codes: Codes) -> list[str]:
         """The lines of a group, each COLUMN_WIDTH characters wide; none when it has no values."""
         lines: list[str] = []
         for field in fields:
             if field.id in values:
-                lines += self._row(field, values[field.id])
+                lines += self._row(field, values[field.id], codes)
         if lines:
             rule = "-" * (COLUMN_WIDTH - 1 - len(group))
             lines.insert(0, f"{self._style(group, 'bold')} {self._style(rule, 'dim')}")
         return lines
 
-    def _row(self, field: Field, value: float) -> list[str]:
-        if field.id in CODES:
-            return self._words(field, value)
+    def _row(self, field: Field, value: float, codes: Codes) -> list[str]:
+        if field.id in codes.fields:
+            return self._words(field, value, codes)
         name = label(field, value)
-        number = f"{value:.{len(str(field.divisor)) - 1}f}".rjust(COLUMN_WIDTH - UNIT_WIDTH - 2 - len(name))
+        number = f"{value:.{field.decimals}f}"
         unit = self._style(field.unit, "dim") + " " * (UNIT_WIDTH - len(field.unit))
-        return [f"{name} {number} {unit}"]
+        room = COLUMN_WIDTH - 1 - max(UNIT_WIDTH, len(field.unit))
+        if len(name) + 1 + len(number) <= room:
+            return [f"{name}{number.rjust(room - len(name))} {unit}"]
+        return [name.ljust(COLUMN_WIDTH), f"{number.rjust(room)} {unit}"]
 
-    def _words(self, field: Field, value: float) -> list[str]:
+    def _words(self, field: Field, value: float, codes: Codes) -> list[str]:
         """A row whose value is one or more words: beside the name where they fit, else below it, one a line."""
-        words = describe(field.id, value).split(", ")
+        words = describe(field.id, value, codes).split(", ")
         style = severity(field.id, value)
         name = label(field, value)
         if len(name) + 1 + max(map(len, words)) <= COLUMN_WIDTH:
@@ -135,7 +145,7 @@ def row_order(field: Field) -> tuple[int, int, int]:
 
 def label(field: Field, value: float) -> str:
     """The name of a row, which need not repeat the group's, and the direction where the sign means one."""
-    name = LABELS.get(field.id) or field.name.removeprefix(field.group + " ")
+    name = LABELS.get(field.id) or field.name.removeprefix(field.group + " ").replace("(inverter grid", "(grid")
     if field.id in DIRECTIONS and value:
         name += f" ({DIRECTIONS[field.id][value < 0]})"
     return name[0].upper() + name[1:]

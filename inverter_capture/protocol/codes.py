@@ -5,12 +5,60 @@ Numbers whose meaning nobody has published are shown as they are.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+
+class Codes(NamedTuple):
+    """The words of one kind of inverter."""
+
+    states: dict[str, dict[int, str]]
+    """By field id: the number and its text."""
+    flags: dict[str, dict[int, str]]
+    """By field id: the bit and what it means when it is set."""
+    warnings: dict[int, str]
+    faults: dict[int, str]
+    """By number: bit n is warning W(n + 1) or fault F(n + 1)."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Ids of all fields whose numbers stand for words."""
+        return (*self.states, *self.flags, "generator_relay", *_PROBLEMS, *FIRMWARE, *CLOCK_TIMES)
+
+
+FIRMWARE = ("firmware_main", "firmware_comm")
+"""Fields that people know as hexadecimal numbers."""
+
+CLOCK_TIMES = tuple(f"prog{number}_time" for number in range(1, 7))
+"""Fields that hold hours * 100 + minutes."""
+
+_PROBLEMS = ("inverter_warnings", "inverter_faults")
+_OFF_ON = {0: "off", 1: "on"}
+_NO_YES = {0: "no", 1: "yes"}
+_CHARGE_FROM = {0: "none", 1: "grid", 2: "generator", 3: "grid and generator"}
+
+SETTING_STATES: dict[str, dict[int, str]] = {
+    "battery_control_mode": {0: "lead-acid", 1: "lithium"},
+    "battery_operation_mode": {0: "by voltage", 1: "by state of charge", 2: "no battery"},
+    "charging_signal": _CHARGE_FROM,
+    "generator_charge_enabled": _OFF_ON,
+    "generator_on_grid_input": _NO_YES,
+    "grid_charge_enabled": _OFF_ON,
+    "grid_frequency_setting": {0: "50 Hz", 1: "60 Hz"},
+    "priority_load": {0: "battery first", 1: "load first"},
+    "solar_export": _OFF_ON,
+    "use_timer": _OFF_ON,
+    "work_mode": {0: "export first", 1: "zero export to load", 2: "zero export to CT"},
+    **{f"prog{number}_charge": _CHARGE_FROM for number in range(1, 7)},
+}
+"""Settings of all kinds of inverters. Those whose meaning is not certain stay numbers."""
+
 STATES: dict[str, dict[int, str]] = {
     "inverter_state": {0: "standby", 1: "self-check", 2: "normal", 3: "alarm", 4: "fault", 5: "activating"},
     "sd_status": {1000: "SD fault", 2000: "SD ok"},
     "grid_connected": {0: "grid relay open", 1: "grid relay closed"},
+    "inverter_enabled": {0: "off", 1: "on", 2: "off"},
+    **SETTING_STATES,
 }
-"""By field id: the number and its text."""
 
 GENERATOR_RELAY_STATES: dict[int, str] = {
     0: "generator relay open",
@@ -107,25 +155,43 @@ FAULTS: dict[int, str] = {
 """By number: bit n is fault F(n + 1)."""
 
 
-def describe(field: str, value: float) -> str:
+SINGLE_PHASE = Codes(STATES, {}, WARNINGS, FAULTS)
+
+
+def describe(field: str, value: float, codes: Codes = SINGLE_PHASE) -> str:
     """The words for a value of one of the fields that hold codes; of any other field, and unknown codes, the number."""
     number = int(value)
-    if field in STATES:
-        return STATES[field].get(number, str(number))
+    if field in codes.states:
+        return codes.states[field].get(number, str(number))
     if field == "generator_relay":
         words = GENERATOR_RELAY_STATES.get(number & 0x0F, f"generator relay {number & 0x0F}")
         bit, text = GENERATOR_POWER_SWITCH
         return f"{words}, {text}" if number & bit else words
     if field == "inverter_warnings":
-        return ", ".join(name_bits(number, "W", WARNINGS)) or "none"
+        return ", ".join(name_bits(number, "W", codes.warnings)) or "none"
     if field == "inverter_faults":
-        return ", ".join(name_bits(number, "F", FAULTS)) or "none"
+        return ", ".join(name_bits(number, "F", codes.faults)) or "none"
+    if field in codes.flags:
+        texts = codes.flags[field]
+        return ", ".join(texts.get(bit, f"bit {bit}") for bit in _bits(number)) or "none"
+    if field in FIRMWARE:
+        # Words follow each other from the lowest on, as in 2005-1098.
+        words = f"{number & 0xFFFF:04X}"
+        while number := number >> 16:
+            words += f"-{number & 0xFFFF:04X}"
+        return words
+    if field in CLOCK_TIMES:
+        return f"{number // 100:02d}:{number % 100:02d}"
     return str(value)
 
 
 def name_bits(bits: int, letter: str, texts: dict[int, str]) -> list[str]:
     """The numbered codes of all bits that are set, such as "F35 no grid"."""
-    numbers = [bit + 1 for bit in range(bits.bit_length()) if bits >> bit & 1]
+    numbers = [bit + 1 for bit in _bits(bits)]
     return [
         f"{letter}{number:02d} {texts[number]}" if number in texts else f"{letter}{number:02d}" for number in numbers
     ]
+
+
+def _bits(number: int) -> list[int]:
+    return [bit for bit in range(number.bit_length()) if number >> bit & 1]

@@ -1,9 +1,22 @@
 """Holds back values that cannot be true: one wrong counter spoils statistics for good.
 
-Each guarded field is judged alone, by its row in the register table: a lifetime total does not fall, a day's counter
-falls only when its day is over, none rises faster than the inverter could have made it. A value that breaks a rule is
-left out of its reading. Once the readings that follow agree with it, and not with what was believed before, it is true
-after all: the inverter was reset, or what was believed was wrong.
+What it does: each guarded field of each inverter is judged alone, by its row in the register table of the inverter's
+kind. A value that breaks a rule is left out of its reading, and the rest of the reading stands. Once the readings that
+follow agree with it, and not with what was believed before, it is true after all: the inverter was reset, or what was
+believed was wrong.
+
+The rules:
+- The first value of a field is believed.
+- A lifetime total does not fall. The counter of a day, month or year falls only when that is over. Net counters count
+  in two directions, and can fall at any time.
+- No counter rises, and no net counter falls, faster than the field's limit, with some grace for clocks that are set.
+- What is no counter does not change by more than its limit from one reading to the next.
+- A reading that comes late, since the dongle kept it, must fit between its neighbours.
+
+The plan: `_Judge` remembers of a field the value that is believed, and of the values held back since then the last one
+and how many in a row agree up to it. Values that agree `READINGS_CONFIRM` times (zeros `ZEROS_CONFIRM` times) become
+the believed ones. Nearly all values are a little more than the last, a little later: `_Inverter.judge` passes these
+without asking the judge.
 
 No I/O and no clock: time comes with the readings. It may jump, and readings may come late.
 """
@@ -14,8 +27,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from inverter_capture.protocol.counts import Counts
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX, Kind
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS, Field
 from inverter_capture.protocol.times import SECOND
 
 READINGS_CONFIRM = 3
@@ -34,18 +48,15 @@ GRACE_SECONDS = 180
 LATE_SECONDS = 30 * 60
 """So long into a day, month or year its counter may still show the last one's value."""
 
-GAP_SECONDS = 15 * 60
+SILENCE_SECONDS = 15 * 60
 """After so long without a reading, those of the time between may still come."""
 
 LATENESS_MAX_SECONDS = 48 * 3600
 """A reading that is older than another by more was not sent late: the inverter's clock was put back."""
 
-INVERTERS_MAX = 64
-"""Whoever forges frames can make up any number of serials; the readings of those beyond are not judged."""
-
 _HOUR = 3600 * SECOND
 _GRACE = timedelta(seconds=GRACE_SECONDS)
-_GAP = GAP_SECONDS * SECOND
+_SILENCE = SILENCE_SECONDS * SECOND
 _PERIODS = ("day", "month", "year")
 _UNKNOWN = -1
 """No day, month or year: the value may belong to the present one or the one before."""
@@ -84,7 +95,7 @@ class Guard:
     def check(self, clock: datetime, reading: Reading) -> tuple[Reading, list[Held]]:
         """The reading without the values held back, and those. `clock` is the inverter's wall clock, without a zone.
 
-        An inverter's first value of each field is believed. The same reading again gets the same answer.
+        The same reading again gets the same answer. Readings of more than INVERTERS_MAX inverters are not judged.
         """
         inverter = self._inverters.get(reading.serial)
         if inverter is None:
@@ -150,10 +161,11 @@ class _Value(NamedTuple):
 class _Inverter:
     """One inverter's fields, and its last reading with what was said of it."""
 
-    __slots__ = ("believed", "confirmed", "fields", "held", "reading", "time")
+    __slots__ = ("believed", "confirmed", "fields", "held", "kind", "reading", "time")
 
     def __init__(self) -> None:
-        self.fields = [_Judge(field) for field in FIELDS if field.limit is not None]
+        self.kind: Kind | None = None
+        self.fields: list[_Judge] = []
         self.time = 0
         self.reading: Reading | None = None
         self.believed = Reading("", 0, {})
@@ -163,8 +175,10 @@ class _Inverter:
 
     def judge(self, moment: _Moment, reading: Reading) -> list[Held]:
         """What of a reading is not to be believed."""
+        if reading.kind is not self.kind:
+            self._become(reading.kind)
         time, values, periods = moment.time, reading.values, moment.periods
-        steady = 0 < time - self.time <= _GAP
+        steady = 0 < time - self.time <= _SILENCE
         self.time = time
         self.confirmed = 0
         held = []
@@ -190,6 +204,17 @@ class _Inverter:
             elif field.overruled:
                 self.confirmed += 1
         return held
+
+    def _become(self, kind: Kind) -> None:
+        """Judge by the table of another kind, since more is known of the inverter. What was the same stays."""
+        judges = {judge.name: judge for judge in self.fields}
+        before = {} if self.kind is None else self.kind.fields_by_id
+        self.fields = [
+            judges[field.id] if before.get(field.id) == field else _Judge(field)
+            for field in kind.fields
+            if field.limit is not None
+        ]
+        self.kind = kind
 
 
 class _Judge:
@@ -247,7 +272,7 @@ class _Judge:
         belongs = None
         if time >= kept.time or not self.period:
             belongs = self._next(kept, value, moment)
-            if time - kept.time > _GAP:
+            if time - kept.time > _SILENCE:
                 self.before = kept
         else:
             # Kept by the dongle and sent late; or the inverter's clock was put back, and it has counted on.

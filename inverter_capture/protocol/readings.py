@@ -1,21 +1,24 @@
-"""Frames to readings: numbers with units, in UTC; what is not plausible is left out.
+"""Reports to readings: numbers with units, in UTC; what is not plausible or not certain is left out.
 
-A frame holds the inverter's local wall clock, so the time zone decides what moment it means.
+A report holds the inverter's local wall clock, so the time zone decides what moment it means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
-from functools import cache
+from functools import lru_cache
 from math import inf
 from operator import itemgetter, truediv
 from struct import Struct
 from typing import NamedTuple
 
 from inverter_capture.protocol.counts import Counts
-from inverter_capture.protocol.layouts import REGISTERS_OFFSET, WORD_BYTES, Layout
-from inverter_capture.protocol.registers import FIELDS, Field
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.inverter_kinds import PLANS_MAX, SINGLE_PHASE, THREE_PHASE, Kind
+from inverter_capture.protocol.kind_detection import KindDetector, Told
+from inverter_capture.protocol.layouts import LAYOUTS, REGISTERS_OFFSET, WORD_BYTES, Layout
+from inverter_capture.protocol.quantities import Quantity
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
@@ -38,16 +41,26 @@ class Reading(NamedTuple):
     """Nanoseconds since the epoch, UTC."""
     values: dict[str, int | float]
     """By field id, in the order of the register table. A value that is absent has no key."""
+    kind: Kind = SINGLE_PHASE
+    layout: Layout = LAYOUTS[292]
+    """Of the report."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What the report holds, in the order of the register table; not all need have a value."""
+        return self.kind.fields_in(self.layout)
 
 
 class ReadingCounts(Counts):
-    """What became of the frames and their values."""
+    """What became of the reports and their values."""
 
-    __slots__ = ("ahead", "implausible", "readings")
+    __slots__ = ("ahead", "foreign", "implausible", "readings")
 
     readings: int
     ahead: int
-    """Frames of a live capture that claim to be from the future."""
+    """Reports of a live capture that claim to be from the future."""
+    foreign: int
+    """Reports of a learnt layout whose values are not those of an inverter that has such registers."""
     implausible: int
     """Values outside their range."""
 
@@ -62,23 +75,33 @@ class ReportReader:
         """How often each field, by id, was outside its range."""
         self._zone = zone
         self._live = live
+        self._detector = KindDetector()
 
     def read(self, report: Report, captured: int) -> Reading | None:
-        """The reading in a frame that was captured at a time (ns since the epoch); None when it is not believed."""
+        """The reading in a report that was captured at a time (ns since the epoch); None when it is not believed."""
+        layout = report.layout
+        assert layout is not None
         now = captured // SECOND
         moment = utc_seconds(report.clock, self._zone, now)
         if self._live and moment - now > AHEAD_SECONDS_MAX and now > CLOCK_SET_AFTER:
             self.counts.ahead += 1
             return None
+        told = self._detector.tell(report)
+        if told is None:
+            self.counts.foreign += 1
+            return None
         self.counts.readings += 1
-        assert report.layout is not None
-        return Reading(report.serial, moment * SECOND, self._values(report.data, report.layout))
+        values = self._values(report.data, _plan(told, layout))
+        return Reading(report.serial, moment * SECOND, values, told.kind, layout)
 
-    def _values(self, data: bytes, layout: Layout) -> dict[str, int | float]:
-        plan = _plan(layout)
-        words = [*plan.words.unpack_from(data, REGISTERS_OFFSET), 1]
+    def _values(self, data: bytes, plan: _Plan) -> dict[str, int | float]:
+        words = [*plan.words.unpack_from(data, REGISTERS_OFFSET), 0, 1]
+        for place, mask, shift in plan.masks:
+            words.append((words[place] & mask) >> shift)
         for first, second, factor in plan.sums:
             words.append(words[first] + words[second] * factor)
+        for first, second in plan.rests:
+            words.append(max(0, words[first] - words[second]))
         # The copy has all keys in the table's order, and need not grow.
         values = plan.blank.copy()
         values.update(zip(plan.whole_names, plan.whole(words), strict=True))
@@ -95,32 +118,53 @@ class ReportReader:
                 if value != absent:
                     self.counts.implausible += 1
                     self.implausible[name] = self.implausible.get(name, 0) + 1
+        for name in plan.wide:
+            if _ambiguous(values[name]):
+                del values[name]
+        for name, parts in plan.derived:
+            if not values.keys() >= parts:
+                del values[name]
+
+
+def _ambiguous(value: float) -> bool:
+    """Whether the high word of a power may be missing, so that what looks large is negative."""
+    return 0x8000 <= value <= 0xFFFF
 
 
 class _Plan:
-    """How to get every field out of a frame of one length with few steps: a router's processor is slow.
+    """How to get every field out of the reports of one layout with few steps: a router's processor is slow.
 
-    Steps work on the list of the frame's 16-bit words, followed by a 1, followed by the results of the steps before.
+    Steps work on the list of the report's 16-bit words, followed by 0 and 1, followed by the results of the steps
+    before.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, told: Told, layout: Layout) -> None:
         self._layout = layout
-        self._count = (layout.length - REGISTERS_OFFSET) // WORD_BYTES
+        self._high_words = told.high_words
+        self._zero = (layout.length - REGISTERS_OFFSET) // WORD_BYTES
         self._signed: set[int] = set()
+        self.masks: list[tuple[int, int, int]] = []
+        """Where a word stands, the bits to take of it, and by how many bits to shift them down."""
         self.sums: list[tuple[int, int, int]] = []
-        """Where two summands stand, and a factor for the second: joined words, sums of fields, biases."""
-        fields = [field for field in FIELDS if all(register in layout for register in field.registers)]
-        places = {field.id: self._place(field) for field in fields}
+        """Where two summands stand, and a factor for the second: joined words, sums of fields, biases, factors."""
+        self.rests: list[tuple[int, int]] = []
+        """Where two numbers stand, of which what the first is more than the second is wanted."""
+        self.wide: list[str] = []
+        """Fields with a high word that older firmware may leave 0."""
+        self.derived: list[tuple[str, set[str]]] = []
+        """Fields that follow from others, and those that they cannot do without."""
+        fields = _certain_fields(told, layout)
+        places = self._places(fields)
         whole = [field for field in fields if field.divisor == 1]
         scaled = [field for field in fields if field.divisor != 1]
-        formats = ("h" if word in self._signed else "H" for word in range(self._count))
+        formats = ("h" if word in self._signed else "H" for word in range(self._zero))
         self.words = Struct(">" + "".join(formats))
         self.whole_names = [field.id for field in whole]
-        self.whole = itemgetter(*(places[field.id] for field in whole))
+        self.whole = _all_of([places[field.id] for field in whole])
         self.scaled_names = [field.id for field in scaled]
-        self.scaled = itemgetter(*(places[field.id] for field in scaled))
+        self.scaled = _all_of([places[field.id] for field in scaled])
         self.divisors = [field.divisor for field in scaled]
-        self.blank: dict[str, int | float] = dict.fromkeys(places, 0)
+        self.blank: dict[str, int | float] = dict.fromkeys((field.id for field in fields), 0)
         self.bounds: list[tuple[str, float, float, float | None]] = []
         """Field id, minimum, maximum, and the value that stands for a sensor that is not fitted."""
         maxima: dict[int, list[int]] = {}
@@ -129,10 +173,10 @@ class _Plan:
             low = -inf if field.minimum is None else field.minimum
             high = inf if field.maximum is None else field.maximum
             if (low, high) != (-inf, inf):
-                self.bounds.append((field.id, low, high, field.bias if field.absent_when_zero else None))
+                self.bounds.append((field.id, low, high, _absent(field.quantity)))
             if field.maximum is not None:
                 maxima.setdefault(field.maximum * field.divisor, []).append(places[field.id])
-            if field.minimum is not None and (field.signed or field.bias < field.minimum):
+            if field.minimum is not None and (field.signed or field.minimum > min(0, field.bias)):
                 minima.setdefault(field.minimum * field.divisor, []).append(places[field.id])
         self._maxima = [(_all_of(group), limit) for limit, group in maxima.items()]
         self._minima = [(_all_of(group), limit) for limit, group in minima.items()]
@@ -142,37 +186,95 @@ class _Plan:
         for group, limit in self._maxima:
             if max(group(words)) > limit:
                 return False
-        return all(min(group(words)) >= limit for group, limit in self._minima)
+        return not self.wide and all(min(group(words)) >= limit for group, limit in self._minima)
 
-    def _place(self, field: Field) -> int:
-        """Where the field's number will stand, not yet divided; adds the steps that put it there."""
-        one = self._count
-        words = [
-            (self._layout.register_offset(register) - REGISTERS_OFFSET) // WORD_BYTES for register in field.registers
-        ]
+    def _places(self, fields: list[Field]) -> dict[str, int]:
+        """Where each field's number will stand, not yet divided; adds the steps that put it there."""
+        words = {
+            field.id: [
+                (self._layout.register_offset(register) - REGISTERS_OFFSET) // WORD_BYTES
+                for register in field.registers
+                if not field.quantity.wide or register in self._layout
+            ]
+            for field in fields
+        }
+        places: dict[str, int] = {}
+        for field in fields:
+            mask = field.quantity.mask
+            if mask:
+                # A mask takes one word.
+                self.masks.append((words[field.id][0], mask, (mask & -mask).bit_length() - 1))
+                places[field.id] = self._zero + 1 + len(self.masks)
+        for field in fields:
+            if field.derived is None:
+                places[field.id] = self._joined(field, words[field.id], places.get(field.id))
+            else:
+                self.derived.append((field.id, set(field.derived.of)))
+                if not field.derived.rest:
+                    names = (*field.derived.of, *field.derived.also)
+                    first, *others = (places[name] for name in names if name in places)
+                    for other in others:
+                        first = self._add(first, other, 1)
+                    places[field.id] = first
+        for field in fields:
+            if field.derived is not None and field.derived.rest:
+                self.rests.append((places[field.derived.of[0]], places[field.derived.of[1]]))
+                places[field.id] = self._zero + 1 + len(self.masks) + len(self.sums) + len(self.rests)
+        return places
+
+    def _joined(self, field: Field, words: list[int], masked: int | None) -> int:
+        if masked is not None:
+            return masked
         if field.signed:
             # The sign is in the highest word, which stands last.
             self._signed.add(words[-1])
+        if field.quantity.wide and len(words) > 1 and not self._high_words:
+            self.wide.append(field.id)
         place = words[0]
         for count, word in enumerate(words[1:], 1):
-            place = self._add(place, word, 1 if field.summed else 1 << _WORD_BITS * count)
+            place = self._add(place, word, 1 << _WORD_BITS * count)
+        if field.factor != 1:
+            place = self._add(self._zero, place, field.factor)
         if field.bias:
-            place = self._add(place, one, field.bias * field.divisor)
+            place = self._add(place, self._zero + 1, field.bias * field.divisor)
         return place
 
     def _add(self, first: int, second: int, factor: int) -> int:
         self.sums.append((first, second, factor))
-        return self._count + len(self.sums)
+        return self._zero + 1 + len(self.masks) + len(self.sums)
+
+
+def _certain_fields(told: Told, layout: Layout) -> list[Field]:
+    """The fields that a layout holds and whose scale is known, with that scale."""
+    factors = dict(told.factors)
+    found: dict[str, Field] = {}
+    for field in told.kind.fields_in(layout):
+        factor = factors.get(field.quantity.doubt, 1)
+        if factor is None or (told.common_only and field.id not in THREE_PHASE.fields_by_id):
+            continue
+        if field.derived is not None and not all(name in found for name in field.derived.of):
+            continue
+        found[field.id] = field if factor == 1 else field._replace(quantity=field.quantity.times(factor))
+    return list(found.values())
+
+
+def _absent(quantity: Quantity) -> float | None:
+    """The value that the raw number for a missing sensor comes to."""
+    if quantity.absent is None:
+        return None
+    return quantity.absent * quantity.factor / quantity.divisor + quantity.bias
 
 
 def _all_of(places: list[int]) -> Callable[[list[int]], tuple[int, ...]]:
-    """Gives the numbers at these places, as a tuple also where there is but one."""
-    return itemgetter(*places, places[0])
+    """Gives the numbers at these places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda words: tuple(words[place] for place in places)
 
 
-@cache
-def _plan(layout: Layout) -> _Plan:
-    return _Plan(layout)
+@lru_cache(PLANS_MAX)
+def _plan(told: Told, layout: Layout) -> _Plan:
+    return _Plan(told, layout)
 
 
 def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:

@@ -1,184 +1,287 @@
-"""Every field: which registers it comes from, what it means, and how the world should see it.
+"""Every field of single-phase inverters: which registers it comes from, and what it means.
 
-All of it stands here and nowhere else. A field's place in a report follows from the report's layout; Home Assistant
-classes, units and the names that databases see come from the same row.
+All of it stands here and nowhere else. A field's place in a report follows from the report's layout; unit, scale, bounds
+and Home Assistant classes follow from its quantity (fields.py), and names for people from its group and name.
 
 Sources: the public register maps of Sunsynk and Deye single-phase hybrid inverters, checked with real captures. Nothing
-here is official.
+here is official. Left out: what no two sources agree on, and the inverter's clock (22 to 24), which every report has.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from inverter_capture.protocol.fields import DEFAULT, HIGH, MEDIUM, OPTIONAL, DerivedRow, Field, Row, field, join, rest
+from inverter_capture.protocol.quantities import *
 
-
-class Field(NamedTuple):
-    """One measured value: where it comes from, what it means, and how the world should see it.
-
-    value = joined registers (two's complement when signed) / divisor + bias
-    """
-
-    id: str
-    """The name in JSON, InfluxDB and MQTT; it never changes."""
-    registers: tuple[int, ...]
-    """Low word first."""
-    group: str
-    name: str
-    """What databases call it, within the group."""
-    title: str
-    """What people call it, who see it below the inverter's name."""
-    unit: str
-    divisor: int
-    bias: int
-    signed: bool
-    minimum: int | None
-    maximum: int | None
-    """A value outside these bounds is not plausible, and is left out."""
-    device_class: str
-    state_class: str
-    default: bool
-    """Published by default; the others are optional."""
-    confidence: str
-    """How sure the mapping is: high or medium."""
-    period: str
-    """What the field counts, for the guard: energy or hours of a "day", "month" or "year" by the inverter's clock, or
-    in "total". Empty: it counts nothing."""
-    limit: int | None
-    """The most that a counter can rise in an hour, and that another field can change from one reading to the next. What
-    is beyond must be confirmed. None: anything can be."""
-    summed: bool = False
-    """The registers are values of their own whose sum this field is."""
-    net: bool = False
-    """A counter of two directions, which can also fall."""
-
-    @property
-    def absent_when_zero(self) -> bool:
-        """Whether raw 0 means that the sensor is not fitted: so it is with temperatures."""
-        return self.device_class == "temperature"
-
-
-# What counters cannot exceed, in kilowatts. The largest inverters of this kind give 16 kW and take 1.3 to 2 times that
-# from panels; their relay passes 100 A at 240 V, and a house behind the current transformer has at most 200 A. Generous:
-# a limit that is too high lets a small error pass, one that is too low hides true values.
-PV_KW = 40
-BATTERY_KW = 30
-INVERTER_KW = 30
-GENERATOR_KW = 30
-GRID_KW = 60
-LOAD_KW = 80
+LIMITS_KW = {"PV": 40, "Battery": 30, "Inverter": 30, "Generator": 30, "Grid": 60, "Load": 80}
+"""What counters and panels cannot exceed, in kW. The largest inverters of this kind give 16 kW and take 1.3 to 2 times
+that from panels; their relay passes 100 A at 240 V, and a house behind the current transformer has at most 200 A.
+Generous: a limit that is too high lets a small error pass, one that is too low hides true values."""
 
 # fmt: off
-FIELDS: tuple[Field, ...] = (
-    #     id                             registers             group        name                                      title                             unit   div  bias  signed  min        max       device_class    state_class         default  confidence  period   limit
+_MEASURED: tuple[Row, ...] = (
+    # id                            registers   group        name                                      quantity         publish   sure
     # State 5 is from one source only; the states, warnings and faults have their texts in codes.py.
-    Field("inverter_state",              (59,),                "Inverter",  "State",                                  "State",                          "",    1,   0,    False,  None,      None,     "enum",         "",                 True,    "high",    "",      None),
-    Field("inverter_energy_today",       (60,),                "Inverter",  "Active energy today",                    "Active energy today",            "kWh", 10,  0,    True,   -1000,     1000,     "energy",       "total",            True,    "high",    "day",   INVERTER_KW, net=True),
-    Field("inverter_energy_total",       (63, 64),             "Inverter",  "Active energy total",                    "Active energy total",            "kWh", 10,  0,    True,   -10000000, 10000000, "energy",       "total",            True,    "high",    "total", INVERTER_KW, net=True),
-    Field("pv_production_month",         (65,),                "PV",        "PV energy this month",                   "PV energy this month",           "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", False,   "high",    "month", PV_KW),
-    Field("load_consumption_month",      (66,),                "Load",      "Load energy this month",                 "Load energy this month",         "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", False,   "high",    "month", LOAD_KW),
+    ("inverter_state",              (59,),      "Inverter",  "State",                                  STATE,           DEFAULT,  HIGH),
+    ("inverter_energy_today",       (60,),      "Inverter",  "Active energy today",                    NET_TODAY,       DEFAULT,  HIGH),
+    ("inverter_energy_total",       (63, 64),   "Inverter",  "Active energy total",                    NET_TOTAL,       DEFAULT,  HIGH),
+    ("pv_production_month",         (65,),      "PV",        "PV energy this month",                   ENERGY_MONTH,    OPTIONAL, HIGH),
+    ("load_consumption_month",      (66,),      "Load",      "Load energy this month",                 ENERGY_MONTH,    OPTIONAL, HIGH),
     # Some maps call it grid export; two live systems contradict that.
-    Field("inverter_energy_month",       (67,),                "Inverter",  "Active energy this month",               "Active energy this month",       "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", False,   "medium",  "month", INVERTER_KW, net=True),
-    Field("pv_production_year",          (68, 69),             "PV",        "PV energy this year",                    "PV energy this year",            "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", False,   "high",    "year",  PV_KW),
-    Field("battery_charge_today",        (70,),                "Battery",   "Charge today",                           "Battery charge energy today",    "kWh", 10,  0,    False,  0,         1000,     "energy",       "total_increasing", True,    "high",    "day",   BATTERY_KW),
-    Field("battery_discharge_today",     (71,),                "Battery",   "Discharge today",                        "Battery discharge energy today", "kWh", 10,  0,    False,  0,         1000,     "energy",       "total_increasing", True,    "high",    "day",   BATTERY_KW),
-    Field("battery_charge_total",        (72, 73),             "Battery",   "Total charge",                           "Battery charge energy total",    "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", True,    "high",    "total", BATTERY_KW),
-    Field("battery_discharge_total",     (74, 75),             "Battery",   "Total discharge",                        "Battery discharge energy total", "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", True,    "high",    "total", BATTERY_KW),
-    Field("grid_import_today",           (76,),                "Grid",      "Import today",                           "Grid import energy today",       "kWh", 10,  0,    False,  0,         1000,     "energy",       "total_increasing", True,    "high",    "day",   GRID_KW),
-    Field("grid_export_today",           (77,),                "Grid",      "Export today",                           "Grid export energy today",       "kWh", 10,  0,    False,  0,         1000,     "energy",       "total_increasing", True,    "high",    "day",   GRID_KW),
+    ("inverter_energy_month",       (67,),      "Inverter",  "Active energy this month",               NET_MONTH,       OPTIONAL, MEDIUM),
+    ("pv_production_year",          (68, 69),   "PV",        "PV energy this year",                    ENERGY_YEAR,     OPTIONAL, HIGH),
+    ("battery_charge_today",        (70,),      "Battery",   "Charge today",                           ENERGY_TODAY,    DEFAULT,  HIGH),
+    ("battery_discharge_today",     (71,),      "Battery",   "Discharge today",                        ENERGY_TODAY,    DEFAULT,  HIGH),
+    ("battery_charge_total",        (72, 73),   "Battery",   "Total charge",                           ENERGY_TOTAL,    DEFAULT,  HIGH),
+    ("battery_discharge_total",     (74, 75),   "Battery",   "Total discharge",                        ENERGY_TOTAL,    DEFAULT,  HIGH),
+    ("grid_import_today",           (76,),      "Grid",      "Import today",                           ENERGY_TODAY,    DEFAULT,  HIGH),
+    ("grid_export_today",           (77,),      "Grid",      "Export today",                           ENERGY_TODAY,    DEFAULT,  HIGH),
     # The words are not adjacent: 79 is the frequency.
-    Field("grid_import_total",           (78, 80),             "Grid",      "Total import",                           "Grid import energy total",       "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", True,    "high",    "total", GRID_KW),
-    Field("grid_frequency",              (79,),                "Grid",      "Frequency",                              "Grid frequency",                 "Hz",  100, 0,    False,  0,         70,       "frequency",    "measurement",      True,    "high",    "",      None),
-    Field("grid_export_total",           (81, 82),             "Grid",      "Total export",                           "Grid export energy total",       "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", True,    "high",    "total", GRID_KW),
-    Field("generator_hours_today",       (83,),                "Generator", "Generator running time today",           "Generator running time today",   "h",   10,  0,    False,  0,         24,       "duration",     "total_increasing", False,   "medium",  "day",   2),
-    Field("load_consumption_today",      (84,),                "Load",      "Consumption today",                      "Load energy today",              "kWh", 10,  0,    False,  0,         1000,     "energy",       "total_increasing", True,    "high",    "day",   LOAD_KW),
-    Field("load_consumption_total",      (85, 86),             "Load",      "Total consumption",                      "Load energy total",              "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", True,    "high",    "total", LOAD_KW),
-    Field("load_consumption_year",       (87, 88),             "Load",      "Consumption this year",                  "Load energy this year",          "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", False,   "high",    "year",  LOAD_KW),
-    Field("inverter_temperature_dc",     (90,),                "Inverter",  "DC Temperature",                         "DC temperature",                 "°C",  10,  -100, False,  -40,       150,      "temperature",  "measurement",      True,    "high",    "",      None),
-    Field("inverter_temperature_ac",     (91,),                "Inverter",  "AC Temperature",                         "AC temperature",                 "°C",  10,  -100, False,  -40,       150,      "temperature",  "measurement",      True,    "high",    "",      None),
+    ("grid_import_total",           (78, 80),   "Grid",      "Total import",                           ENERGY_TOTAL,    DEFAULT,  HIGH),
+    ("grid_frequency",              (79,),      "Grid",      "Frequency",                              FREQUENCY,       DEFAULT,  HIGH),
+    ("grid_export_total",           (81, 82),   "Grid",      "Total export",                           ENERGY_TOTAL,    DEFAULT,  HIGH),
+    ("generator_hours_today",       (83,),      "Generator", "Generator running time today",           HOURS_TODAY,     OPTIONAL, MEDIUM),
+    ("load_consumption_today",      (84,),      "Load",      "Consumption today",                      ENERGY_TODAY,    DEFAULT,  HIGH),
+    ("load_consumption_total",      (85, 86),   "Load",      "Total consumption",                      ENERGY_TOTAL,    DEFAULT,  HIGH),
+    ("load_consumption_year",       (87, 88),   "Load",      "Consumption this year",                  ENERGY_YEAR,     OPTIONAL, HIGH),
+    ("inverter_temperature_dc",     (90,),      "Inverter",  "DC Temperature",                         TEMPERATURE,     DEFAULT,  HIGH),
+    ("inverter_temperature_ac",     (91,),      "Inverter",  "AC Temperature",                         TEMPERATURE,     DEFAULT,  HIGH),
     # Some maps read 95 as an environment temperature, which then shows -100.
-    Field("generator_energy_total",      (92, 95),             "Generator", "Generator energy total",                 "Generator energy total",         "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", False,   "medium",  "total", GENERATOR_KW),
-    Field("sd_status",                   (94,),                "Inverter",  "SD card status",                         "SD card",                        "",    1,   0,    False,  None,      None,     "enum",         "",                 False,   "high",    "",      None),
-    Field("pv_production_total",         (96, 97),             "PV",        "Total production",                       "PV energy total",                "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", True,    "high",    "total", PV_KW),
+    ("generator_energy_total",      (92, 95),   "Generator", "Generator energy total",                 ENERGY_TOTAL,    OPTIONAL, MEDIUM),
+    ("sd_status",                   (94,),      "Inverter",  "SD card status",                         STATE,           OPTIONAL, HIGH),
+    ("pv_production_total",         (96, 97),   "PV",        "Total production",                       ENERGY_TOTAL,    DEFAULT,  HIGH),
     # Some maps call it grid export; two live systems contradict that.
-    Field("inverter_energy_year",        (98, 99),             "Inverter",  "Active energy this year",                "Active energy this year",        "kWh", 10,  0,    False,  0,         10000000, "energy",       "total_increasing", False,   "medium",  "year",  INVERTER_KW, net=True),
-    Field("inverter_warnings",           (101, 102),           "Inverter",  "Warnings",                               "Warnings",                       "",    1,   0,    False,  None,      None,     "enum",         "",                 True,    "high",    "",      None),
-    Field("inverter_faults",             (103, 104, 105, 106), "Inverter",  "Faults",                                 "Faults",                         "",    1,   0,    False,  None,      None,     "enum",         "",                 True,    "high",    "",      None),
+    ("inverter_energy_year",        (98, 99),   "Inverter",  "Active energy this year",                NET_YEAR,        OPTIONAL, MEDIUM),
+    ("inverter_warnings",           (101, 102), "Inverter",  "Warnings",                               STATE,           DEFAULT,  HIGH),
+    ("inverter_faults",             (103, 104, 105, 106), "Inverter",  "Faults",                                 STATE,           DEFAULT,  HIGH),
     # As configured or as the BMS reports it.
-    Field("battery_capacity",            (107,),               "Battery",   "Capacity",                               "Battery capacity",               "Ah",  1,   0,    False,  None,      None,     "",             "measurement",      True,    "high",    "",      5000),
-    Field("pv_production_today",         (108,),               "PV",        "Production today",                       "PV energy today",                "kWh", 10,  0,    False,  0,         1000,     "energy",       "total_increasing", True,    "high",    "day",   PV_KW),
-    Field("pv_voltage_1",                (109,),               "PV",        "Voltage 1",                              "PV voltage 1",                   "V",   10,  0,    False,  0,         1000,     "voltage",      "measurement",      True,    "high",    "",      None),
-    Field("pv_current_1",                (110,),               "PV",        "Current 1",                              "PV current 1",                   "A",   10,  0,    False,  None,      None,     "current",      "measurement",      True,    "high",    "",      200),
-    Field("pv_voltage_2",                (111,),               "PV",        "Voltage 2",                              "PV voltage 2",                   "V",   10,  0,    False,  0,         1000,     "voltage",      "measurement",      True,    "high",    "",      None),
-    Field("pv_current_2",                (112,),               "PV",        "Current 2",                              "PV current 2",                   "A",   10,  0,    False,  None,      None,     "current",      "measurement",      True,    "high",    "",      200),
-    Field("pv_voltage_3",                (113,),               "PV",        "Voltage 3",                              "PV voltage 3",                   "V",   10,  0,    False,  0,         1000,     "voltage",      "measurement",      False,   "high",    "",      None),
-    Field("pv_current_3",                (114,),               "PV",        "Current 3",                              "PV current 3",                   "A",   10,  0,    False,  None,      None,     "current",      "measurement",      False,   "high",    "",      200),
-    Field("pv_voltage_4",                (115,),               "PV",        "Voltage 4",                              "PV voltage 4",                   "V",   10,  0,    False,  0,         1000,     "voltage",      "measurement",      False,   "medium",  "",      None),
-    Field("pv_current_4",                (116,),               "PV",        "Current 4",                              "PV current 4",                   "A",   10,  0,    False,  None,      None,     "current",      "measurement",      False,   "medium",  "",      200),
-    Field("grid_voltage",                (150,),               "Grid",      "Voltage",                                "Grid voltage",                   "V",   10,  0,    False,  0,         500,      "voltage",      "measurement",      True,    "high",    "",      None),
-    Field("grid_voltage_l2",             (151,),               "Grid",      "Voltage L2",                             "Grid voltage L2",                "V",   10,  0,    False,  0,         500,      "voltage",      "measurement",      False,   "high",    "",      None),
-    Field("grid_voltage_l1_l2",          (152,),               "Grid",      "Voltage L1-L2",                          "Grid voltage L1-L2",             "V",   10,  0,    False,  0,         500,      "voltage",      "measurement",      False,   "high",    "",      None),
+    ("battery_capacity",            (107,),     "Battery",   "Capacity",                               CAPACITY,        DEFAULT,  HIGH),
+    ("pv_production_today",         (108,),     "PV",        "Production today",                       ENERGY_TODAY,    DEFAULT,  HIGH),
+    ("pv_voltage_1",                (109,),     "PV",        "Voltage 1",                              PV_VOLTAGE,      DEFAULT,  HIGH),
+    ("pv_current_1",                (110,),     "PV",        "Current 1",                              PV_CURRENT,      DEFAULT,  HIGH),
+    ("pv_voltage_2",                (111,),     "PV",        "Voltage 2",                              PV_VOLTAGE,      DEFAULT,  HIGH),
+    ("pv_current_2",                (112,),     "PV",        "Current 2",                              PV_CURRENT,      DEFAULT,  HIGH),
+    ("pv_voltage_3",                (113,),     "PV",        "Voltage 3",                              PV_VOLTAGE,      OPTIONAL, HIGH),
+    ("pv_current_3",                (114,),     "PV",        "Current 3",                              PV_CURRENT,      OPTIONAL, HIGH),
+    ("pv_voltage_4",                (115,),     "PV",        "Voltage 4",                              PV_VOLTAGE,      OPTIONAL, MEDIUM),
+    ("pv_current_4",                (116,),     "PV",        "Current 4",                              PV_CURRENT,      OPTIONAL, MEDIUM),
+    ("grid_voltage",                (150,),     "Grid",      "Voltage",                                AC_VOLTAGE,      DEFAULT,  HIGH),
+    ("grid_voltage_l2",             (151,),     "Grid",      "Voltage L2",                             AC_VOLTAGE,      OPTIONAL, HIGH),
+    ("grid_voltage_l1_l2",          (152,),     "Grid",      "Voltage L1-L2",                          AC_VOLTAGE,      OPTIONAL, HIGH),
     # One map calls it load voltage.
-    Field("inverter_voltage",            (154,),               "Inverter",  "Output voltage",                         "Output voltage",                 "V",   10,  0,    False,  0,         500,      "voltage",      "measurement",      True,    "high",    "",      None),
-    Field("inverter_voltage_l2",         (155,),               "Inverter",  "Output voltage L2",                      "Output voltage L2",              "V",   10,  0,    False,  0,         500,      "voltage",      "measurement",      False,   "high",    "",      None),
-    Field("inverter_voltage_l1_l2",      (156,),               "Inverter",  "Output voltage L1-L2",                   "Output voltage L1-L2",           "V",   10,  0,    False,  0,         500,      "voltage",      "measurement",      False,   "high",    "",      None),
+    ("inverter_voltage",            (154,),     "Inverter",  "Output voltage",                         AC_VOLTAGE,      DEFAULT,  HIGH),
+    ("inverter_voltage_l2",         (155,),     "Inverter",  "Output voltage L2",                      AC_VOLTAGE,      OPTIONAL, HIGH),
+    ("inverter_voltage_l1_l2",      (156,),     "Inverter",  "Output voltage L1-L2",                   AC_VOLTAGE,      OPTIONAL, HIGH),
     # Seen 2 % off on a live system: uncalibrated.
-    Field("load_voltage",                (157,),               "Load",      "Load voltage",                           "Load voltage",                   "V",   10,  0,    False,  0,         500,      "voltage",      "measurement",      False,   "medium",  "",      None),
-    Field("load_voltage_l2",             (158,),               "Load",      "Load voltage L2",                        "Load voltage L2",                "V",   10,  0,    False,  0,         500,      "voltage",      "measurement",      False,   "medium",  "",      None),
-    Field("grid_current",                (160,),               "Grid",      "Current",                                "Grid current",                   "A",   100, 0,    True,   None,      None,     "current",      "measurement",      True,    "high",    "",      None),
-    Field("grid_current_l2",             (161,),               "Grid",      "Current L2",                             "Grid current L2",                "A",   100, 0,    True,   None,      None,     "current",      "measurement",      False,   "high",    "",      None),
-    Field("grid_ct_current",             (162,),               "Grid",      "CT current",                             "Grid CT current",                "A",   100, 0,    True,   None,      None,     "current",      "measurement",      False,   "high",    "",      None),
-    Field("grid_ct_current_l2",          (163,),               "Grid",      "CT current L2",                          "Grid CT current L2",             "A",   100, 0,    True,   None,      None,     "current",      "measurement",      False,   "high",    "",      None),
+    ("load_voltage",                (157,),     "Load",      "Load voltage",                           AC_VOLTAGE,      OPTIONAL, MEDIUM),
+    ("load_voltage_l2",             (158,),     "Load",      "Load voltage L2",                        AC_VOLTAGE,      OPTIONAL, MEDIUM),
+    ("grid_current",                (160,),     "Grid",      "Current",                                CURRENT,         DEFAULT,  HIGH),
+    ("grid_current_l2",             (161,),     "Grid",      "Current L2",                             CURRENT,         OPTIONAL, HIGH),
+    ("grid_ct_current",             (162,),     "Grid",      "CT current",                             CURRENT,         OPTIONAL, HIGH),
+    ("grid_ct_current_l2",          (163,),     "Grid",      "CT current L2",                          CURRENT,         OPTIONAL, HIGH),
     # One map calls it load current.
-    Field("inverter_current",            (164,),               "Inverter",  "Output current",                         "Output current",                 "A",   100, 0,    True,   None,      None,     "current",      "measurement",      True,    "high",    "",      None),
-    Field("inverter_current_l2",         (165,),               "Inverter",  "Output current L2",                      "Output current L2",              "A",   100, 0,    True,   None,      None,     "current",      "measurement",      False,   "high",    "",      None),
+    ("inverter_current",            (164,),     "Inverter",  "Output current",                         CURRENT,         DEFAULT,  HIGH),
+    ("inverter_current_l2",         (165,),     "Inverter",  "Output current L2",                      CURRENT,         OPTIONAL, HIGH),
     # The generator, smart-load or micro-inverter port.
-    Field("aux_power",                   (166,),               "Aux",       "Aux / generator / micro-inverter power", "Auxiliary port power",           "W",   1,   0,    True,   None,      None,     "power",        "measurement",      True,    "high",    "",      None),
+    ("aux_power",                   (166,),     "Aux",       "Aux / generator / micro-inverter power", POWER,           DEFAULT,  HIGH),
     # At the inverter's grid port.
-    Field("grid_power_l1",               (167,),               "Grid",      "Power L1 (inverter grid port)",          "Grid power L1",                  "W",   1,   0,    True,   None,      None,     "power",        "measurement",      True,    "high",    "",      None),
-    Field("grid_power_l2",               (168,),               "Grid",      "Power L2",                               "Grid power L2",                  "W",   1,   0,    True,   None,      None,     "power",        "measurement",      False,   "high",    "",      None),
+    ("grid_power_l1",               (167,),     "Grid",      "Power L1 (inverter grid port)",          GRID_POWER,      DEFAULT,  HIGH),
+    ("grid_power_l2",               (168,),     "Grid",      "Power L2",                               GRID_POWER,      OPTIONAL, HIGH),
     # Positive importing, negative exporting.
-    Field("grid_power",                  (169,),               "Grid",      "Power",                                  "Grid power",                     "W",   1,   0,    True,   None,      None,     "power",        "measurement",      True,    "high",    "",      None),
-    Field("grid_ct_power_l1",            (170,),               "Grid",      "CT power L1",                            "Grid CT power L1",               "W",   1,   0,    True,   None,      None,     "power",        "measurement",      False,   "high",    "",      None),
-    Field("grid_ct_power_l2",            (171,),               "Grid",      "CT power L2",                            "Grid CT power L2",               "W",   1,   0,    True,   None,      None,     "power",        "measurement",      False,   "high",    "",      None),
+    ("grid_power",                  (169,),     "Grid",      "Power",                                  GRID_POWER_SUM,  DEFAULT,  HIGH),
+    ("grid_ct_power_l1",            (170,),     "Grid",      "CT power L1",                            GRID_POWER,      OPTIONAL, HIGH),
+    ("grid_ct_power_l2",            (171,),     "Grid",      "CT power L2",                            GRID_POWER,      OPTIONAL, HIGH),
     # At the external CT; differs from grid_power when "limit to load" is on.
-    Field("grid_power_ct",               (172,),               "Grid",      "Power CT",                               "Grid CT power",                  "W",   1,   0,    True,   None,      None,     "power",        "measurement",      True,    "high",    "",      None),
-    Field("inverter_power_l1",           (173,),               "Inverter",  "Power L1",                               "Output power L1",                "W",   1,   0,    True,   None,      None,     "power",        "measurement",      False,   "high",    "",      None),
-    Field("inverter_power_l2",           (174,),               "Inverter",  "Power L2",                               "Output power L2",                "W",   1,   0,    True,   None,      None,     "power",        "measurement",      False,   "high",    "",      None),
-    Field("inverter_power",              (175,),               "Inverter",  "Power",                                  "Output power",                   "W",   1,   0,    True,   None,      None,     "power",        "measurement",      True,    "high",    "",      None),
-    Field("load_power_l1",               (176,),               "Load",      "Power L1",                               "Load power L1",                  "W",   1,   0,    True,   None,      None,     "power",        "measurement",      False,   "high",    "",      None),
-    Field("load_power_l2",               (177,),               "Load",      "Power L2",                               "Load power L2",                  "W",   1,   0,    True,   None,      None,     "power",        "measurement",      False,   "high",    "",      None),
-    Field("load_power",                  (178,),               "Load",      "Power",                                  "Load power",                     "W",   1,   0,    True,   None,      None,     "power",        "measurement",      True,    "high",    "",      None),
-    Field("essential_power_l1",          (179,),               "Load",      "Essential (UPS) power L1",               "Essential load power L1",        "W",   1,   0,    True,   None,      None,     "power",        "measurement",      False,   "medium",  "",      None),
-    Field("essential_power_l2",          (180,),               "Load",      "Essential (UPS) power L2",               "Essential load power L2",        "W",   1,   0,    True,   None,      None,     "power",        "measurement",      False,   "medium",  "",      None),
+    ("grid_power_ct",               (172,),     "Grid",      "Power CT",                               GRID_POWER_SUM,  DEFAULT,  HIGH),
+    ("inverter_power_l1",           (173,),     "Inverter",  "Power L1",                               POWER,           OPTIONAL, HIGH),
+    ("inverter_power_l2",           (174,),     "Inverter",  "Power L2",                               POWER,           OPTIONAL, HIGH),
+    ("inverter_power",              (175,),     "Inverter",  "Power",                                  POWER,           DEFAULT,  HIGH),
+    ("load_power_l1",               (176,),     "Load",      "Power L1",                               GRID_POWER,      OPTIONAL, HIGH),
+    ("load_power_l2",               (177,),     "Load",      "Power L2",                               GRID_POWER,      OPTIONAL, HIGH),
+    ("load_power",                  (178,),     "Load",      "Power",                                  GRID_POWER,      DEFAULT,  HIGH),
+    ("essential_power_l1",          (179,),     "Load",      "Essential (UPS) power L1",               POWER,           OPTIONAL, MEDIUM),
+    ("essential_power_l2",          (180,),     "Load",      "Essential (UPS) power L2",               POWER,           OPTIONAL, MEDIUM),
     # Idle noise of about 12 V when no generator is connected.
-    Field("generator_voltage",           (181,),               "Generator", "Generator voltage",                      "Generator voltage",              "V",   10,  0,    False,  0,         500,      "voltage",      "measurement",      False,   "medium",  "",      None),
-    Field("battery_temperature",         (182,),               "Battery",   "Temperature",                            "Battery temperature",            "°C",  10,  -100, False,  -40,       150,      "temperature",  "measurement",      True,    "high",    "",      None),
-    Field("battery_voltage",             (183,),               "Battery",   "Voltage",                                "Battery voltage",                "V",   100, 0,    False,  0,         100,      "voltage",      "measurement",      True,    "high",    "",      None),
-    Field("battery_soc",                 (184,),               "Battery",   "SOC",                                    "Battery state of charge",        "%",   1,   0,    False,  0,         100,      "battery",      "measurement",      True,    "high",    "",      None),
+    ("generator_voltage",           (181,),     "Generator", "Generator voltage",                      AC_VOLTAGE,      OPTIONAL, MEDIUM),
+    ("battery_temperature",         (182,),     "Battery",   "Temperature",                            TEMPERATURE,     DEFAULT,  HIGH),
+    ("battery_voltage",             (183,),     "Battery",   "Voltage",                                BATTERY_VOLTAGE, DEFAULT,  HIGH),
+    ("battery_soc",                 (184,),     "Battery",   "SOC",                                    SOC,             DEFAULT,  HIGH),
     # Watts, although some maps call 179 a current: equals inverter_power + grid_power_l1 - aux_power.
-    Field("essential_power",             (185,),               "Load",      "Essential (UPS) power",                  "Essential load power",           "W",   1,   0,    True,   None,      None,     "power",        "measurement",      True,    "medium",  "",      None),
-    Field("pv_power_1",                  (186,),               "PV",        "Power 1",                                "PV power 1",                     "W",   1,   0,    False,  None,      None,     "power",        "measurement",      True,    "high",    "",      1000 * PV_KW),
-    Field("pv_power_2",                  (187,),               "PV",        "Power 2",                                "PV power 2",                     "W",   1,   0,    False,  None,      None,     "power",        "measurement",      True,    "high",    "",      1000 * PV_KW),
-    Field("pv_power_3",                  (188,),               "PV",        "Power 3",                                "PV power 3",                     "W",   1,   0,    False,  None,      None,     "power",        "measurement",      False,   "high",    "",      1000 * PV_KW),
+    ("essential_power",             (185,),     "Load",      "Essential (UPS) power",                  POWER,           DEFAULT,  MEDIUM),
+    ("pv_power_1",                  (186,),     "PV",        "Power 1",                                PV_POWER,        DEFAULT,  HIGH),
+    ("pv_power_2",                  (187,),     "PV",        "Power 2",                                PV_POWER,        DEFAULT,  HIGH),
+    ("pv_power_3",                  (188,),     "PV",        "Power 3",                                PV_POWER,        OPTIONAL, HIGH),
     # Positive discharging, negative charging; battery_current likewise.
-    Field("battery_power",               (190,),               "Battery",   "Power",                                  "Battery power",                  "W",   1,   0,    True,   None,      None,     "power",        "measurement",      True,    "high",    "",      None),
-    Field("battery_current",             (191,),               "Battery",   "Current",                                "Battery current",                "A",   100, 0,    True,   None,      None,     "current",      "measurement",      True,    "high",    "",      None),
-    Field("load_frequency",              (192,),               "Load",      "Frequency",                              "Load frequency",                 "Hz",  100, 0,    False,  0,         70,       "frequency",    "measurement",      True,    "high",    "",      None),
-    Field("inverter_frequency",          (193,),               "Inverter",  "Output frequency",                       "Output frequency",               "Hz",  100, 0,    False,  0,         70,       "frequency",    "measurement",      False,   "high",    "",      None),
-    Field("grid_connected",              (194,),               "Grid",      "Connected",                              "Grid",                           "",    1,   0,    False,  None,      None,     "connectivity", "",                 True,    "high",    "",      None),
-    Field("generator_relay",             (195,),               "Generator", "Generator relay",                        "Generator relay",                "",    1,   0,    False,  None,      None,     "",             "",                 False,   "medium",  "",      None),
-    Field("generator_frequency",         (196,),               "Generator", "Generator frequency",                    "Generator frequency",            "Hz",  100, 0,    False,  0,         70,       "frequency",    "measurement",      False,   "medium",  "",      None),
-    Field("bms_charge_voltage",          (312,),               "BMS",       "Charge Voltage",                         "BMS charge voltage",             "V",   100, 0,    False,  0,         100,      "voltage",      "measurement",      True,    "high",    "",      None),
-    Field("bms_discharge_voltage",       (313,),               "BMS",       "Discharge Voltage",                      "BMS discharge voltage",          "V",   100, 0,    False,  0,         100,      "voltage",      "measurement",      False,   "high",    "",      None),
-    Field("bms_charge_limit_current",    (314,),               "BMS",       "Charge Limit Current",                   "BMS charge current limit",       "A",   1,   0,    False,  None,      None,     "current",      "measurement",      True,    "high",    "",      5000),
-    Field("bms_discharge_limit_current", (315,),               "BMS",       "Discharge Limit Current",                "BMS discharge current limit",    "A",   1,   0,    False,  None,      None,     "current",      "measurement",      True,    "high",    "",      5000),
-    Field("bms_soc",                     (316,),               "BMS",       "SOC",                                    "BMS state of charge",            "%",   1,   0,    False,  0,         100,      "battery",      "measurement",      True,    "high",    "",      None),
-    Field("bms_voltage",                 (317,),               "BMS",       "Voltage",                                "BMS voltage",                    "V",   100, 0,    False,  0,         100,      "voltage",      "measurement",      True,    "high",    "",      None),
+    ("battery_power",               (190,),     "Battery",   "Power",                                  POWER,           DEFAULT,  HIGH),
+    ("battery_current",             (191,),     "Battery",   "Current",                                BATTERY_CURRENT, DEFAULT,  HIGH),
+    ("load_frequency",              (192,),     "Load",      "Frequency",                              FREQUENCY,       DEFAULT,  HIGH),
+    ("inverter_frequency",          (193,),     "Inverter",  "Output frequency",                       FREQUENCY,       OPTIONAL, HIGH),
+    ("grid_connected",              (194,),     "Grid",      "Connected",                              CONNECTED,       DEFAULT,  HIGH),
+    ("generator_relay",             (195,),     "Generator", "Generator relay",                        CODE,            OPTIONAL, MEDIUM),
+    ("generator_frequency",         (196,),     "Generator", "Generator frequency",                    FREQUENCY,       OPTIONAL, MEDIUM),
+    ("bms_charge_voltage",          (312,),     "BMS",       "Charge Voltage",                         BATTERY_VOLTAGE, DEFAULT,  HIGH),
+    ("bms_discharge_voltage",       (313,),     "BMS",       "Discharge Voltage",                      BATTERY_VOLTAGE, OPTIONAL, HIGH),
+    ("bms_charge_limit_current",    (314,),     "BMS",       "Charge Limit Current",                   CURRENT_LIMIT,   DEFAULT,  HIGH),
+    ("bms_discharge_limit_current", (315,),     "BMS",       "Discharge Limit Current",                CURRENT_LIMIT,   DEFAULT,  HIGH),
+    ("bms_soc",                     (316,),     "BMS",       "SOC",                                    SOC,             DEFAULT,  HIGH),
+    ("bms_voltage",                 (317,),     "BMS",       "Voltage",                                BATTERY_VOLTAGE, DEFAULT,  HIGH),
     # Positive charging: the sign opposite to battery_current.
-    Field("bms_current",                 (318,),               "BMS",       "Current",                                "BMS current",                    "A",   1,   0,    True,   None,      None,     "current",      "measurement",      True,    "high",    "",      None),
-    Field("bms_temperature",             (319,),               "BMS",       "Temperature",                            "BMS temperature",                "°C",  10,  -100, False,  -40,       150,      "temperature",  "measurement",      True,    "high",    "",      None),
-    Field("pv_power",                    (186, 187, 188),      "PV",        "Power",                                  "PV power",                       "W",   1,   0,    False,  None,      None,     "power",        "measurement",      True,    "high",    "",      1000 * PV_KW, summed=True),
+    ("bms_current",                 (318,),     "BMS",       "Current",                                BMS_CURRENT,     DEFAULT,  HIGH),
+    ("bms_temperature",             (319,),     "BMS",       "Temperature",                            TEMPERATURE,     DEFAULT,  HIGH),
+)
+
+_DERIVED: tuple[DerivedRow, ...] = (
+    # id                   registers group   name                   quantity    publish  sure  from
+    ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH, join(("pv_power_1", "pv_power_2", "pv_power_3"))),
+    # What the house takes before the inverter: at the current transformer less at the inverter's grid port.
+    ("nonessential_power", (),       "Load", "Non-essential power", REST_POWER, DEFAULT, HIGH, rest("grid_power_ct", "grid_power_l1")),
+)
+
+# Mostly settings. The usual reports hold 13, 16, 17, 54 and 204, newer ones 244 too; what else comes, a poll map tells.
+_MORE: tuple[Row, ...] = (
+    # id                               registers  group       name                                 quantity         publish   sure
+    # Hexadecimal for people: 13192 is 3388.
+    ("firmware_main",                  (13,),     "Info",     "Control board firmware",            CODE,            OPTIONAL, HIGH),
+    ("firmware_comm",                  (14,),     "Info",     "Communication board firmware",      CODE,            OPTIONAL, HIGH),
+    ("safety_type",                    (15,),     "Info",     "Safety type",                       CODE,            OPTIONAL, MEDIUM),
+    ("rated_power",                    (16, 17),  "Info",     "Rated power",                       RATED_POWER,     OPTIONAL, HIGH),
+    ("mppt_count",                     (18,),     "Info",     "MPPT count",                        BITS_8_11,       OPTIONAL, HIGH),
+    ("remote_lock",                    (20,),     "Settings", "Remote lock",                       CODE,            OPTIONAL, MEDIUM),
+    ("self_check_time",                (21,),     "Settings", "Self-check time",                   SECONDS,         OPTIONAL, HIGH),
+    ("insulation_min",                 (25,),     "Settings", "Minimum insulation resistance",     INSULATION,      OPTIONAL, MEDIUM),
+    ("dc_voltage_limit",               (26,),     "Settings", "DC voltage limit",                  SET_VOLTAGE,     OPTIONAL, MEDIUM),
+    ("grid_voltage_upper",             (27,),     "Settings", "Grid voltage upper limit",          SET_VOLTAGE,     OPTIONAL, MEDIUM),
+    ("grid_voltage_lower",             (28,),     "Settings", "Grid voltage lower limit",          SET_VOLTAGE,     OPTIONAL, MEDIUM),
+    ("grid_frequency_upper",           (29,),     "Settings", "Grid frequency upper limit",        SET_FREQUENCY,   OPTIONAL, MEDIUM),
+    ("grid_frequency_lower",           (30,),     "Settings", "Grid frequency lower limit",        SET_FREQUENCY,   OPTIONAL, MEDIUM),
+    ("grid_current_limit",             (31,),     "Settings", "Grid current limit",                GRID_CURRENT,    OPTIONAL, MEDIUM),
+    ("start_voltage_upper",            (32,),     "Settings", "Starting voltage upper limit",      SET_VOLTAGE,     OPTIONAL, MEDIUM),
+    ("start_voltage_lower",            (33,),     "Settings", "Starting voltage lower limit",      SET_VOLTAGE,     OPTIONAL, MEDIUM),
+    ("over_frequency_start",           (34,),     "Settings", "Over-frequency derating start",     SET_FREQUENCY,   OPTIONAL, MEDIUM),
+    ("over_frequency_rate",            (35,),     "Settings", "Over-frequency derating",           RATE,            OPTIONAL, MEDIUM),
+    ("active_power_regulation",        (40,),     "Settings", "Active power regulation",           REGULATION,      OPTIONAL, MEDIUM),
+    ("inverter_enabled",               (43,),     "Settings", "Inverter enabled",                  CODE,            OPTIONAL, HIGH),
+    ("island_protection",              (46,),     "Settings", "Island protection",                 CODE,            OPTIONAL, MEDIUM),
+    ("gfdi_enabled",                   (48,),     "Settings", "GFDI",                              CODE,            OPTIONAL, MEDIUM),
+    ("rcd_enabled",                    (49,),     "Settings", "RCD",                               CODE,            OPTIONAL, MEDIUM),
+    ("riso_enabled",                   (50,),     "Settings", "Insulation check",                  CODE,            OPTIONAL, MEDIUM),
+    ("grid_standard_code",             (51,),     "Settings", "Grid standard",                     CODE,            OPTIONAL, MEDIUM),
+    ("max_solar_power",                (53,),     "Settings", "Maximum solar power",               SET_POWER,       OPTIONAL, HIGH),
+    ("eeprom_init",                    (54,),     "Info",     "EEPROM initialise",                 CODE,            OPTIONAL, HIGH),
+    ("limiter_enabled",                (56,),     "Settings", "Limiter",                           CODE,            OPTIONAL, MEDIUM),
+    ("battery_control_mode",           (200,),    "Settings", "Battery control mode",              CODE,            OPTIONAL, HIGH),
+    ("battery_equalization_voltage",   (201,),    "Settings", "Battery equalization voltage",      SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("battery_absorption_voltage",     (202,),    "Settings", "Battery absorption voltage",        SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("battery_float_voltage",          (203,),    "Settings", "Battery float voltage",             SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("battery_capacity_setting",       (204,),    "Settings", "Battery capacity (set)",            SET_CAPACITY,    OPTIONAL, HIGH),
+    ("battery_equalization_days",      (207,),    "Settings", "Battery equalization interval",     DAYS,            OPTIONAL, HIGH),
+    ("battery_equalization_hours",     (208,),    "Settings", "Battery equalization time",         HALF_HOURS,      OPTIONAL, HIGH),
+    ("battery_temperature_compensation", (209,),    "Settings", "Battery temperature compensation",  COMPENSATION,    OPTIONAL, HIGH),
+    ("battery_max_charge_current",     (210,),    "Settings", "Battery maximum charge current",    SET_CURRENT,     OPTIONAL, HIGH),
+    ("battery_max_discharge_current",  (211,),    "Settings", "Battery maximum discharge current", SET_CURRENT,     OPTIONAL, HIGH),
+    ("battery_operation_mode",         (213,),    "Settings", "Battery operation mode",            CODE,            OPTIONAL, HIGH),
+    ("battery_wake_up",                (214,),    "Settings", "Battery wake-up",                   CODE,            OPTIONAL, MEDIUM),
+    ("battery_resistance",             (215,),    "Settings", "Battery resistance",                RESISTANCE,      OPTIONAL, HIGH),
+    ("battery_charge_efficiency",      (216,),    "Settings", "Battery charge efficiency",         EFFICIENCY,      OPTIONAL, HIGH),
+    ("battery_shutdown_soc",           (217,),    "Settings", "Battery shutdown SOC",              PERCENT,         OPTIONAL, HIGH),
+    ("battery_restart_soc",            (218,),    "Settings", "Battery restart SOC",               PERCENT,         OPTIONAL, HIGH),
+    ("battery_low_soc",                (219,),    "Settings", "Battery low SOC",                   PERCENT,         OPTIONAL, HIGH),
+    ("battery_shutdown_voltage",       (220,),    "Settings", "Battery shutdown voltage",          SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("battery_restart_voltage",        (221,),    "Settings", "Battery restart voltage",           SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("battery_low_voltage",            (222,),    "Settings", "Battery low voltage",               SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("generator_max_run_time",         (223,),    "Settings", "Generator maximum run time",        HOURS,           OPTIONAL, HIGH),
+    ("generator_cooling_time",         (224,),    "Settings", "Generator cooling time",            HOURS,           OPTIONAL, HIGH),
+    ("generator_charge_start_voltage", (225,),    "Settings", "Generator charge start voltage",    SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("generator_charge_start_soc",     (226,),    "Settings", "Generator charge start SOC",        PERCENT,         OPTIONAL, HIGH),
+    ("generator_charge_current",       (227,),    "Settings", "Generator charge current",          SET_CURRENT,     OPTIONAL, HIGH),
+    ("grid_charge_start_voltage",      (228,),    "Settings", "Grid charge start voltage",         SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("grid_charge_start_soc",          (229,),    "Settings", "Grid charge start SOC",             PERCENT,         OPTIONAL, HIGH),
+    ("grid_charge_current",            (230,),    "Settings", "Grid charge current",               SET_CURRENT,     OPTIONAL, HIGH),
+    ("generator_charge_enabled",       (231,),    "Settings", "Generator charging",                CODE,            OPTIONAL, HIGH),
+    ("grid_charge_enabled",            (232,),    "Settings", "Grid charging",                     BIT_0,           OPTIONAL, HIGH),
+    ("solar_as_psu",                   (233,),    "Settings", "Solar input as power supply",       CODE,            OPTIONAL, MEDIUM),
+    ("generator_force",                (234,),    "Settings", "Force generator as load",           CODE,            OPTIONAL, MEDIUM),
+    # Sources differ on what 0 and 2 mean, so it stays a number.
+    ("aux_port_mode",                  (235,),    "Settings", "AUX port mode",                     CODE,            OPTIONAL, HIGH),
+    ("smart_load_off_voltage",         (236,),    "Settings", "Smart load off voltage",            SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("smart_load_off_soc",             (237,),    "Settings", "Smart load off SOC",                PERCENT,         OPTIONAL, HIGH),
+    ("smart_load_on_voltage",          (238,),    "Settings", "Smart load on voltage",             SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("smart_load_on_soc",              (239,),    "Settings", "Smart load on SOC",                 PERCENT,         OPTIONAL, HIGH),
+    ("generator_start_min_pv",         (241,),    "Settings", "Minimum PV power for generator",    LEAST_PV_POWER,  OPTIONAL, HIGH),
+    ("charging_signal",                (242,),    "Settings", "Charging signal",                   CODE,            OPTIONAL, HIGH),
+    ("priority_load",                  (243,),    "Settings", "Energy priority",                   BIT_0,           OPTIONAL, HIGH),
+    ("work_mode",                      (244,),    "Settings", "Work mode",                         CODE,            OPTIONAL, HIGH),
+    ("max_sell_power",                 (245,),    "Settings", "Maximum sell power",                SET_POWER,       OPTIONAL, HIGH),
+    ("ct_direction",                   (246,),    "Settings", "CT direction",                      CODE,            OPTIONAL, MEDIUM),
+    ("solar_export",                   (247,),    "Settings", "Solar export",                      BIT_0,           OPTIONAL, HIGH),
+    ("use_timer",                      (248,),    "Settings", "Use timer",                         BIT_0,           OPTIONAL, HIGH),
+    # Hours * 100 + minutes.
+    ("prog1_time",                     (250,),    "Program",  "Program 1 time",                    CLOCK_TIME,      OPTIONAL, HIGH),
+    ("prog2_time",                     (251,),    "Program",  "Program 2 time",                    CLOCK_TIME,      OPTIONAL, HIGH),
+    ("prog3_time",                     (252,),    "Program",  "Program 3 time",                    CLOCK_TIME,      OPTIONAL, HIGH),
+    ("prog4_time",                     (253,),    "Program",  "Program 4 time",                    CLOCK_TIME,      OPTIONAL, HIGH),
+    ("prog5_time",                     (254,),    "Program",  "Program 5 time",                    CLOCK_TIME,      OPTIONAL, HIGH),
+    ("prog6_time",                     (255,),    "Program",  "Program 6 time",                    CLOCK_TIME,      OPTIONAL, HIGH),
+    ("prog1_power",                    (256,),    "Program",  "Program 1 power",                   SET_POWER,       OPTIONAL, HIGH),
+    ("prog2_power",                    (257,),    "Program",  "Program 2 power",                   SET_POWER,       OPTIONAL, HIGH),
+    ("prog3_power",                    (258,),    "Program",  "Program 3 power",                   SET_POWER,       OPTIONAL, HIGH),
+    ("prog4_power",                    (259,),    "Program",  "Program 4 power",                   SET_POWER,       OPTIONAL, HIGH),
+    ("prog5_power",                    (260,),    "Program",  "Program 5 power",                   SET_POWER,       OPTIONAL, HIGH),
+    ("prog6_power",                    (261,),    "Program",  "Program 6 power",                   SET_POWER,       OPTIONAL, HIGH),
+    ("prog1_voltage",                  (262,),    "Program",  "Program 1 voltage",                 SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("prog2_voltage",                  (263,),    "Program",  "Program 2 voltage",                 SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("prog3_voltage",                  (264,),    "Program",  "Program 3 voltage",                 SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("prog4_voltage",                  (265,),    "Program",  "Program 4 voltage",                 SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("prog5_voltage",                  (266,),    "Program",  "Program 5 voltage",                 SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("prog6_voltage",                  (267,),    "Program",  "Program 6 voltage",                 SET_LV_VOLTAGE,  OPTIONAL, HIGH),
+    ("prog1_soc",                      (268,),    "Program",  "Program 1 SOC",                     PERCENT,         OPTIONAL, HIGH),
+    ("prog2_soc",                      (269,),    "Program",  "Program 2 SOC",                     PERCENT,         OPTIONAL, HIGH),
+    ("prog3_soc",                      (270,),    "Program",  "Program 3 SOC",                     PERCENT,         OPTIONAL, HIGH),
+    ("prog4_soc",                      (271,),    "Program",  "Program 4 SOC",                     PERCENT,         OPTIONAL, HIGH),
+    ("prog5_soc",                      (272,),    "Program",  "Program 5 SOC",                     PERCENT,         OPTIONAL, HIGH),
+    ("prog6_soc",                      (273,),    "Program",  "Program 6 SOC",                     PERCENT,         OPTIONAL, HIGH),
+    # From 1 the grid, 2 the generator, 3 both.
+    ("prog1_charge",                   (274,),    "Program",  "Program 1 charging",                BITS_0_1,        OPTIONAL, HIGH),
+    ("prog2_charge",                   (275,),    "Program",  "Program 2 charging",                BITS_0_1,        OPTIONAL, HIGH),
+    ("prog3_charge",                   (276,),    "Program",  "Program 3 charging",                BITS_0_1,        OPTIONAL, HIGH),
+    ("prog4_charge",                   (277,),    "Program",  "Program 4 charging",                BITS_0_1,        OPTIONAL, HIGH),
+    ("prog5_charge",                   (278,),    "Program",  "Program 5 charging",                BITS_0_1,        OPTIONAL, HIGH),
+    ("prog6_charge",                   (279,),    "Program",  "Program 6 charging",                BITS_0_1,        OPTIONAL, HIGH),
+    # Nibbles: 0 micro-inverter export cut-off, 1 generator peak shaving, 2 grid peak shaving, 3 grid always on.
+    ("peak_shaving_flags",             (280,),    "Settings", "Special functions",                 CODE,            OPTIONAL, HIGH),
+    ("grid_reconnect_time",            (282,),    "Settings", "Grid reconnection time",            SECONDS,         OPTIONAL, HIGH),
+    ("arc_fault_mode",                 (283,),    "Settings", "Arc fault detection",               CODE,            OPTIONAL, MEDIUM),
+    ("grid_standard",                  (284,),    "Settings", "Grid standard",                     CODE,            OPTIONAL, MEDIUM),
+    ("grid_frequency_setting",         (285,),    "Settings", "Grid frequency (set)",              CODE,            OPTIONAL, HIGH),
+    ("grid_type",                      (286,),    "Settings", "Grid type",                         CODE,            OPTIONAL, MEDIUM),
+    ("grid_voltage_limit_high",        (287,),    "Settings", "Grid voltage limit high",           SET_AC_VOLTAGE,  OPTIONAL, HIGH),
+    ("grid_voltage_limit_low",         (288,),    "Settings", "Grid voltage limit low",            SET_AC_VOLTAGE,  OPTIONAL, HIGH),
+    ("grid_frequency_limit_high",      (289,),    "Settings", "Grid frequency limit high",         FREQUENCY_LIMIT, OPTIONAL, HIGH),
+    ("grid_frequency_limit_low",       (290,),    "Settings", "Grid frequency limit low",          FREQUENCY_LIMIT, OPTIONAL, HIGH),
+    ("generator_on_grid_input",        (291,),    "Settings", "Generator on the grid input",       CODE,            OPTIONAL, HIGH),
+    ("generator_peak_shaving_power",   (292,),    "Settings", "Generator peak shaving power",      PEAK_POWER,      OPTIONAL, HIGH),
+    ("grid_peak_shaving_power",        (293,),    "Settings", "Grid peak shaving power",           PEAK_POWER,      OPTIONAL, HIGH),
+    ("smart_load_delay",               (294,),    "Settings", "Smart load delay",                  MINUTES,         OPTIONAL, MEDIUM),
+    ("output_power_factor",            (295,),    "Settings", "Output power factor (set)",         SET_FACTOR,      OPTIONAL, MEDIUM),
+    ("inverter_variant",               (296,),    "Info",     "Inverter variant",                  CODE,            OPTIONAL, MEDIUM),
+    ("bms_max_charge_current",         (320,),    "BMS",      "Maximum charge current",            BMS_LIMIT,       OPTIONAL, HIGH),
+    ("bms_max_discharge_current",      (321,),    "BMS",      "Maximum discharge current",         BMS_LIMIT,       OPTIONAL, HIGH),
+    # Flags whose meaning depends on the battery.
+    ("bms_alarm",                      (322,),    "BMS",      "Alarm flags",                       CODE,            OPTIONAL, HIGH),
+    ("bms_fault",                      (323,),    "BMS",      "Fault flags",                       CODE,            OPTIONAL, HIGH),
+    ("bms_flags",                      (324,),    "BMS",      "Other flags",                       CODE,            OPTIONAL, HIGH),
+    ("bms_protocol",                   (325,),    "BMS",      "Protocol",                          CODE,            OPTIONAL, HIGH),
+    ("special_flags",                  (326,),    "Settings", "Special functions 2",               CODE,            OPTIONAL, MEDIUM),
+    ("comm_board_flags",               (330,),    "Settings", "Communication board settings",      CODE,            OPTIONAL, MEDIUM),
+    # Bit 0 enabled, bit 1 master, bits 8-9 the phase, bits 10-15 the number.
+    ("parallel_config",                (417,),    "Settings", "Parallel operation",                CODE,            OPTIONAL, MEDIUM),
+    # Bits 0-4 on phase A, 5-9 on B, 10-14 on C.
+    ("parallel_count",                 (418,),    "Settings", "Inverters in parallel",             CODE,            OPTIONAL, MEDIUM),
 )
 # fmt: on
 
-FIELDS_BY_ID: dict[str, Field] = {field.id: field for field in FIELDS}
+FIELDS: tuple[Field, ...] = (
+    *(field(LIMITS_KW, *row) for row in _MEASURED),
+    *(field(LIMITS_KW, *row) for row in _DERIVED),
+    *(field(LIMITS_KW, *row) for row in _MORE),
+)
+FIELDS_BY_ID: dict[str, Field] = {each.id: each for each in FIELDS}

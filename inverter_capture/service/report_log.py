@@ -7,6 +7,7 @@ import logging
 from inverter_capture.config.timezone import distance_text, remedy
 from inverter_capture.protocol.clock import ClockWatch
 from inverter_capture.protocol.guard import Held
+from inverter_capture.protocol.inverter_kinds import Kind
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.packets import address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event, Unknown
@@ -49,6 +50,9 @@ class Observer:
         self._implausible: set[str] = set()
         self._held: set[tuple[str, str]] = set()
         self._serials: set[str] = set()
+        self._kinds: dict[str, Kind] = {}
+        self._foreign: set[str] = set()
+        self._foreign_reports = 0
         self._ahead = 0
         self._last_report = started
         self._intervals: list[int] = []
@@ -134,8 +138,12 @@ class Observer:
         if event.report.learnt:
             self._learnt(event.report)
         if event.reading is None:
-            self._from_the_future(event)
+            if self._decoder.readings.counts.foreign > self._foreign_reports:
+                self._not_fitting(event)
+            else:
+                self._from_the_future(event)
             return
+        self._kind(event.reading)
         for field in sorted(self._decoder.readings.implausible.keys() - self._implausible):
             self._implausible.add(field)
             _log.warning("inverter %s: %s is out of its range and left out, as often as that happens", serial, field)
@@ -160,6 +168,32 @@ class Observer:
                 report.serial,
                 layout.length,
                 known,
+            )
+
+    def _kind(self, reading: Reading) -> None:
+        kind, before = reading.kind, self._kinds.get(reading.serial)
+        if kind is before:
+            return
+        self._kinds[reading.serial] = kind
+        if kind.experimental and (before is None or not before.experimental):
+            _log.warning(
+                "inverter %s: %s; such inverters are read experimentally, since no report of one is on record: check "
+                "the values, and please report what `inverter-capture decode --raw --anonymise CAPTURE` shows",
+                reading.serial,
+                kind.name,
+            )
+        elif kind.experimental:
+            _log.info("inverter %s: %s", reading.serial, kind.name)
+
+    def _not_fitting(self, event: Decoded) -> None:
+        serial = event.report.serial
+        self._foreign_reports = self._decoder.readings.counts.foreign
+        if serial not in self._foreign:
+            self._foreign.add(serial)
+            _log.warning(
+                "inverter %s: the values in its reports are not those of the registers that the server asks for; such "
+                "reports are not decoded: please report what `inverter-capture decode --raw --anonymise CAPTURE` shows",
+                serial,
             )
 
     def _compare_clocks(self, event: Decoded, reading: Reading) -> None:

@@ -17,13 +17,14 @@ from inverter_capture.backends.status import Status, StatusSource
 from inverter_capture.capture.device import LiveCapture
 from inverter_capture.capture.events import Capture
 from inverter_capture.capture.libpcap import FilterError
-from inverter_capture.config.kinds import SectionConfig
-from inverter_capture.config.schema import Config, ConfigError
+from inverter_capture.config.problems import ConfigError
+from inverter_capture.config.schema import Config, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.log import set_level
 from inverter_capture.service.pipeline import Pipeline
 from inverter_capture.service.signals import on_signals, without_signals
+from inverter_capture.text import counted
 
 STOP_SECONDS = 0.5
 """How long the capture may take to end once the service is to stop."""
@@ -42,8 +43,8 @@ class _Running(NamedTuple):
     backend: Backend
 
 
-class _Leaving(NamedTuple):
-    """A backend that the configuration no longer has, and that is to end by this time of the monotonic clock."""
+class _Removed(NamedTuple):
+    """A backend that the configuration no longer has. It is joined at this time of the monotonic clock."""
 
     backend: Backend
     until: float
@@ -66,8 +67,12 @@ class Service:
         self._wishes: SimpleQueue[str] = SimpleQueue()
         """What is to be done next; signal handlers may put something."""
         self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END))
+        self._importing = bool(config.pcap.file)
+        """A file is being read: its readings can wait for the backends."""
         self._backends = [self._open(section) for section in sections(config)]
-        self._leaving: list[_Leaving] = []
+        self._removed: list[_Removed] = []
+        self._failed: set[Backend] = set()
+        """Backends that raised an error when they were given a reading."""
 
     def run(self) -> int:
         """Capture and deliver. Returns the exit code: 1 when the capture file is damaged or not all of it delivered.
@@ -88,7 +93,7 @@ class Service:
         if self._pipeline.failure:
             _log.error("%s", self._pipeline.failure)
         self._pipeline.summarise()
-        return 1 if self._pipeline.failure or (undelivered and not self._stopping) else 0
+        return 1 if self._pipeline.failure or self._failed or (undelivered and not self._stopping) else 0
 
     def status(self) -> Status:
         """How the service is doing. May be called from any thread."""
@@ -118,51 +123,57 @@ class Service:
 
     def _follow_wishes(self) -> None:
         while True:
-            until = min((leaving.until for leaving in self._leaving), default=None)
+            until = min((removed.until for removed in self._removed), default=None)
             try:
                 wish = self._wishes.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
             except Empty:
-                self._dismiss()
+                self._join_removed()
                 continue
             if wish == _END or self._stopping:
                 return
             self._try_reload()
 
     def _finish(self) -> int:
-        """Let the backends end: at the end of a file as long as they need, otherwise in short time."""
+        """Stop the backends, after a file when they have delivered all. Returns how many readings are lost."""
+        self._importing = False
+        for _, backend in self._backends:
+            backend.end_import()
         while not self._stopping and not self._is_delivered():
-            # Nothing may be delivered before the settings are mended.
+            # A reload may be what lets them deliver.
             if not self._wishes.empty() and self._wishes.get() == _RELOAD:
                 self._try_reload()
         running = [backend for _, backend in self._backends]
         for backend in running:
-            backend.end()
+            backend.stop()
         return sum(
             self._join(backend, self._seconds_left(backend.stop_seconds))
-            for backend in [*running, *(leaving.backend for leaving in self._leaving)]
+            for backend in [*running, *(removed.backend for removed in self._removed)]
         )
 
     def _is_delivered(self) -> bool:
-        # Each is asked, and so learns that there is no more to come.
-        empty = [backend.wait_until_empty(NOTICE_SECONDS) for _, backend in self._backends]
-        return all(empty)
+        return all(backend.wait_until_empty(NOTICE_SECONDS) for _, backend in self._backends)
 
     def _join(self, backend: Backend, seconds: float) -> int:
         lost = backend.join(seconds)
         if lost:
-            _log.warning("%s: %d readings are lost", backend.name, lost)
+            _log.warning("%s: lost: %s", backend.name, counted(lost, "reading"))
         return lost
 
     # --- readings ---
 
     def _deliver(self, reading: Reading) -> None:
         for _, backend in self._backends:
-            self._make_room(backend)
-            backend.put(reading)
+            try:
+                self._make_room(backend)
+                backend.put(reading)
+            except Exception:  # noqa: BLE001 (the other backends get the reading)
+                if backend not in self._failed:
+                    self._failed.add(backend)
+                    _log.exception("%s: an error in inverter-capture itself, please report it", backend.name)
 
     def _make_room(self, backend: Backend) -> None:
         """A file can wait for the backends, the network cannot."""
-        if self._config.pcap.file:
+        if self._importing:
             while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping and self._has(backend):
                 pass
 
@@ -231,21 +242,26 @@ class Service:
                     match.backend.start()
             elif match.section != section or zone_changed:
                 match.backend.reconfigure(section, self._zone)
+            else:
+                match.backend.retry()
             after.append(_Running(section, match.backend))
         self._backends = after
         for _, backend in before:
-            backend.end()
-            self._leaving.append(_Leaving(backend, time.monotonic() + backend.stop_seconds))
+            backend.stop()
+            self._removed.append(_Removed(backend, time.monotonic() + backend.stop_seconds))
 
-    def _dismiss(self) -> None:
-        """Be done with the backends whose time is over."""
-        for leaving in list(self._leaving):
-            if leaving.until <= time.monotonic():
-                self._leaving.remove(leaving)
-                self._join(leaving.backend, 0)
+    def _join_removed(self) -> None:
+        """Join the removed backends whose time is over."""
+        for removed in list(self._removed):
+            if removed.until <= time.monotonic():
+                self._removed.remove(removed)
+                self._join(removed.backend, 0)
 
     def _open(self, section: SectionConfig) -> _Running:
-        return _Running(section, self._create(section, self._zone, self.status))
+        backend = self._create(section, self._zone, self.status)
+        if self._importing:
+            backend.begin_import()
+        return _Running(section, backend)
 
     @property
     def _zone(self) -> tzinfo | None:

@@ -1,36 +1,44 @@
 """Makes packages for OpenWrt's opkg without OpenWrt's build system: python ipk.py DIRECTORY
 
-For those packages of this feed that need no compiler. They are for the version of Python that runs this: OpenWrt 23.05
-and 24.10 have 3.11. What a package is and holds comes from its Makefile in the feed; a package that OpenWrt's own build
-system makes from it differs in a few fields of control, and in the metadata of Python distributions, which nothing here
-reads. dpkt is taken from the Python environment. The same checkout gives the same packages: all files are as old as the
-last commit, or as SOURCE_DATE_EPOCH says.
+The packages are for the minor version of Python that runs this (OpenWrt 23.05 and 24.10 have 3.11); python3-pypcap is
+also for the architecture of this machine. The Makefiles of this feed give the control data and the files beside the
+Python modules. Modules are installed and compiled as OpenWrt's python3-package.mk does it. Wheels from PyPI are those
+that .ci/setup puts into the environment; its pypcap is compiled for musl, OpenWrt's C library.
+
+The same checkout gives the same bytes. All files get the time of the last commit, or that of SOURCE_DATE_EPOCH.
 """
 
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import io
 import os
+import platform
 import subprocess
 import sys
 import tarfile
 import tempfile
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
-from shutil import copytree, ignore_patterns
-from typing import Self
+from shutil import copytree
 
 TOOLS = Path(__file__).resolve().parent
 FEED = TOOLS.parent
-PACKAGES = ["inverter-capture", "python-dpkt"]
-SITE_PACKAGES = f"/usr/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+SITE_PACKAGES = f"usr/lib/python{PYTHON}/site-packages"
+WHEELS = Path(sys.prefix) / "openwrt-wheels"
+# As `opkg print-architecture` names it. For other machines OpenWrt has several names, by the processor.
+ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "aarch64_generic"}.get(platform.machine(), "")
+PACKAGES = ["inverter-capture", "python-dpkt", *(["python-pypcap"] if ARCHITECTURE else [])]
 # What OpenWrt's build system includes at these places.
 STAND_INS = ["package.mk", "feeds/packages/lang/python/pypi.mk", "feeds/packages/lang/python/python3-package.mk"]
+# These describe the installation on this machine, with its paths.
+NOT_INSTALLED = ["INSTALLER", "RECORD", "REQUESTED", "direct_url.json"]
 
-# They are the same in every package of OpenWrt: what is done for it stands in its /lib/functions.sh.
+Members = dict[str, tuple[int, bytes | None]]
+"""What a tar holds by name: the mode, and the content of a file, or None for a directory; all are owned by root."""
+
+# The same in every package of OpenWrt: /lib/functions.sh there does the work.
 POSTINST = """#!/bin/sh
 [ "${IPKG_NO_SCRIPT}" = "1" ] && exit 0
 [ -s ${IPKG_INSTROOT}/lib/functions.sh ] || exit 0
@@ -54,110 +62,104 @@ def main() -> None:
         name, content = make_package(FEED / package)
         (target / name).write_bytes(content)
         print(target / name)
+    limits = f"python3-pypcap for its architecture {ARCHITECTURE}" if ARCHITECTURE else "without python3-pypcap"
+    print(f"ipk.py: for OpenWrt with Python {PYTHON}, {limits}; for others use `make sdk`", file=sys.stderr)
 
 
 def make_package(directory: Path) -> tuple[str, bytes]:
     """The file name and the content of the package of this directory of the feed."""
-    with Recipe(directory) as recipe:
-        root = recipe.work / "root"
-        if pypi := recipe.get("pypi").split():
-            name, wanted = pypi
-            _install_distribution(name, wanted, root)
-        else:
-            recipe.install(root)
-        data = _archive(root, [root, *sorted(root.rglob("*"))])
-
-        control = recipe.get("control") + f"Installed-Size: {len(data)}\n"
-        fields = dict(line.split(": ", 1) for line in control.splitlines())
-        description = "".join(f" {line.strip()}\n" for line in recipe.get("description").splitlines())
-        parts = {"control": f"{control}Description: {description}", "postinst": POSTINST, "prerm": PRERM}
-        if conffiles := recipe.get("conffiles").strip():
-            parts["conffiles"] = conffiles + "\n"
-        scripts = recipe.work / "control"
-        scripts.mkdir()
-        for name, text in parts.items():
-            (scripts / name).write_text(text)
-            (scripts / name).chmod(0o755 if text.startswith("#!") else 0o644)
-
-        package = recipe.work / "package"
-        package.mkdir()
-        members = {
-            "debian-binary": b"2.0\n",
-            "data.tar.gz": _compressed(data),
-            "control.tar.gz": _compressed(_archive(scripts, [scripts, *sorted(scripts.iterdir())])),
-        }
-        for name, content in members.items():
-            (package / name).write_bytes(content)
-        whole = _archive(package, [package / name for name in members])
-    return f"{fields['Package']}_{fields['Version']}_{fields['Architecture']}.ipk", _compressed(whole)
+    with tempfile.TemporaryDirectory() as work:
+        recipe = Recipe(directory, Path(work))
+        recipe.install_modules()
+        data = _archive(_members(recipe.install()))
+        control = recipe.make("control") + f"Installed-Size: {len(data)}\n"
+        description = "".join(f" {line.strip()}\n" for line in recipe.make("description").splitlines())
+        conffiles = recipe.make("conffiles")
+    texts = {"control": f"{control}Description: {description}", "postinst": POSTINST, "prerm": PRERM}
+    if conffiles.strip():
+        texts["conffiles"] = conffiles
+    control_members: Members = {"./": (0o755, None)}
+    for name, text in sorted(texts.items()):
+        control_members[f"./{name}"] = 0o755 if text.startswith("#!") else 0o644, text.encode()
+    package: Members = {
+        "./debian-binary": (0o644, b"2.0\n"),
+        "./data.tar.gz": (0o644, _compressed(data)),
+        "./control.tar.gz": (0o644, _compressed(_archive(control_members))),
+    }
+    fields = dict(line.split(": ", 1) for line in control.splitlines())
+    file = f"{fields['Package']}_{fields['Version']}_{fields['Architecture']}.ipk"
+    return file, _compressed(_archive(package))
 
 
 class Recipe:
-    """The Makefile of a feed package, run with our rules.mk in the place of OpenWrt's."""
+    """The Makefile of a feed package, run with our rules.mk in place of OpenWrt's, in an empty directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, work: Path) -> None:
         self._directory = directory
-        self._temporary = tempfile.TemporaryDirectory()
-        self.work = Path(self._temporary.name)
-        self._top = self.work / "top"
+        self._top, self._root = work / "top", work / "root"
         for name in STAND_INS:
             (self._top / name).parent.mkdir(parents=True, exist_ok=True)
             (self._top / name).touch()
         (self._top / "rules.mk").write_bytes((TOOLS / "rules.mk").read_bytes())
 
-    def __enter__(self) -> Self:
-        return self
+    def make(self, target: str) -> str:
+        """What this target of rules.mk prints."""
+        variables = {"TOPDIR": self._top, "ROOT": self._root, "PYTHON3_VERSION": PYTHON, "ARCH_PACKAGES": ARCHITECTURE}
+        command = ["make", "--silent", "--no-print-directory", "-C", str(self._directory)]
+        return _run([*command, target, *(f"{name}={value}" for name, value in variables.items())])
 
-    def __exit__(self, *_: object) -> None:
-        self._temporary.cleanup()
+    def install_modules(self) -> None:
+        """Installs the package's wheel, which for a local source is made first."""
+        self.make("prepare")
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+        options = ["--root-user-action=ignore", "--no-deps", "--no-compile", "--no-index", "--no-build-isolation"]
+        places = [f"--find-links={WHEELS}", f"--root={self._top / 'installed'}", "--prefix=/usr", "--ignore-installed"]
+        _run([*pip, *options, *places, self.make("pypi").strip() or str(self._top / "build")])
 
-    def get(self, what: str) -> str:
-        """`control`, without size and description, `description`, `conffiles`; `pypi`: name and version there."""
-        return self._make(what)
-
-    def install(self, root: Path) -> None:
-        """Makes this directory, with all files that the package installs."""
-        self._make("install", f"ROOT={root}")
-
-    def _make(self, *arguments: str) -> str:
-        variables = [f"TOPDIR={self._top}", f"PYTHON={sys.executable}", f"PYTHON3_PKG_DIR={SITE_PACKAGES}"]
-        # Options and variables of a `make` that runs this are not meant for this one.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-        command = ["make", "--silent", "--no-print-directory", "-C", str(self._directory), *arguments, *variables]
-        made = subprocess.run(command, env=environment, check=False, stdout=subprocess.PIPE, text=True)
-        if made.returncode:
-            sys.exit(f"ipk.py: {self._directory}/Makefile does not work, see above")
-        return made.stdout
-
-
-def _install_distribution(name: str, wanted: str, root: Path) -> None:
-    """Installs the bytecode of a distribution in pure Python from the environment."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations or version(name) != wanted:
-        sys.exit(f"ipk.py: {name} {wanted} is not installed in the environment of {sys.executable}")
-    site_packages = root / SITE_PACKAGES[1:]
-    copytree(spec.submodule_search_locations[0], site_packages / name, ignore=ignore_patterns("__pycache__"))
-    options = ["-q", "-b", "--invalidation-mode", "unchecked-hash", "-d", f"{SITE_PACKAGES}/{name}"]
-    command = [sys.executable, "-m", "compileall", *options, str(site_packages / name)]
-    subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "0"}, check=True)
-    for path in sorted(site_packages.rglob("*")):
-        if path.suffix == ".py":
-            path.unlink()
-        elif path.is_file():
-            path.chmod(0o644)
+    def install(self) -> Path:
+        """The directory with all files of the package, where modules are bytecode."""
+        root = self._root
+        self.make("install")
+        copytree(self._top / "installed" / SITE_PACKAGES, root / SITE_PACKAGES)
+        options = ["-q", "-b", "-r", "20", "-d", "/", "--invalidation-mode", "unchecked-hash"]
+        _run([sys.executable, "-m", "compileall", *options, str(root)], PYTHONHASHSEED="0")
+        for path in sorted(root.rglob("*")):
+            if path.suffix == ".py" or path.name in NOT_INSTALLED:
+                path.unlink()
+            elif path.suffix == ".so":
+                path.rename(path.with_name(path.name.split(".")[0] + ".so"))  # named for this machine's C library
+            elif path.parent == root / "usr/bin":
+                path.write_text("#!/usr/bin/python3\n" + path.read_text().partition("\n")[2])
+        return root
 
 
-def _archive(root: Path, paths: list[Path]) -> bytes:
-    """A tar of these files and directories, which are to belong to root, by their names in `root`."""
+def _run(command: list[str], **changes: str) -> str:
+    # Options and variables of a `make` that runs this are not meant for this command.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(command, env=environment | changes, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"ipk.py: this failed, see above: {' '.join(command)}")
+    return done.stdout
+
+
+def _members(root: Path) -> Members:
+    paths = {"./": root} | {f"./{path.relative_to(root)}": path for path in sorted(root.rglob("*"))}
+    return {
+        name: (path.stat().st_mode & 0o777, None if path.is_dir() else path.read_bytes())
+        for name, path in paths.items()
+    }
+
+
+def _archive(members: Members) -> bytes:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for path in paths:
-            entry = tar.gettarinfo(path, f"./{path.relative_to(root)}" if path != root else "./")
-            entry.uid = entry.gid = 0
-            entry.uname = entry.gname = ""
-            entry.mtime = _time()
-            with open(path, "rb") if entry.isreg() else io.BytesIO() as content:
-                tar.addfile(entry, content)
+        for name, (mode, content) in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.mode, entry.mtime = mode, _time()
+            if content is None:
+                entry.type = tarfile.DIRTYPE
+            entry.size = len(content or b"")
+            tar.addfile(entry, io.BytesIO(content or b""))
     return archive.getvalue()
 
 
@@ -167,7 +169,7 @@ def _compressed(data: bytes) -> bytes:
 
 @cache
 def _time() -> int:
-    """What all files are dated, in seconds since the epoch."""
+    """The time that all files get, in seconds since the epoch."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(given)
     command = ["git", "-C", str(FEED), "log", "-1", "--format=%ct"]

@@ -1,13 +1,17 @@
-# Stands in for OpenWrt's build system, for ipk.py: of a feed package's Makefile this gives the control data, as text on
-# standard output, and the installed files. It knows what the Makefiles of this feed use, and no more.
+# Replaces OpenWrt's build system for ipk.py, included by the Makefile of a package of this feed. The targets print the
+# control data without size and description, the conffiles, the description, and the requirement for PyPI; they prepare
+# the source in PKG_BUILD_DIR, and install the package's own files in ROOT. Defines what the Makefiles use, and no more.
 
 INCLUDE_DIR:=$(TOPDIR)
 PKG_BUILD_DIR:=$(TOPDIR)/build
+PKG_INSTALL_DIR:=$(TOPDIR)/installed
+PYTHON3_VERSION_MAJOR:=$(basename $(PYTHON3_VERSION))
+PYTHON3_VERSION_MINOR:=$(patsubst .%,%,$(suffix $(PYTHON3_VERSION)))
 CP:=cp -fpR
-
-define Python3/Run
-	$(3) '$(PYTHON)' $(2)
-endef
+INSTALL_DIR:=install -d -m0755
+INSTALL_BIN:=install -m0755
+INSTALL_CONF:=install -m0600
+INSTALL_DATA:=install -m0644
 
 define Py3Package
 endef
@@ -20,17 +24,18 @@ empty:=
 comma:=,
 space:=$(empty) $(empty)
 
-.PHONY: control conffiles description pypi install
+.PHONY: control conffiles description pypi prepare install
 
 control:
 	$(info Package: $(PACKAGE))
 	$(info Version: $(PKG_VERSION)-r$(PKG_RELEASE))
-	$(info Depends: libc$(comma) $(subst $(space),$(comma)$(space),$(strip $(subst +,,$(DEPENDS)))))
+	$(info Depends: $(EXTRA_DEPENDS), libc$(comma) $(subst $(space),$(comma)$(space),$(strip $(subst +,,$(DEPENDS)))))
 	$(info License: $(PKG_LICENSE))
 	$(info Section: $(SECTION))
-	$(if $(URL),$(info URL: $(URL)))
 	$(if $(USERID),$(info Require-User: $(USERID)))
-	$(info Architecture: $(PKGARCH))
+	$(info URL: $(URL))
+	$(info Maintainer: $(PKG_MAINTAINER))
+	$(info Architecture: $(or $(PKGARCH),$(ARCH_PACKAGES)))
 	@:
 
 conffiles description:
@@ -38,10 +43,14 @@ conffiles description:
 	@:
 
 pypi:
-	$(if $(PYPI_NAME),$(info $(PYPI_NAME) $(PKG_VERSION)))
+	$(if $(PYPI_NAME),$(info $(PYPI_NAME)==$(PKG_VERSION)))
+	@:
+
+prepare:
+	$(Build/Prepare)
 	@:
 
 install:
-	mkdir '$(PKG_BUILD_DIR)' '$(ROOT)'
-	$(Build/Prepare)
-	$(call Package/$(PACKAGE)/install,$(ROOT))
+	mkdir '$(ROOT)'
+	$(call Py3Package/$(PACKAGE)/install,$(ROOT))
+	@:

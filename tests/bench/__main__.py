@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench.captures import DONGLE_HOST, write_busy_capture, write_frames_capture, write_wire_capture
+from tests.bench.captures import DONGLE_HOST, write_busy_capture, write_reports_capture, write_wire_capture
 from tests.bench.delivery import backlog_memory, import_measurements
-from tests.bench.service import DEPENDENCIES, pack, seconds_to_capture, service_memory
+from tests.bench.service import DEPENDENCIES, seconds_to_capture, service_memory, sourceless
 
 PACKETS = 1_000_000
 SMALL_PACKETS = 50_000
@@ -45,7 +45,7 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
     busy, small, frames, wire = (folder / f"{name}.pcap" for name in ("busy", "small", "frames", "wire"))
     write_busy_capture(busy, PACKETS)
     write_busy_capture(small, SMALL_PACKETS)
-    write_frames_capture(frames, FRAMES)
+    write_reports_capture(frames, FRAMES)
     write_wire_capture(wire, FRAMES)
 
     host_filter = f"host {DONGLE_HOST}"
@@ -90,8 +90,8 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
         f"{added} kB against {paho} kB",
     )
 
-    packed = pack(folder / "packed")
-    start = best(lambda: seconds_to_capture(folder, packed))
+    modules = sourceless(folder / "modules")
+    start = best(lambda: seconds_to_capture(folder, modules))
     imports = best(lambda: seconds_of_command(sys.executable, "-c", DEPENDENCIES))
     yield (
         "from the start to the first capture, against importing its dependencies",

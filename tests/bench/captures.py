@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests import wire
-from tests.dongle.frames import encode
 from tests.dongle.house import SOUTH_AFRICA, House
+from tests.dongle.messages import answer
 from tests.dongle.profiles import SMALL
+from tests.dongle.reports import encode_values
 
 DONGLE_HOST = "192.168.8.202"
 DONGLE_EVERY = 1000
@@ -18,47 +19,48 @@ DONGLE_EVERY = 1000
 OTHER_SIZES = (0, 0, 536, 1436)
 """Payloads of the others: half of their packets are bare acknowledgements."""
 START = datetime(2024, 6, 20, 22, tzinfo=UTC)
-FRAMES_A_DAY = 288
-ANSWER = bytes(23)
-"""Of the server to a frame; nobody knows what real ones say."""
+REPORTS_A_DAY = 288
 
 
-def frames(count: int) -> Iterator[tuple[int, bytes]]:
-    """Frames of a believable house, one every five minutes: ns since the epoch, and bytes. The days are alike."""
+def reports(count: int) -> Iterator[tuple[int, bytes]]:
+    """Reports of a believable house, one every five minutes: ns since the epoch, and bytes. The days are alike."""
     house = House(SMALL, START)
-    day = [house.at(START + timedelta(minutes=5 * number)) for number in range(FRAMES_A_DAY)]
+    day = [house.at(START + timedelta(minutes=5 * number)) for number in range(REPORTS_A_DAY)]
     for number in range(count):
         moment = START + timedelta(minutes=5 * number)
         clock = moment.astimezone(SOUTH_AFRICA).replace(tzinfo=None)
-        yield int(moment.timestamp()) * wire.SECOND, encode(SMALL.serial, clock, day[number % FRAMES_A_DAY])
+        yield (
+            int(moment.timestamp()) * wire.SECOND,
+            encode_values(SMALL.serial, clock, day[number % REPORTS_A_DAY], number=number),
+        )
 
 
 def dongle_records(count: int) -> Iterator[wire.Record]:
-    """The packets with frames of one long connection."""
+    """The packets with reports of one long connection."""
     client, server = wire.Endpoint(DONGLE_HOST, 50586), wire.Endpoint("203.0.113.10", 51100, wire.MAC_B)
     connection = wire.Connection(client, server)
-    for time, frame in frames(count):
+    for time, report in reports(count):
         connection.records.clear()
-        connection.packet(time, client, connection.sequence, frame, wire.PSH | wire.ACK)
-        connection.sequence += len(frame)
+        connection.packet(time, client, connection.sequence, report, wire.PSH | wire.ACK)
+        connection.sequence += len(report)
         yield connection.records[0]
 
 
-def write_frames_capture(path: Path, count: int) -> None:
-    """A capture of nothing but frames."""
+def write_reports_capture(path: Path, count: int) -> None:
+    """A capture of nothing but reports."""
     with path.open("wb") as file:
         wire.write_pcap(file, dongle_records(count))
 
 
 def write_wire_capture(path: Path, count: int) -> None:
-    """A capture of frames as they are on a wire: the server acknowledges each, answers, and is acknowledged."""
+    """A capture of reports as they are on a wire: the server acknowledges each, answers, and is acknowledged."""
     client, server = wire.Endpoint(DONGLE_HOST, 50586), wire.Endpoint("203.0.113.10", 51100, wire.MAC_B)
     connection = wire.Connection(client, server)
 
     def records() -> Iterator[wire.Record]:
-        for time, frame in frames(count):
+        for time, report in reports(count):
             connection.records.clear()
-            connection.reply(connection.send(time, frame), ANSWER)
+            connection.reply(connection.send(time, report), answer(report))
             yield from connection.records
 
     with path.open("wb") as file:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.captures import dongle_records, write_frames_capture
+from tests.bench.captures import dongle_records, write_reports_capture
 from tests.databases import VictoriaMetrics
 
 YEAR = 105_000
@@ -42,8 +42,8 @@ with requests.Session() as session:
 def import_measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
     """Title, ratio, limit, whether the limit is a lower one, and the figures behind the ratio."""
     year, few, lines = folder / "year.pcap", folder / "few.pcap", folder / "few.txt"
-    write_frames_capture(year, YEAR)
-    write_frames_capture(few, SINGLES)
+    write_reports_capture(year, YEAR)
+    write_reports_capture(few, SINGLES)
     decode = [sys.executable, "-m", "inverter_capture", "decode", "--format", "line-protocol", "--filter", "tcp"]
     with lines.open("wb") as file:
         subprocess.run([*decode, str(few)], stdout=file, check=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import compileall
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.bench.captures import FRAMES_A_DAY, dongle_records
+from tests.bench.captures import REPORTS_A_DAY, dongle_records
 from tests.network import Network
 
 ROOT = Path(__file__).parents[2]
@@ -59,19 +61,22 @@ def service_memory(folder: Path, *, mqtt: bool) -> tuple[int, int]:
     return peak, output.read_bytes().count(b"\n")
 
 
-def pack(folder: Path) -> Path:
-    """The package as it is on a router; returns where it can be imported from."""
-    pack = ROOT / "openwrt" / "tools" / "pack.py"
-    command = [sys.executable, "-X", "no_debug_ranges", str(pack), str(ROOT / "inverter_capture"), str(folder)]
-    subprocess.run(command, check=True)
+def sourceless(folder: Path) -> Path:
+    """The package as it is on a router, bytecode without sources; returns where it can be imported from."""
+    shutil.copytree(
+        ROOT / "inverter_capture", folder / "inverter_capture", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    compileall.compile_dir(folder, quiet=1, legacy=True)
+    for path in folder.rglob("*.py"):
+        path.unlink()
     return folder
 
 
-def seconds_to_capture(folder: Path, packed: Path) -> float:
+def seconds_to_capture(folder: Path, modules: Path) -> float:
     """From the start of the service, with a database and a broker, until it captures."""
     config = folder / "start.toml"
     config.write_text(EVERYTHING)
-    environment = os.environ | {"PYTHONPATH": str(packed)}
+    environment = os.environ | {"PYTHONPATH": str(modules)}
     before = time.perf_counter()
     command = [sys.executable, "-m", "inverter_capture", "run", str(config)]
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as service:
@@ -100,7 +105,7 @@ def replay() -> None:
     """Send a day's frames, faster than a day, as packets on eth0 of this namespace."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
         wire.bind(("eth0", 0))
-        for record in dongle_records(FRAMES_A_DAY):
+        for record in dongle_records(REPORTS_A_DAY):
             wire.send(record.data)
             time.sleep(0.005)
 

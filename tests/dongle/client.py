@@ -2,8 +2,10 @@
 
     python -m tests.dongle.client --server 192.168.8.10:51100 --readings 12 --split random --offline 4:9
 
-simulates a house and sends a frame for every five of its minutes, as fast as `--pace` says. Each reading is printed
-on stdout when the server's end has its frame, one JSON object a line, exactly as it should be decoded.
+simulates a house and sends a report for every five of its minutes, as fast as `--pace` says. Each connection begins
+with login, device information and the question for the poll map; the reports then hold the registers that the server
+asks for. Each reading is printed on stdout when the server's end has its report, one JSON object a line, exactly as it
+should be decoded.
 """
 
 from __future__ import annotations
@@ -22,12 +24,26 @@ from typing import NamedTuple
 
 from tests.dongle.addresses import parse_address
 from tests.dongle.chance import Dice
-from tests.dongle.messages import heartbeat, login
-from tests.dongle.profiles import LARGE, SMALL
-from tests.dongle.reports import Inverter, Report, parse_zone
+from tests.dongle.inverter import Inverter, Report, parse_zone
+from tests.dongle.messages import (
+    DONGLE_SERIAL,
+    HEADER_LENGTH,
+    POLL_MAP,
+    REDIRECT,
+    Ranges,
+    control,
+    cut_messages,
+    greeting,
+    parse_header,
+    parse_poll_map,
+    ranges_of,
+    redirected_to,
+)
+from tests.dongle.profiles import PROFILES
 from tests.dongle.server import close_with_reset
 
-PROFILES = {"small": SMALL, "large": LARGE}
+ANSWER_SECONDS = 1.0
+"""How long the dongle waits for an answer, then goes on without it."""
 
 
 class Habits(NamedTuple):
@@ -37,15 +53,15 @@ class Habits(NamedTuple):
     """Sizes in bytes of the writes of which a message consists; what is left goes in the last one."""
     split_randomly: bool = False
     merge: int = 1
-    """So many frames go in one write."""
+    """So many reports go in one write."""
     pause: float = 0.01
     """Seconds between two writes, so that they become segments."""
-    says_login: bool = False
-    """Every connection begins with a made-up message."""
-    heartbeats: bool = False
-    """Before every frame comes a made-up message."""
+    greets: bool = True
+    """Every connection begins with login, device information and the question for the poll map."""
+    controls: bool = False
+    """Before every report comes a short control message."""
     reconnect_every: int = 0
-    """A new connection after so many frames; 0 keeps it."""
+    """A new connection after so many reports; 0 keeps it."""
     resets: bool = False
     """Connections end with RST in place of FIN."""
     source_port: int = 0
@@ -63,6 +79,7 @@ class Dongle:
         habits: Habits,
         on_delivered: Callable[[Report], None],
         seed: int = 1,
+        dongle_serial: str = DONGLE_SERIAL,
     ) -> None:
         self._server = server
         self._habits = habits
@@ -70,7 +87,15 @@ class Dongle:
         self._dice = Dice(seed, 20)
         self._socket: socket.socket | None = None
         self._waiting: list[Report] = []
-        self._beats = 0
+        self._dongle_serial = dongle_serial
+        self._ranges: Ranges | None = None
+        """What the latest poll map asks for."""
+        self._moved = False
+        """The server has sent this dongle to another one."""
+        self._heard = b""
+        self._number = 0
+        self._delivered = 0
+        """A report keeps its number when it is sent again; other messages are counted by themselves."""
         self._since_connect = 0
 
     def keep(self, report: Report) -> None:
@@ -78,9 +103,9 @@ class Dongle:
         self._waiting.append(report)
 
     def send_waiting(self, *, all_of_it: bool = True) -> None:
-        """Sends everything buffered, oldest first; or, without `all_of_it`, only whole groups of `merge` frames.
+        """Sends everything buffered, oldest first; or, without `all_of_it`, only whole groups of `merge` reports.
 
-        A connection that breaks is made anew, and the frames that were under way are sent again.
+        A connection that breaks is made anew, and the reports that were under way are sent again.
         """
         while self._waiting and (all_of_it or len(self._waiting) >= self._habits.merge):
             group = self._waiting[: self._habits.merge]
@@ -88,7 +113,8 @@ class Dongle:
                 continue
             del self._waiting[: len(group)]
             for report in group:
-                self._on_delivered(report)
+                self._on_delivered(self._as_polled(report))
+            self._delivered += len(group)
             self._since_connect += len(group)
             if self._habits.reconnect_every and self._since_connect >= self._habits.reconnect_every:
                 self.disconnect()
@@ -103,20 +129,28 @@ class Dongle:
             close_with_fin(self._socket)
         self._socket = None
 
+    def _as_polled(self, report: Report) -> Report:
+        """With the registers that the server wants, if it has told."""
+        return report if self._ranges is None else report._replace(ranges=self._ranges)
+
     def _deliver(self, group: list[Report]) -> bool:
         """Whether the server's end has got this. Otherwise there is no connection any more."""
         try:
-            connection = self._connected(group[0].serial)
-            if self._habits.heartbeats:
-                self._beats += 1
-                self._write(connection, heartbeat(group[0].serial, self._beats))
+            connection = self._connected()
+            if self._habits.controls:
+                self._write(connection, control(self._next_number()))
                 time.sleep(self._habits.pause)
-            self._write(connection, b"".join(report.frame for report in group))
+            messages = [self._as_polled(report).message(self._delivered + n) for n, report in enumerate(group)]
+            self._write(connection, b"".join(messages))
             wait_until_acknowledged(connection, self._habits.patience)
         except ConnectionError:
             self._forget()
             return False
         return True
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number - 1
 
     def _forget(self) -> None:
         """The connection is of no use any more."""
@@ -124,22 +158,62 @@ class Dongle:
             self._socket.close()
             self._socket = None
 
-    def _connected(self, serial: str) -> socket.socket:
+    def _connected(self) -> socket.socket:
         if self._socket is not None and not self._still_open(self._socket):
             self._forget()
-        if self._socket is None:
+        if self._moved:
+            self.disconnect()
+        while self._socket is None:
             self._socket = self._connect()
             self._since_connect = 0
-            if self._habits.says_login:
-                self._socket.sendall(login(serial))
-                time.sleep(self._habits.pause)
+            self._heard = b""
+            self._moved = False
+            if self._habits.greets:
+                self._greet(self._socket)
+            if self._moved:
+                self.disconnect()
         return self._socket
 
+    def _greet(self, connection: socket.socket) -> None:
+        """Says what a connection begins with, until a redirect comes."""
+        messages = greeting(self._dongle_serial, self._number)
+        self._number += len(messages)
+        for message in messages:
+            self._write(connection, message)
+            self._wait_for_answer(connection, parse_header(message).number)
+            if self._moved:
+                return
+
+    def _wait_for_answer(self, connection: socket.socket, number: int) -> None:
+        """Until the server has answered this, or some time has passed."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([connection], [], [], left)[0] and number in self._hear(connection):
+                return
+
+    def _hear(self, connection: socket.socket) -> list[int]:
+        """Takes what has come, and heeds it. Returns the messages' numbers. Raises ConnectionError at the end."""
+        data = connection.recv(4096)
+        if not data:
+            raise ConnectionError("the server has hung up")
+        messages, self._heard = cut_messages(self._heard + data)
+        for message in messages:
+            header = parse_header(message)
+            if header.type == POLL_MAP and header.length > HEADER_LENGTH:
+                self._ranges = ranges_of(parse_poll_map(message))
+            elif header.type == REDIRECT:
+                self._server = parse_address(redirected_to(message))
+                self._moved = True
+        return [parse_header(message).number for message in messages]
+
     def _still_open(self, connection: socket.socket) -> bool:
+        """Takes what the server has said, without waiting. False when it has hung up."""
         try:
-            return read_answers(connection)
+            while select.select([connection], [], [], 0)[0]:
+                self._hear(connection)
         except ConnectionError:
             return False
+        return True
 
     def _connect(self) -> socket.socket:
         deadline = time.monotonic() + self._habits.patience
@@ -206,14 +280,6 @@ def wait_until_acknowledged(connection: socket.socket, patience: float) -> None:
         time.sleep(0.002)
 
 
-def read_answers(connection: socket.socket) -> bool:
-    """Takes what the server has said, if anything, without waiting. False when the server has hung up."""
-    while select.select([connection], [], [], 0)[0]:
-        if not connection.recv(4096):
-            return False
-    return True
-
-
 def close_with_fin(connection: socket.socket) -> None:
     """Closes in good order. The other end has a second to do the same: closing with unread answers would send an
     RST."""
@@ -272,10 +338,15 @@ def parse_range(text: str) -> range:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.dongle.client", description="A dongle that sends frames.")
+    parser = argparse.ArgumentParser(prog="python -m tests.dongle.client", description="A dongle and its inverter.")
     add = parser.add_argument
     add("--server", type=parse_address, default=("127.0.0.1", 51100), metavar="HOST:PORT")
-    add("--profile", choices=sorted(PROFILES), default="small", help="small: 292-byte frames; large: 302")
+    add(
+        "--profile",
+        choices=sorted(PROFILES),
+        default="small",
+        help="small: 292-byte reports; large: 306; three-phase: 436",
+    )
     add("--seed", type=int, default=1, help="of the house and of random splits")
     add("--zone", type=parse_zone, default=parse_zone("+02:00"), help="of the inverter's clock: a name or +02:00")
     add("--start", type=parse_start, default=parse_start("2024-06-20T22:00"), help="first reading: ISO time, or now")
@@ -285,12 +356,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--offline", type=parse_range, default=range(0), metavar="A:B", help="readings A to B-1 are sent later")
     add("--split", default="", metavar="SIZES", help="write sizes such as 100,1 or random")
     add("--pause", type=float, default=0.01, metavar="S", help="real seconds between the writes of one message")
-    add("--merge", type=int, default=1, metavar="N", help="frames in one write")
-    add("--reconnect", type=int, default=0, metavar="N", help="a new connection after N frames")
+    add("--merge", type=int, default=1, metavar="N", help="reports in one write")
+    add("--reconnect", type=int, default=0, metavar="N", help="a new connection after N reports")
     add("--reset", action="store_true", help="end connections with RST")
     add("--source-port", type=int, default=0, metavar="PORT")
-    add("--login", action="store_true", help="begin connections with a message that is no frame")
-    add("--heartbeat", action="store_true", help="send a message that is no frame before every frame")
+    add("--bare", action="store_true", help="send reports only: no login, no question for the poll map")
+    add("--control", action="store_true", help="send a short message before every report")
     add("--patience", type=float, default=30, metavar="S", help="seconds to try for")
     return parser.parse_args()
 
@@ -304,15 +375,16 @@ def main() -> None:
         split_randomly=random_split,
         merge=options.merge,
         pause=options.pause,
-        says_login=options.login,
-        heartbeats=options.heartbeat,
+        greets=not options.bare,
+        controls=options.control,
         reconnect_every=options.reconnect,
         resets=options.reset,
         source_port=options.source_port,
         patience=options.patience,
     )
-    dongle = Dongle(options.server, habits, print_report, options.seed)
-    inverter = Inverter(PROFILES[options.profile], options.start, options.seed, options.zone)
+    profile = PROFILES[options.profile]
+    dongle = Dongle(options.server, habits, print_report, options.seed, profile.dongle_serial)
+    inverter = Inverter(profile, options.start, options.seed, options.zone)
     interval = timedelta(seconds=options.interval)
     simulate(
         dongle, inverter, options.start, options.readings, interval=interval, offline=options.offline, pace=options.pace

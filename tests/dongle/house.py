@@ -1,7 +1,7 @@
 """A believable house over days: what its inverter measures and counts at any moment.
 
 The house lives in steps of a minute from its beginning, and is the same whenever it is asked: all chance comes from
-its seed. Its checks are those of the real frame: battery and panel volts times amperes are their watts, what is
+its seed. Its checks are those of the real reports: battery and panel volts times amperes are their watts, what is
 used was imported or came from the inverter and was not exported, counters only rise.
 """
 
@@ -70,7 +70,7 @@ class House:
         self.flow = self._live_through()
 
     def at(self, moment: datetime) -> dict[str, int | float]:
-        """Every field of the register table that a frame of this moment shows, by id, in the table's order.
+        """Every field of the register table that a report of this moment shows, by id, in the table's order.
 
         Values are rounded as their registers are. A field that is absent, such as the temperature of a sensor that
         is not fitted, has no key. Moments are aware, and may not go back by a minute or more: ValueError.

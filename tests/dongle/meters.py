@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from inverter_capture.protocol.registers import FIELDS
 from tests.dongle.battery import CHARGE_VOLTAGE
 from tests.dongle.chance import Dice
 
@@ -34,7 +33,7 @@ SECOND_PHASE = (
 
 
 def read_all(house: House) -> dict[str, int | float]:
-    """All fields, in the order of the table. An absent field has no key."""
+    """All fields of the profile's table that a house knows, in the table's order. An absent field has no key."""
     noise = house.noise()
     values: Values = {}
     values.update(read_state(house))
@@ -43,7 +42,9 @@ def read_all(house: House) -> dict[str, int | float]:
     values.update(read_alternating(house, noise))
     values.update(read_battery(house))
     values.update(read_generator(house, noise))
-    return {field.id: as_sent(values[field.id], field.divisor) for field in FIELDS if field.id in values}
+    return {
+        field.id: as_sent(values[field.id], field.divisor) for field in house.profile.kind.fields if field.id in values
+    }
 
 
 def as_sent(value: float, divisor: int) -> int | float:

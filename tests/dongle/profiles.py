@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from inverter_capture.protocol.inverter_kinds import LOW_VOLTAGE, SINGLE_PHASE, Kind
+from tests.dongle.messages import RECORDED_MAP, Entry, Ranges, entries_of, ranges_of
+from tests.dongle.reports import RANGES
+
 
 class PvString(NamedTuple):
     """Solar panels in series."""
@@ -34,7 +38,9 @@ class Profile(NamedTuple):
     number: int
     """Makes the chances of one inverter differ from the other's."""
     serial: str
-    frame_length: int
+    dongle_serial: str
+    poll_map: tuple[Entry, ...]
+    """What the server asks this dongle for."""
     inverter_power: int
     """The most that it gives, in watts."""
     strings: tuple[PvString, ...]
@@ -55,12 +61,19 @@ class Profile(NamedTuple):
     """Whether the AC temperature sensor is fitted."""
     sd_status: int
     history: History
+    kind: Kind = SINGLE_PHASE
+
+    @property
+    def ranges(self) -> Ranges:
+        """The registers of its reports."""
+        return ranges_of(self.poll_map)
 
 
 SMALL = Profile(
     number=1,
     serial="2205164738",
-    frame_length=292,
+    dongle_serial="E10200000292",
+    poll_map=entries_of(RANGES[292]),
     inverter_power=5000,
     strings=(PvString(peak=3300, voltage=172, facing=0),),
     battery_capacity=100,
@@ -77,12 +90,13 @@ SMALL = Profile(
         pv=123_457, charge=48_211, discharge=44_870, imported=65_360, exported=212, inverter=113_204, generator=36
     ),
 )
-"""The older firmware: 292-byte frames, a small battery, nothing sold, a generator input that idles."""
+"""The firmware of 2022: 292-byte reports, a small battery, nothing sold, a generator input that idles."""
 
 LARGE = Profile(
     number=2,
     serial="E47R2K0193",
-    frame_length=302,
+    dongle_serial="E10200000306",
+    poll_map=RECORDED_MAP,
     inverter_power=8000,
     strings=(
         PvString(peak=4400, voltage=338, facing=-35),
@@ -102,4 +116,22 @@ LARGE = Profile(
         pv=411_902, charge=160_333, discharge=149_804, imported=31_022, exported=98_770, inverter=385_118, generator=0
     ),
 )
-"""The newer firmware: 302-byte frames, letters in the serial number, a large battery, no generator, energy sold."""
+"""The firmware of 2026: 306-byte reports, letters in the serial number, a large battery, no generator, energy sold."""
+
+THREE_PHASE_MAP = entries_of(((14, 15), (20, 21), (500, 558), (586, 708), (210, 219)))
+"""A guess of what a three-phase inverter is asked for: no report of one is on record."""
+
+THREE_PHASE = LARGE._replace(
+    number=3,
+    serial="2710200333",
+    dongle_serial="E10200000333",
+    poll_map=THREE_PHASE_MAP,
+    inverter_power=12_000,
+    kind=LOW_VOLTAGE,
+)
+"""A three-phase inverter with a low-voltage battery. All of its load is on the first phase.
+
+A decoder is certain of its kind from the third report on; before, it leaves out what depends on that.
+"""
+
+PROFILES = {"small": SMALL, "large": LARGE, "three-phase": THREE_PHASE}

@@ -1,4 +1,4 @@
-"""What else passes a home's router: other machines, none of which sends a frame, though some bytes look a little
+"""What else passes a home's router: other machines, none of which sends a report, though some bytes look a little
 like one."""
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def tls(kind: int, content: bytes) -> bytes:
 
 
 def logger(start: int, dice: Dice, port: int, number: int) -> list[Record]:
-    """Another maker's data logger, which speaks Solarman V5; some of its messages are as long as frames."""
+    """Another maker's data logger, which speaks Solarman V5; some of its messages are as long as reports."""
     line = connect(dice, Endpoint(LOGGER, port, LOGGER_MAC, 128), Endpoint("198.51.100.7", 10000, ROUTER_MAC, 48))
     time = line.open(start) + MILLISECOND
     for position, length in enumerate((99, 292, 302)):
@@ -132,7 +132,7 @@ def solarman(control: int, number: int, payload: bytes) -> bytes:
 
 
 def camera(start: int, dice: Dice, port: int) -> list[Record]:
-    """A stream in which 0xA5 stands at the beginning of segments; one even has a frame's header and length, but no
+    """A stream in which 0xA5 stands at the beginning of segments; one even has a report's header and length, but no
     serial."""
     line = connect(dice, Endpoint(CAMERA, port, CAMERA_MAC), Endpoint("198.51.100.99", 554, ROUTER_MAC, 60))
     time = line.open(start) + MILLISECOND

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from tests.dongle.frames import encode
 from tests.dongle.house import SOUTH_AFRICA
+from tests.dongle.inverter import Inverter
 from tests.dongle.profiles import Profile
-from tests.dongle.reports import Inverter
+from tests.dongle.reports import encode_values, length_of
 from tests.homeassistant.client import Json
 from tests.homeassistant.instance import HomeAssistant
 from tests.network import wait_for
@@ -42,7 +42,7 @@ class House:
         """By what follows the serial number in their ids, as `look` has found them."""
         self.counted_at = 0.0
         """When the last counter changed, in seconds since the epoch."""
-        self._length = profile.frame_length
+        self._length = length_of(profile.ranges)
         self._talker = talker
         self._home = home
 
@@ -51,7 +51,7 @@ class House:
         self.values |= changes
         self.moment = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=minutes_ago)
         clock = self.moment.astimezone(SOUTH_AFRICA).replace(tzinfo=None)
-        self._talker.say(encode(self.serial, clock, self.values, self._length))
+        self._talker.say(encode_values(self.serial, clock, self.values, self._length))
 
     def report(self, minutes_ago: float = 0, **changes: float) -> dict[str, Json]:
         """The same, and wait for it. Returns the states."""

@@ -68,7 +68,7 @@ class Router:
             shutil.copy(STAND_INS / name, self.root / folder / name)
         self.write("/sbin/uci", self._start_python('-S -m tests.router.uci "$@"'), 0o755)
         # Says what is run, and who could read the files beside it at that moment.
-        notes = '(umask 0; shift 2; echo "$*" >>/tmp/runs; stat -c "%a %U %n" "$PWD" "$PWD"/* >>/tmp/modes)\n'
+        notes = '(umask 0; shift; echo "$*" >>/tmp/runs; stat -c "%a %U %n" "$PWD" "$PWD"/* >>/tmp/modes)\n'
         self.write("/usr/bin/python3", self._start_python('"$@"', notes), 0o755)
         users = {"root": 0} | ({NAME: USER_ID} if user else {})
         self.write(
@@ -76,6 +76,8 @@ class Router:
         )
         self.write("/etc/group", "".join(f"{name}:x:{n}:\n" for name, n in users.items()))
         shutil.copytree(FILES, self.root, dirs_exist_ok=True)
+        _, _, script = (Path(sysconfig.get_path("scripts")) / NAME).read_text().partition("\n")
+        self.write(f"/usr/bin/{NAME}", f"#!/usr/bin/python3\n{script}", 0o755)
         (self.root / "etc/config" / NAME).chmod(0o600)
         if ujail:
             self.write("/sbin/ujail", "#!/bin/sh\n", 0o755)
@@ -110,11 +112,11 @@ class Router:
         """What a command gets, and nothing else."""
         return {"PATH": PATH, **changes}
 
-    def run(self, *words: str, mask: int = 0o022) -> Done:
-        """Run a command there."""
+    def run(self, *words: str, mask: int = 0o022, **changes: str) -> Done:
+        """Run a command there; `changes` are of the environment."""
         done = subprocess.run(
             self.words(words),
-            env=self.environment(),
+            env=self.environment(**changes),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -124,9 +126,9 @@ class Router:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def init(self, action: str, *, mask: int = 0o022) -> Done:
+    def init(self, action: str, *, mask: int = 0o022, **changes: str) -> Done:
         """Run the init script as its first line says."""
-        return self.run("/bin/sh", "/etc/rc.common", f"/etc/init.d/{NAME}", action, mask=mask)
+        return self.run("/bin/sh", "/etc/rc.common", f"/etc/init.d/{NAME}", action, mask=mask, **changes)
 
     def _inside(self, place: Path) -> Path:
         return self.root / place.relative_to("/")

@@ -1,7 +1,23 @@
-"""What waits for delivery: texts in memory, oldest first, bounded by bytes. No I/O, no clock, no threads.
+"""The texts that wait for delivery: a queue in memory that is bounded by bytes. No I/O, no clock, no threads.
 
-New texts lie as they came, so that a server that is well costs no compression. What waits longer is compressed by the
-dozen, which makes it a tenth: readings differ little.
+Operations:
+- `add` appends a text, and drops the oldest when the limit is exceeded
+- `take` returns a batch of the oldest, which stay in the queue
+- `remove` takes the first of the batch out, `release` ends the batch
+
+Rules:
+- texts leave in the order in which they came
+- the size never exceeds the limit, and a text in flight can be dropped for that; when it arrives after all, it counts
+  as removed
+- a server that can be reached costs no compression
+
+Plan:
+- new texts lie raw, in `_raw`
+- when the raw texts exceed their share of the limit, the oldest of them are compressed together into a pack in
+  `_packs`: readings are so similar that it takes a tenth of their bytes
+- packs are dropped whole, and delivered text by text: `_skipped` counts the texts of the first pack that are out
+- `_taken` counts the texts in flight, `_gone` those of them that were dropped meanwhile
+- while a file is imported, whoever adds waits for room, so nothing is dropped and `keep_raw` saves the compression
 """
 
 from __future__ import annotations
@@ -13,17 +29,19 @@ from typing import NamedTuple
 from inverter_capture.protocol.counts import Counts
 
 RAW_BYTES_MAX = 256 * 1024
-"""Texts kept as they came, unless much is expected. Beyond it the oldest of them are compressed."""
+"""Bytes of texts that lie raw."""
+RAW_SHARE = 4
+"""And at most this part of the limit, so that a small buffer compresses too."""
 PACK_BYTES = 240 * 1024
-"""Texts that are compressed together, by their bytes before."""
+"""Bytes of texts, before compression, that make a pack at most."""
 PACK_TEXTS = 36
-"""And by their number: as many are dropped together."""
+"""Texts that make a pack at most: as many are dropped together."""
 PACK_OVERHEAD = 150
-"""Bytes that a pack takes beside its data."""
+"""Bytes of memory that a pack takes beside its data."""
 TEXT_OVERHEAD = 60
-"""Bytes that a text takes beside its characters."""
+"""Bytes of memory that a raw text takes beside its characters."""
 BATCH_BYTES_MAX = 512 * 1024
-"""Texts taken at a time, by their bytes; one longer text is taken all the same."""
+"""Bytes of texts that make a batch at most. A single longer text is taken all the same."""
 
 _SEPARATOR = b"\0"
 
@@ -37,7 +55,7 @@ class BufferCounts(Counts):
     removed: int
     """Taken out by `remove`."""
     dropped: int
-    """Lost, the oldest first, because the buffer was full."""
+    """Lost because the buffer was full."""
 
 
 class _Pack(NamedTuple):
@@ -53,57 +71,50 @@ class _Pack(NamedTuple):
 
 
 class Buffer:
-    """A queue of texts. They leave it when `remove` says so, or as the oldest when it is full.
-
-    Texts are bytes without NUL. Not safe for threads: whoever shares a buffer locks it.
-    """
+    """The queue. Texts are bytes without NUL. Not safe for threads: whoever shares a buffer locks it."""
 
     def __init__(self, limit: int) -> None:
-        """`limit` is in bytes of memory."""
+        """`limit` is in bytes of memory. It can be changed, and holds from the next `add` on."""
         self.limit = limit
+        self.keep_raw = False
+        """Whoever adds texts waits until `has_room`: no compression, but half of the limit at most."""
         self.counts = BufferCounts()
-        self._expects_much = False
         self._packs: deque[_Pack] = deque()
         self._raw: deque[bytes] = deque()
         self._packs_bytes = 0
         self._raw_bytes = 0
         self._skipped = 0
-        """Texts of the oldest pack that are out already."""
         self._taken = 0
-        """Of the oldest texts, those that are in flight."""
         self._gone = 0
-        """Of these, those that were dropped meanwhile."""
 
     def __len__(self) -> int:
-        """Texts that wait, those that are taken among them."""
+        """The number of texts that wait, those in flight among them."""
         return self.counts.added - self.counts.removed - self.counts.dropped
 
     @property
     def size(self) -> int:
-        """Bytes of memory, never more than the limit. Whoever holds a batch that was taken needs more."""
+        """Bytes of memory. A batch that was taken needs memory beside that."""
         return self._packs_bytes + self._raw_bytes
-
-    def expect_much(self) -> None:
-        """Texts come as fast as they leave, and whoever adds them waits for room: some batches lie as they came."""
-        self._expects_much = True
 
     @property
     def raw_limit(self) -> int:
-        """Bytes of texts kept as they came."""
-        return min(3 * BATCH_BYTES_MAX, self.limit // 2) if self._expects_much else RAW_BYTES_MAX
+        """Bytes of texts that lie raw at most."""
+        if self.keep_raw:
+            return min(3 * BATCH_BYTES_MAX, self.limit // 2)
+        return min(RAW_BYTES_MAX, self.limit // RAW_SHARE)
 
     @property
     def has_room(self) -> bool:
-        """Whether another text of common length lies as it came, after `expect_much`."""
+        """With `keep_raw`: whether another text of common length can be added without compression or loss."""
         return self.size < self.raw_limit * 3 // 4
 
     @property
     def has_batch(self) -> bool:
-        """Whether what waits is worth a request, after `expect_much`."""
+        """With `keep_raw`: whether enough waits for a request."""
         return self.size >= self.raw_limit // 3
 
     def add(self, text: bytes) -> int:
-        """Append a text. Returns how many of the oldest had to go for it."""
+        """Append a text. Returns how many of the oldest were dropped for it."""
         self.counts.added += 1
         self._raw.append(text)
         self._raw_bytes += _cost(text)
@@ -115,10 +126,7 @@ class Buffer:
         return dropped
 
     def take(self) -> list[bytes]:
-        """The oldest texts, as many as make a batch; none when there are none.
-
-        They stay in the buffer, and are in flight until `release`: `remove` takes the first of them out.
-        """
+        """Take the oldest texts into flight, as many as make a batch. Empty when none wait."""
         texts: list[bytes] = []
         size = 0
         for pack in self._packs:
@@ -137,10 +145,10 @@ class Buffer:
         return texts
 
     def remove(self, count: int) -> None:
-        """The first texts of those taken are delivered, or given up. Raises ValueError when fewer are taken."""
+        """Remove the first texts in flight, delivered or given up. Raises ValueError when fewer are in flight."""
         if count > self._taken:
             raise ValueError(f"{count} texts to remove, but {self._taken} taken")
-        # What was dropped while it was in flight has arrived after all.
+        # Dropped while they were in flight.
         gone = min(count, self._gone)
         self._taken -= count
         self._gone -= gone
@@ -156,7 +164,7 @@ class Buffer:
             self._pop_raw()
 
     def release(self) -> None:
-        """The attempt to deliver is over. What was taken and not removed is still the oldest."""
+        """End the flight. The texts that were not removed wait again."""
         self._taken = 0
         self._gone = 0
 
@@ -171,7 +179,7 @@ class Buffer:
         self._packs_bytes += pack.cost
 
     def _pop_pack(self) -> int:
-        """Returns how many texts were left in it."""
+        """Remove the oldest pack. Returns how many of its texts were left."""
         pack = self._packs.popleft()
         left = pack.texts - self._skipped
         self._packs_bytes -= pack.cost
@@ -184,7 +192,7 @@ class Buffer:
         return text
 
     def _drop_oldest(self) -> int:
-        """Drop the oldest text, or the oldest pack whole. Returns how many texts those were."""
+        """Drop the oldest pack, or the oldest text when there is no pack. Returns how many texts that were."""
         if self._packs:
             count = self._pop_pack()
         else:

@@ -1,6 +1,6 @@
-"""Readings to InfluxDB, or another database that takes line protocol over HTTP.
+"""The InfluxDB backend: readings to InfluxDB, or to another database that takes line protocol over HTTP.
 
-A reading leaves the buffer only when the server has confirmed it with a 2xx, or refuses it alone while it takes others.
+A reading leaves the buffer when the server has confirmed it with a 2xx status, or has refused it while taking others.
 """
 
 from __future__ import annotations
@@ -12,30 +12,27 @@ from collections.abc import Sequence
 from datetime import tzinfo
 
 from inverter_capture.backends.backend import Backend
-from inverter_capture.backends.backoff import Backoff
+from inverter_capture.backends.backoff import RESTART_SECONDS, Backoff
 from inverter_capture.backends.influxdb2.buffer import Buffer
-from inverter_capture.backends.influxdb2.requests_in_time import HttpClient
 from inverter_capture.backends.influxdb2.write_api import Outcome, Verdict, WriteApi
 from inverter_capture.backends.status import BackendStatus
 from inverter_capture.config.schema import InfluxDb2Config
 from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.text import local_time_text
+from inverter_capture.text import counted, local_time_text
 
 REPORT_SECONDS = 3600
-"""How often the log is reminded of readings that cannot be delivered."""
+"""Seconds between reminders in the log that nothing can be delivered."""
 PROBES_MAX = 3
-"""How many of the next readings are tried alone to learn whether a server that refuses one refuses all."""
+"""How many other readings are tried alone to learn whether a server that refuses one reading refuses all."""
 COLLECT_SECONDS = 1.0
-"""How long readings out of a file may be collected before they are delivered together."""
-RESTART_SECONDS = 5
-"""How long the thread rests after an error of ours."""
+"""Seconds for which readings of a file are collected at most before they are sent."""
 
 _log = logging.getLogger(__name__)
 
 
 class InfluxDb2(Backend):
-    """Delivers to one server, in a thread of its own."""
+    """Delivers to one server."""
 
     stop_seconds = 4.0
 
@@ -46,21 +43,20 @@ class InfluxDb2(Backend):
         """Readings that the server did not take even alone."""
         self._config = config
         self._wanted: InfluxDb2Config | None = config
-        """Settings that the thread has yet to take over."""
+        """Settings that the thread has not taken over yet."""
         self._buffer = Buffer(config.buffer)
         self._changed = threading.Condition()
-        self._ending = False
+        self._stopping = False
         self._importing = False
-        """A file is being read, which can wait for us, as we can for it."""
         self._backoff = Backoff()
         self._latest_taken: bytes | None = None
-        """What the server took last; it will take that again if it takes anything."""
+        """The line that the server took last. It takes it again if it takes anything."""
         self._problem = ""
         self._failing_since: float | None = None
         self._said: set[str] = set()
         self._report_at = 0.0
         self._refusal_at = 0.0
-        """When the log may tell of a refused reading again."""
+        """The monotonic time from which on the log may tell of a refused reading again."""
         self._overflowing = False
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
@@ -81,25 +77,36 @@ class InfluxDb2(Backend):
             if not self._importing or len(self._buffer) == 1 or self._buffer.has_batch:
                 self._changed.notify_all()
 
+    def begin_import(self) -> None:
+        with self._changed:
+            self._importing = True
+            self._buffer.keep_raw = True
+
+    def end_import(self) -> None:
+        with self._changed:
+            self._importing = False
+            self._changed.notify_all()
+
     def wait_for_room(self, seconds: float) -> bool:
-        if self._importing and self._buffer.has_room:
+        if self._buffer.has_room:
             return True
         with self._changed:
-            if not self._importing:
-                self._importing = True
-                self._buffer.expect_much()
             return self._changed.wait_for(lambda: self._buffer.has_room, seconds)
 
     def wait_until_empty(self, seconds: float) -> bool:
         with self._changed:
-            self._importing = False
-            self._changed.notify_all()
             return self._changed.wait_for(lambda: not len(self._buffer), seconds)
 
-    def end(self) -> None:
+    def retry(self) -> None:
+        with self._changed:
+            if self._failing_since is not None:
+                self._wanted = self._config
+                self._changed.notify_all()
+
+    def stop(self) -> None:
         with self._changed:
             self._importing = False
-            self._ending = True
+            self._stopping = True
             self._changed.notify_all()
 
     def join(self, seconds: float) -> int:
@@ -129,26 +136,28 @@ class InfluxDb2(Backend):
 
     def _run(self) -> None:
         api = WriteApi(self._config)
-        while not (self._ending and not len(self._buffer)):
-            # What is on its way when the end comes may still fail: then it is tried once more.
-            is_last = self._ending
+        while not (self._stopping and not len(self._buffer)):
+            # An attempt that was under way when `stop` was called may fail. It is made once more.
+            is_last = self._stopping
             try:
                 if self._wanted is not None:
                     api = self._take_over()
                     self._say_whether_ready(api)
                 with self._changed:
-                    self._changed.wait_for(lambda: len(self._buffer) or self._ending or self._wanted)
+                    self._changed.wait_for(lambda: len(self._buffer) or self._stopping or self._wanted)
                 seconds = self._deliver(api)
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
                 _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
                 seconds = RESTART_SECONDS
+            finally:
+                api.close()
             if seconds:
                 if is_last:
                     return
                 self._pause(seconds)
 
     def _take_over(self) -> WriteApi:
-        """Begin with the settings that are wanted now, as if nothing had gone wrong before."""
+        """Forget the failures with the settings before, and begin with those that are wanted now."""
         with self._changed:
             self._wanted = None
             self.name = _name(self._config)
@@ -166,35 +175,33 @@ class InfluxDb2(Backend):
             _log.info("%s: ready to deliver", self.name)
 
     def _deliver(self, api: WriteApi) -> float:
-        """Deliver all that waits. Returns 0, or seconds to wait before the next attempt."""
-        with api.client() as client:
-            while self._wanted is None:
+        """Deliver all that waits. Returns seconds to wait before the next attempt; 0 when nothing waits any more."""
+        while self._wanted is None:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._importing or self._buffer.has_batch, COLLECT_SECONDS)
+                batch = self._buffer.take()
+                if not batch:
+                    self._overflowing = False
+                    return 0
+            try:
+                verdict = self._deliver_batch(api, batch)
+            finally:
                 with self._changed:
-                    self._changed.wait_for(lambda: not self._importing or self._buffer.has_batch, COLLECT_SECONDS)
-                    batch = self._buffer.take()
-                    if not batch:
-                        self._overflowing = False
-                try:
-                    if not batch:
-                        return 0
-                    verdict = self._deliver_batch(api, client, batch)
-                finally:
-                    with self._changed:
-                        self._buffer.release()
-                if verdict is not None:
-                    self._fail(verdict.reason)
-                    if verdict.outcome is Outcome.PASSING:
-                        return self._backoff.passing(verdict.retry_after)
-                    return self._backoff.lasting()
+                    self._buffer.release()
+            if verdict is not None:
+                self._fail(verdict.reason)
+                if verdict.outcome is Outcome.PASSING:
+                    return self._backoff.passing(verdict.retry_after)
+                return self._backoff.lasting()
         return 0
 
-    def _deliver_batch(self, api: WriteApi, client: HttpClient, batch: Sequence[bytes]) -> Verdict | None:
-        """Deliver a batch in as few requests as the server allows. Returns what stopped it; None when nothing did."""
+    def _deliver_batch(self, api: WriteApi, batch: Sequence[bytes]) -> Verdict | None:
+        """Deliver a batch in as few requests as the server allows. Returns why it had to stop; None when it is done."""
         at, size = 0, len(batch)
         is_sure = False
         while at < len(batch):
             part = batch[at : at + size]
-            verdict = api.write(client, part)
+            verdict = api.write(part)
             if verdict.outcome is Outcome.TAKEN:
                 is_sure = False
                 self._latest_taken = part[-1]
@@ -211,8 +218,8 @@ class InfluxDb2(Backend):
                 is_sure = False
                 self._refuse(verdict)
                 at += 1
-            elif self._takes_any(api, client, batch[at + 1 :]):
-                # The reading is tried once more, for the server may have been mended only now.
+            elif self._takes_any(api, batch[at + 1 :]):
+                # The reading is tried once more: the server may have recovered between the two.
                 is_sure = True
             else:
                 return verdict._replace(
@@ -220,13 +227,13 @@ class InfluxDb2(Backend):
                 )
         return None
 
-    def _takes_any(self, api: WriteApi, client: HttpClient, batch: Sequence[bytes]) -> bool:
-        """Whether the server takes anything now: else it is not the reading that is wrong.
+    def _takes_any(self, api: WriteApi, batch: Sequence[bytes]) -> bool:
+        """Whether the server takes anything: then it is the one reading that is wrong.
 
-        Tried with what it has taken before, then with other readings; to write them once more does no harm.
+        Tried with the line that it took last, then with others. Writing a line twice does no harm.
         """
         probes = [*([self._latest_taken] if self._latest_taken else []), *batch[-1:], *batch[:PROBES_MAX]]
-        return any(api.write(client, [text]).outcome is Outcome.TAKEN for text in probes)
+        return any(api.write([text]).outcome is Outcome.TAKEN for text in probes)
 
     def _remove(self, count: int) -> None:
         with self._changed:
@@ -246,39 +253,39 @@ class InfluxDb2(Backend):
             )
 
     def _fail(self, problem: str) -> None:
-        """Note that nothing can be delivered; say so when it is news."""
+        """Note that nothing can be delivered. Each kind of problem is logged once until something is delivered."""
         if self._failing_since is None:
             self._failing_since = time.time()
             self._report_at = time.monotonic() + REPORT_SECONDS
         self._problem = problem
-        # Servers put numbers and times into what they explain.
+        # What servers explain, in parentheses, may hold numbers and times that change.
         kind = problem.partition(" (")[0]
         if kind not in self._said:
             self._said.add(kind)
-            _log.error("%s: %s; %d readings wait", self.name, problem, len(self._buffer))
+            _log.error("%s: %s; waiting: %s", self.name, problem, counted(len(self._buffer), "reading"))
 
     def _recover(self) -> None:
-        """Note that something was delivered; say so when it is news."""
+        """Note that something was delivered. Logged after a failure."""
         self._backoff.reset()
         if self._failing_since is None:
             return
-        with self._changed:
-            waiting, dropped = len(self._buffer), self._buffer.counts.dropped
-        since = local_time_text(self._failing_since)
         _log.info(
-            "%s: delivering again, after %s; %d readings wait, %d were dropped", self.name, since, waiting, dropped
+            "%s: delivering again, after a failure since %s; %s",
+            self.name,
+            local_time_text(self._failing_since),
+            self._backlog(),
         )
         self._failing_since = None
         self._said.clear()
 
     def _pause(self, seconds: float) -> None:
-        """Wait before the next attempt, or until the end; remind the log when it is time."""
+        """Wait before the next attempt, at most until it must be made. Reminds the log when it is time."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._failing_since is not None:
                 left = min(left, max(0.0, self._report_at - time.monotonic()))
             with self._changed:
-                if self._changed.wait_for(lambda: self._ending or self._wanted, left):
+                if self._changed.wait_for(lambda: self._stopping or self._wanted, left):
                     return
             self._remind()
 
@@ -286,16 +293,18 @@ class InfluxDb2(Backend):
         if self._failing_since is None or time.monotonic() < self._report_at:
             return
         self._report_at = time.monotonic() + REPORT_SECONDS
-        with self._changed:
-            waiting, dropped = len(self._buffer), self._buffer.counts.dropped
         _log.error(
-            "%s: nothing delivered since %s (%s); %d readings wait, %d dropped",
+            "%s: nothing delivered since %s (%s); %s",
             self.name,
             local_time_text(self._failing_since),
             self._problem,
-            waiting,
-            dropped,
+            self._backlog(),
         )
+
+    def _backlog(self) -> str:
+        with self._changed:
+            waiting, dropped = len(self._buffer), self._buffer.counts.dropped
+        return f"waiting: {counted(waiting, 'reading')}, dropped: {dropped}"
 
 
 def _name(config: InfluxDb2Config) -> str:
@@ -303,5 +312,7 @@ def _name(config: InfluxDb2Config) -> str:
 
 
 def _problem(api: WriteApi) -> str | None:
+    """Why nothing could be delivered; None when it could."""
     verdict = api.check()
+    api.close()
     return None if verdict.outcome is Outcome.TAKEN else verdict.reason

@@ -1,4 +1,7 @@
-"""How databases take line protocol over HTTP: where it goes, what an answer means, and who is to mend what is wrong."""
+"""The write endpoint of InfluxDB, and of other databases that take line protocol over HTTP.
+
+What an answer means: whether the lines are stored, and if not, who can change that.
+"""
 
 from __future__ import annotations
 
@@ -8,42 +11,44 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from inverter_capture.backends.influxdb2.requests_in_time import Answer, HttpClient, HttpError
+from inverter_capture.backends.influxdb2.http_post import Answer, HttpClient, HttpError
 from inverter_capture.config.schema import InfluxDb2Config
 
 GZIP_BYTES_MIN = 2048
-"""A smaller body fits into two packets as it is."""
+"""Shorter bodies are sent uncompressed: they fit into two packets."""
 GZIP_LEVEL = 3
-"""A router's processor is slower than its network."""
+"""Low, for a router's processor is slower than its network."""
 
 
 class Outcome(Enum):
-    """What became of some lines."""
+    """What a server did with some lines."""
 
     TAKEN = "taken"
+    """It has stored them."""
     REFUSED = "refused"
-    """Because of what is in one or more of them."""
+    """It refuses what one or more of them say."""
     TOO_OLD = "too old"
-    """One or more of them are older than what the server keeps; the others may have been taken."""
+    """One or more of them are older than its retention period. It may have stored the others."""
     TOO_LARGE = "too large"
+    """It takes fewer bytes at a time."""
     PASSING = "passing"
-    """The server cannot take anything now; that mends itself."""
+    """It cannot take anything now; no setting has to be changed."""
     LASTING = "lasting"
-    """The server takes nothing until somebody changes a setting, here or there."""
+    """It takes nothing until a setting is changed, here or there."""
 
 
 class Verdict(NamedTuple):
-    """What became of some lines, and why."""
+    """What a server did with some lines, and why."""
 
     outcome: Outcome
     reason: str = ""
-    """For the log; names the setting at fault."""
+    """For the log. Names the setting to be changed, if there is one."""
     retry_after: float | None = None
-    """Seconds that the server asks us to wait."""
+    """Seconds after which the server wants the next attempt."""
 
 
 class WriteApi:
-    """One server's write endpoint, as configured."""
+    """The write endpoint that one `[[influxdb2]]` section names. For one thread at a time."""
 
     def __init__(self, config: InfluxDb2Config) -> None:
         self._config = config
@@ -51,29 +56,28 @@ class WriteApi:
         names = {"db": config.db} if config.db else {"org": config.org, "bucket": config.bucket}
         self._params = {"precision": "ns"} | {name: value for name, value in names.items() if value}
         self._headers = {"Content-Type": "text/plain; charset=utf-8"} | _authorization(config)
-
-    def client(self) -> HttpClient:
-        """A connection to it, for a batch of requests."""
-        config = self._config
         encoded = self._headers.get("Authorization", "").partition(" ")[2]
-        return HttpClient(timeout=config.timeout, verify=config.verify, secrets=(config.token, encoded))
+        self._client = HttpClient(timeout=config.timeout, verify=config.verify, secrets=(config.token, encoded))
 
-    def write(self, client: HttpClient, lines: Sequence[bytes]) -> Verdict:
-        """Write lines of line protocol. Never raises for what a server or the network does."""
+    def close(self) -> None:
+        """Close the connection. The next `write` opens another one."""
+        self._client.close()
+
+    def write(self, lines: Sequence[bytes]) -> Verdict:
+        """Write lines of line protocol. What a server or the network does raises nothing."""
         body = b"\n".join(lines)
         headers = self._headers
         if len(body) >= GZIP_BYTES_MIN:
             body = gzip.compress(body, GZIP_LEVEL)
             headers = headers | {"Content-Encoding": "gzip"}
         try:
-            return self._verdict(client.post(self._url, self._params, headers, body))
+            return self._verdict(self._client.post(self._url, self._params, headers, body))
         except HttpError as error:
             return Verdict(Outcome.PASSING if error.passing else Outcome.LASTING, str(error))
 
     def check(self) -> Verdict:
-        """Whether writing would work: writes nothing, which servers look at only after the token and the bucket."""
-        with self.client() as client:
-            verdict = self.write(client, [])
+        """Whether writing would work. Writes no lines: servers look at the token and the bucket first."""
+        verdict = self.write([])
         return Verdict(Outcome.TAKEN) if verdict.outcome is Outcome.REFUSED else verdict
 
     def _verdict(self, answer: Answer) -> Verdict:

@@ -1,7 +1,9 @@
-"""One connection to an MQTT broker, through paho-mqtt of either line, in the thread of whoever uses it.
+"""One connection to an MQTT broker, through paho-mqtt 1.6.1 or 2.x, in the thread of its user.
 
-paho only speaks the protocol here. Its own loop hides why a connection fails, wakes up each second, keeps messages of
-connections that are no more, and dies of an exception; none of that is used.
+Only paho's protocol is used, not its loop: that hides why a connection fails, wakes up each second, keeps the messages
+of broken connections, and ends with any exception.
+
+paho collects a message of any size before it passes it on. `_Bounded` limits that, in the sockets that paho reads from.
 """
 
 from __future__ import annotations
@@ -21,70 +23,75 @@ from typing import Any, NamedTuple
 import paho.mqtt.client as paho
 
 from inverter_capture.backends.certificates import authority_problem, explain_certificate, no_tls
-from inverter_capture.config.kinds import BROKER_PORTS, split_port
 from inverter_capture.config.schema import MqttConfig
+from inverter_capture.config.values import BROKER_PORTS, split_port
 from inverter_capture.text import printable
 
 CONNECT_SECONDS = 5.0
-"""How long to wait for a network connection, and for each step of TLS."""
+"""Seconds for the network connection, and for each step of TLS."""
 ANSWER_SECONDS = 10.0
-"""How long to wait for the broker's answer over it."""
+"""Seconds for the broker's answer to our request to connect."""
+MESSAGE_BYTES_MAX = 256 * 1024
+"""Bytes of a message that we take. Ours are a tenth of that."""
+
+_RECEIVED_AT_QOS_2 = ("Received PUBLISH (d0, q2", "Received PUBLISH (d1, q2")
+"""How paho begins to log such a message, which it keeps until the broker releases it."""
 
 
 class MqttError(Exception):
-    """There is no connection, or no more; says why."""
+    """There is no connection, or it is lost. The text says why."""
 
     def __init__(self, reason: str, *, passing: bool, closed: bool = False) -> None:
-        """`passing`: it can mend itself, without anybody changing a setting. `closed`: the broker ended it."""
+        """`passing`: it may work later without a change of settings. `closed`: the broker ended a connection."""
         super().__init__(reason)
         self.passing = passing
         self.closed = closed
 
 
+class MessageTooLarge(MqttError):
+    """The broker sent a message that is too large, or one at QoS 2."""
+
+
 class Message(NamedTuple):
-    """What the broker passes on."""
+    """A message from the broker."""
 
     topic: str
     payload: bytes
     retained: bool
-    """It was there before we asked for it."""
-
-
-class Sent(NamedTuple):
-    """What was sent to be confirmed."""
-
-    topic: str
-    size: int
+    """The broker had kept it when we subscribed."""
 
 
 class Connection:
-    """A connection, from `open` to `close`. Calls raise MqttError when it is lost."""
+    """A connection, from `open` to `close`. Methods raise MqttError when it is lost."""
 
     def __init__(self, config: MqttConfig, client_id: str, will: tuple[str, bytes] | None = None) -> None:
-        """`will` is the retained message that the broker sends for us when we are gone without a word."""
+        """`will`: topic and payload that the broker publishes, retained, when the connection breaks."""
         self.messages: deque[Message] = deque()
-        """What has come; whoever reads it takes it out."""
-        self.unconfirmed: dict[int, Sent] = {}
-        """What the broker has not confirmed yet, by the number that `publish` gave."""
+        """Messages that have come. Whoever reads them removes them."""
+        self.unconfirmed: set[int] = set()
+        """Numbers, as `publish` returns them, of messages that the broker has not confirmed."""
         self.subscribed = 0
-        """Subscriptions that the broker has answered."""
+        """The number of subscriptions that the broker has answered."""
         self._config = config
         self._refusal: int | None = None
         self._is_open = False
         self._complaint = ""
+        self._unwanted = False
+        """A message came at QoS 2."""
         self._client_id = client_id
         self._will = will
         self._client: Any = None
 
     def open(self) -> None:
-        """Connect, and wait until the broker has agreed."""
+        """Connect, and wait until the broker has accepted."""
         self._client = self._make_client()
         host, port, _ = _place(self._config.url)
         try:
             self._client.connect(host, port, keepalive=self._config.keepalive)
         except Exception as error:  # noqa: BLE001 (paho and ssl raise what they like)
-            # paho forgets what it cannot use.
-            self._client.close_made()
+            # paho forgets the socket without closing it.
+            for made in self._client.sockets:
+                made.close()
             raise self._explain(error) from None
         deadline = time.monotonic() + ANSWER_SECONDS
         while not self._is_open:
@@ -94,7 +101,7 @@ class Connection:
             self.wait(left)
 
     def close(self) -> None:
-        """End it. The broker sends the will, unless `disconnect` came before."""
+        """Close the socket. The broker publishes the will, unless `disconnect` came before."""
         if self._client is not None:
             connection = self._client.socket()
             self._client.on_log = None
@@ -102,7 +109,7 @@ class Connection:
                 connection.close()
 
     def disconnect(self, seconds: float) -> None:
-        """End it in an orderly way, in this time at most; the broker sends no will then."""
+        """Tell the broker that we go, within this time. It does not publish the will then."""
         self._client.disconnect()
         deadline = time.monotonic() + seconds
         while self._client.want_write() and (left := deadline - time.monotonic()) > 0:
@@ -112,22 +119,22 @@ class Connection:
                 return
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = True, confirm: bool = True) -> int:
-        """Send a message. With `confirm` the broker confirms it. Returns its number."""
+        """Send a message, at QoS 1 with `confirm`, else at QoS 0. Returns its number."""
         number: int = self._client.publish(topic, payload, qos=1 if confirm else 0, retain=retain).mid
         if confirm:
-            self.unconfirmed[number] = Sent(topic, len(payload))
+            self.unconfirmed.add(number)
         return number
 
     def subscribe(self, topics: Sequence[str]) -> None:
-        """Ask for messages of these topics."""
+        """Subscribe to topics, at QoS 1 at most: messages at QoS 2 would have to be kept until they are released."""
         self._client.subscribe([(topic, 1) for topic in topics])
 
     def unsubscribe(self, topics: Sequence[str]) -> None:
-        """Ask for no more of them."""
+        """End the subscription to topics."""
         self._client.unsubscribe(list(topics))
 
     def wait(self, seconds: float, wake: int | None = None) -> None:
-        """Send and receive, until something has happened, `wake` can be read, or the time is over."""
+        """Send and receive until something has happened, `wake` can be read, or the time is over."""
         connection = self._client.socket()
         if connection is None:
             raise self._lost()
@@ -136,9 +143,9 @@ class Connection:
         ready.register(number, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
         if wake is not None:
             ready.register(wake, select.POLLIN)
-        # What TLS has decrypted already, the kernel knows nothing of.
+        # The kernel does not know of what TLS has decrypted already.
         waiting = connection.pending() if hasattr(connection, "pending") else 0
-        # Often enough for the broker, which waits for one and a half times what was agreed.
+        # Often enough to keep the connection alive.
         seconds = 0 if waiting else min(max(0.0, seconds), self._config.keepalive / 3)
         events = dict(ready.poll(ceil(seconds * 1000)))
         if waiting or events.get(number, 0) & ~select.POLLOUT:
@@ -150,9 +157,13 @@ class Connection:
     def _step(self, step: Callable[[], Any], *, keepalive: bool = False) -> None:
         try:
             step()
+        except MqttError:
+            raise
         except Exception as error:  # noqa: BLE001 (paho raises what it likes when an answer is not MQTT)
             self._complaint = self._complaint or str(error)
             raise self._lost() from None
+        if self._unwanted:
+            raise MessageTooLarge("the broker sends a message at QoS 2, which was not asked for", passing=True)
         if self._client.socket() is None:
             if keepalive:
                 raise MqttError("the broker does not answer any more", passing=True)
@@ -177,7 +188,7 @@ class Connection:
         """Raises MqttError for files that cannot be used."""
         config = self._config
         scheme = config.url.partition("://")[0]
-        # The second line of paho wants to know which callbacks are meant.
+        # paho 2.x asks for the version of the callbacks.
         version: Any = getattr(paho, "CallbackAPIVersion", None)
         make: Any = _Client
         client = make(
@@ -202,7 +213,7 @@ class Connection:
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_log = self._on_log
-        # Else paho writes at once what it is to send, in the midst of whatever it does.
+        # Without it, paho would write to the socket within `publish`.
         client.on_socket_register_write = _nothing
         return client
 
@@ -222,7 +233,7 @@ class Connection:
             context.verify_mode = ssl.CERT_NONE
         if config.certificate:
             try:
-                # Without a password of ours, OpenSSL would ask for one at the terminal.
+                # Without a password, OpenSSL would ask for one at the terminal.
                 context.load_cert_chain(config.certificate, config.key or None, password="")
             except (OSError, ValueError) as error:
                 file = f'key = "{config.key}"' if config.key else "its key"
@@ -266,7 +277,7 @@ class Connection:
             return MqttError(f"the broker refuses {user} with this password", passing=False)
         return MqttError("the broker wants a username and a password", passing=False)
 
-    # What paho calls. An exception in one would pass through all of paho.
+    # Callbacks. An exception in one would pass through paho.
 
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, _properties: Any = None) -> None:
         number = getattr(code, "value", code)
@@ -276,11 +287,11 @@ class Connection:
             self._is_open = True
 
     def _on_message(self, _client: Any, _data: Any, message: Any) -> None:
-        with suppress(UnicodeDecodeError):  # of a topic that is none of ours
+        with suppress(UnicodeDecodeError):  # in a topic, which is not ours then
             self.messages.append(Message(message.topic, bytes(message.payload), bool(message.retain)))
 
     def _on_publish(self, _client: Any, _data: Any, number: int, *_: Any) -> None:
-        self.unconfirmed.pop(number, None)
+        self.unconfirmed.discard(number)
 
     def _on_subscribe(self, *_: Any) -> None:
         self.subscribed += 1
@@ -288,40 +299,82 @@ class Connection:
     def _on_log(self, _client: Any, _data: Any, level: int, text: str) -> None:
         if level == paho.MQTT_LOG_ERR:
             self._complaint = text
+        elif text.startswith("Received "):
+            # paho logs each message when it is whole.
+            for made in self._client.sockets:
+                made.message_ended()
+            self._unwanted = self._unwanted or text.startswith(_RECEIVED_AT_QOS_2)
+
+
+class _Bounded:
+    """A socket that raises MessageTooLarge instead of receiving more than a message may have.
+
+    paho asks it for the bytes that a message announces. Through a WebSocket, which divides messages, that is less; so
+    the bytes are counted too, and `message_ended` starts the count again.
+    """
+
+    _received = 0
+
+    def recv(self, size: int = 1024, flags: int = 0) -> bytes:
+        if max(size, self._received) > MESSAGE_BYTES_MAX:
+            raise MessageTooLarge(
+                f"a message of more than {MESSAGE_BYTES_MAX // 1024} KiB is sent to us, which is not ours: does "
+                "something else publish to base_topic, or to the status topic in discovery_prefix?",
+                passing=True,
+            )
+        data: bytes = super().recv(size, flags)  # type: ignore[misc] # a socket's
+        self._received += len(data)
+        return data
+
+    def message_ended(self) -> None:
+        """What comes now is another message."""
+        self._received = 0
+
+
+class _Socket(_Bounded, socket.socket):
+    pass
+
+
+class _TlsSocket(_Bounded, ssl.SSLSocket):
+    pass
 
 
 class _Context(ssl.SSLContext):
-    """Keeps hold of what it makes."""
+    """Makes bounded sockets, and remembers the one that it made."""
 
-    made: ssl.SSLSocket | None = None
+    sslsocket_class = _TlsSocket
+    made: _TlsSocket | None = None
 
     def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        self.made = super().wrap_socket(*arguments, **options)
-        return self.made
+        made = super().wrap_socket(*arguments, **options)
+        assert isinstance(made, _TlsSocket)
+        self.made = made
+        return made
 
 
 class _Client(paho.Client):
-    """A client whose sockets are ours: also to a path, which the first line of paho does not know."""
+    """A client that reads from bounded sockets. They can also be Unix sockets, which paho 1.6.1 does not know."""
 
     url = ""
     context: _Context | None = None
-    _made: socket.socket | None = None
+    _made: _Socket | None = None
 
-    def close_made(self) -> None:
-        """Close the socket, whatever has become of it."""
-        for made in (self._made, None if self.context is None else self.context.made):
-            if made is not None:
-                made.close()
+    @property
+    def sockets(self) -> list[_Socket | _TlsSocket]:
+        """The socket, and the one of TLS around it."""
+        made = [self._made, self.context.made if self.context else None]
+        return [each for each in made if each is not None]
 
     def _create_socket_connection(self) -> socket.socket:
         if self.url.startswith("unix://"):
-            self._made = socket.socket(socket.AF_UNIX)
+            self._made = _Socket(socket.AF_UNIX)
             self._made.settimeout(CONNECT_SECONDS)
             self._made.connect(self.url.removeprefix("unix://"))
         else:
             host, port, _ = _place(self.url)
-            self._made = socket.create_connection((host, port), CONNECT_SECONDS)
-            # Else a message may wait for the acknowledgement of the one before, which brokers delay by 40 ms.
+            self._made = _Socket(fileno=socket.create_connection((host, port), CONNECT_SECONDS).detach())
+            self._made.settimeout(CONNECT_SECONDS)
+            # Without it, a message may wait for the acknowledgement of the one before, which brokers delay by 40 ms.
             self._made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._made
 
@@ -331,7 +384,7 @@ def _nothing(*_: Any) -> None:
 
 
 def _place(url: str) -> tuple[str, int, str]:
-    """Host, port and path of a checked URL; of a socket's something that paho takes."""
+    """Host, port and path of a checked URL. For a Unix socket, a host and a port that paho accepts."""
     scheme, _, rest = url.partition("://")
     if scheme == "unix":
         return "localhost", BROKER_PORTS["mqtt"], ""

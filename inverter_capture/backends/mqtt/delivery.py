@@ -1,6 +1,6 @@
-"""Readings to an MQTT broker, as the present state of each inverter, and to Home Assistant behind it.
+"""The MQTT backend: readings to a broker, as the present state of each inverter, and to Home Assistant behind it.
 
-A topic shows what is now. A reading that cannot be delivered waits until there is a newer one, and goes then.
+A topic shows the present. While there is no connection, an inverter's newest reading waits, and older ones are dropped.
 """
 
 from __future__ import annotations
@@ -13,59 +13,50 @@ from contextlib import suppress
 from datetime import tzinfo
 
 from inverter_capture.backends.backend import Backend
-from inverter_capture.backends.backoff import Backoff
-from inverter_capture.backends.mqtt.connection import Connection, MqttError, Sent
+from inverter_capture.backends.backoff import RESTART_SECONDS, Backoff
+from inverter_capture.backends.mqtt.connection import Connection, MqttError
 from inverter_capture.backends.mqtt.homeassistant import OFFLINE, Topics
-from inverter_capture.backends.mqtt.session import INVERTERS_MAX, Inverter, Session, Shared
+from inverter_capture.backends.mqtt.session import Inverter, Session, Shared
 from inverter_capture.backends.status import BackendStatus, StatusSource
 from inverter_capture.config.schema import MqttConfig
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.text import local_time_text, printable
+from inverter_capture.text import counted, local_time_text, printable
 
 RECONNECT_SECONDS_MAX = 4.0
-"""Between attempts while the broker cannot be reached: back, it is to know everything within ten seconds."""
-LASTING_SECONDS = 60.0
-"""Between attempts when only an operator can mend what is wrong."""
-RESTART_SECONDS = 5.0
-"""How long the thread rests after an error of ours."""
+"""Between attempts while the broker cannot be reached: ten seconds after its return it is to know everything."""
+REFUSED_SECONDS = 60.0
+"""Between attempts after a failure that lasts until somebody changes a setting, here or at the broker."""
 STABLE_SECONDS = 120.0
-"""A connection that lasts so long is no part of a series that break."""
+"""A connection that lasts so long does not belong to a series of broken ones."""
 SERIES = 3
-"""So many connections that break one after the other have one reason."""
-LARGE_BYTES = 1024
-"""Brokers take messages that are shorter."""
+"""Broken connections in a row after which the log says so. A broker that is restarted breaks one."""
 CHECK_SECONDS = 5.0
-"""How long a message may take to come back when the connection is tried."""
+"""Seconds that a message may take to come back when the connection is checked."""
 
 _log = logging.getLogger(__name__)
 
 
 class Mqtt(Backend):
-    """Delivers to one broker, in a thread of its own."""
+    """Delivers to one broker."""
 
     stop_seconds = 3.0
 
     def __init__(self, config: MqttConfig, status: StatusSource) -> None:
-        """`status` tells what the diagnostics show."""
+        """`status` is for the diagnostics in each inverter's state."""
         self.name = f"mqtt {config.url}"
         self._config = config
         self._status_source = status
         self._shared = Shared()
         self._changed = self._shared.changed
-        self._ending = False
+        self._stopping = False
         self._reconfigured = False
         self._connected = False
         self._wake_reader = self._wake_writer = -1
-        """While the thread runs, what is written to the one interrupts its wait at the other."""
+        """The ends of a pipe while the thread runs: what is written to it interrupts the thread's wait."""
         self._backoff = Backoff()
         self._broken = 0
-        """Connections of a series that broke."""
-        self._suspect = ""
-        """The topic of the largest message that was not confirmed when the latest of them broke."""
-        self._suspected = 0
-        """How many of the latest broke with the same one."""
-        self._size_limit: int | None = None
-        """The broker takes no message of so many bytes."""
+        """Connections in a row that the broker ended."""
         self._was_ready = False
         self._problem = ""
         self._failing_since: float | None = None
@@ -89,29 +80,41 @@ class Mqtt(Backend):
             if inverter.waiting and self._failing_since is not None:
                 shared.dropped += 1
             inverter.reading, inverter.left = reading, None
+            inverter.device = inverter.device.after(reading)
             inverter.waiting = True
         self._wake()
 
-    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (there is room always, for the newest)
+    def begin_import(self) -> None:
         with self._changed:
             self._shared.importing = True
+
+    def end_import(self) -> None:
+        with self._changed:
+            self._shared.importing = False
+        self._wake()
+
+    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (there is room always, for the newest)
         return True
 
     def wait_until_empty(self, seconds: float) -> bool:
         with self._changed:
-            if self._shared.importing:
-                self._shared.importing = False
-                self._wake()
             return self._changed.wait_for(lambda: not self._waiting(), seconds)
 
-    def end(self) -> None:
+    def retry(self) -> None:
         with self._changed:
-            self._ending = True
+            if self._failing_since is not None:
+                self._reconfigured = True
+                self._changed.notify_all()
+        self._wake()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
             self._changed.notify_all()
         self._wake()
 
     def join(self, seconds: float) -> int:
-        # Where there is no connection, nothing is said at the end, and the thread may hang in the making of one.
+        # Without a connection there is nothing to send, and the thread may be busy making one.
         self._thread.join(seconds if self._connected else min(seconds, 0.1))
         with self._changed:
             return self._waiting() + self._shared.dropped
@@ -148,31 +151,30 @@ class Mqtt(Backend):
     def _wake(self) -> None:
         with self._changed:
             if self._wake_writer >= 0:
-                with suppress(BlockingIOError):  # it is awake long since
+                with suppress(BlockingIOError):  # the pipe is full: the thread is awake anyway
                     os.write(self._wake_writer, b"\0")
 
     def _run(self) -> None:
-        while not self._ending:
+        while not self._stopping:
             try:
                 seconds = self._connect()
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
                 _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
                 seconds = RESTART_SECONDS
             with self._changed:
-                self._changed.wait_for(lambda: self._ending or self._reconfigured, seconds)
+                self._changed.wait_for(lambda: self._stopping or self._reconfigured, seconds)
         with self._changed:
             os.close(self._wake_reader)
             os.close(self._wake_writer)
             self._wake_reader = self._wake_writer = -1
 
     def _connect(self) -> float:
-        """Connect, and deliver until the connection ends. Returns how long to wait then."""
+        """Connect, and deliver until the connection ends. Returns seconds to wait before the next attempt."""
         with self._changed:
             config = self._config
             if self._reconfigured:
                 self._reconfigured = False
                 self.name = f"mqtt {config.url}"
-                self._size_limit = None
                 self._broken = 0
                 self._said.clear()
         topics = Topics(config.base_topic, config.discovery_prefix)
@@ -183,25 +185,25 @@ class Mqtt(Backend):
             began = time.monotonic()
             self._deliver(connection, config)
         except MqttError as error:
-            return self._lost(error, connection, None if began is None else time.monotonic() - began)
+            return self._lost(error, None if began is None else time.monotonic() - began)
         finally:
             with self._changed:
                 self._connected = False
                 for inverter in self._shared.inverters.values():
-                    # It may have arrived, or not.
+                    # What was not confirmed may have arrived, or not.
                     inverter.waiting = inverter.waiting or bool(inverter.sending)
                     inverter.sending.clear()
             connection.close()
         return 0
 
     def _deliver(self, connection: Connection, config: MqttConfig) -> None:
-        session = Session(connection, config, self._shared, self._status_source, self._size_limit)
+        session = Session(connection, config, self._shared, self._status_source)
         self._connected = True
         stable_at = time.monotonic() + STABLE_SECONDS
         is_heard = True
-        session.greet()
+        session.open()
 
-        def has_to_leave() -> bool:
+        def is_over() -> bool:
             nonlocal is_heard
             if session.refused:
                 is_heard = False
@@ -212,62 +214,53 @@ class Mqtt(Backend):
                 self._backoff.reset()
             if is_heard and session.settled and self._broken < SERIES:
                 self._recover()
-            return self._ending or self._reconfigured
+            return self._stopping or self._reconfigured
 
-        session.serve(self._wake_reader, has_to_leave)
-        session.leave()
+        session.serve(self._wake_reader, is_over)
+        session.close()
 
-    def _lost(self, error: MqttError, connection: Connection, lasted: float | None) -> float:
-        """Note why there is no connection, and say so when it is news. Returns how long to wait."""
+    def _lost(self, error: MqttError, lasted: float | None) -> float:
+        """Note why there is no connection, after one that `lasted` seconds. Returns how long to wait."""
         if lasted is None or not error.closed:
             self._broken = 0
             self._fail(str(error))
-            return min(self._backoff.passing(), RECONNECT_SECONDS_MAX) if error.passing else LASTING_SECONDS
-        # A broker that was restarted is back soon, and nothing need be said. If it is not, the next attempt tells.
+            return min(self._backoff.passing(), RECONNECT_SECONDS_MAX) if error.passing else REFUSED_SECONDS
+        # A broker that is restarted is back soon. If it is not, the next attempt says so.
         self._problem = self._problem or str(error)
-        largest = max(connection.unconfirmed.values(), key=lambda sent: sent.size, default=Sent("", 0))
-        is_suspect = largest.size >= LARGE_BYTES and largest.topic == self._suspect
-        if lasted >= STABLE_SECONDS:
-            self._broken = 0
-        self._broken += 1
-        self._suspected = self._suspected + 1 if is_suspect else 1
-        self._suspect = largest.topic
+        self._broken = 1 if lasted >= STABLE_SECONDS else self._broken + 1
         if self._broken < SERIES:
-            return min(self._backoff.passing(), RECONNECT_SECONDS_MAX)
-        if self._suspected >= SERIES:
-            self._broken = 0
-            self._size_limit = largest.size
-            self._fail(
-                f"the broker ends the connection when it is sent {largest.size} bytes ({largest.topic}): raise its "
-                "max_packet_size; going on without what is as long"
-            )
             return min(self._backoff.passing(), RECONNECT_SECONDS_MAX)
         name = printable(client_id(self._config))
         self._fail(
-            f'the broker ends the connection again and again: does something else use client_id = "{name}"? '
-            "Give each a client_id of its own"
+            f'the broker ends each connection: is client_id = "{name}" used by something else too, or is its '
+            "max_packet_size smaller than 64 KiB?"
         )
-        return LASTING_SECONDS
+        return REFUSED_SECONDS
 
     def _fail(self, problem: str) -> None:
-        """Note that nothing can be delivered; say so when it is news."""
+        """Note that nothing can be delivered. Each kind of problem is logged once until something is delivered."""
         with self._changed:
             if self._failing_since is None:
                 self._failing_since = time.time()
             self._problem = problem
         kind = problem.partition(" (")[0]
-        if kind not in self._said and not self._ending:
+        if kind not in self._said and not self._stopping:
             self._said.add(kind)
             _log.error("%s: %s", self.name, problem)
 
     def _recover(self) -> None:
-        """Note that what we publish arrives; say so when it is news."""
+        """Note that what is published arrives. Logged the first time, and after a failure."""
         with self._changed:
             since, dropped = self._failing_since, self._shared.dropped
             self._failing_since = None
             self._problem = ""
         if since is not None:
-            _log.info("%s: delivering again, after %s; %d were dropped", self.name, local_time_text(since), dropped)
+            _log.info(
+                "%s: delivering again, after a failure since %s; dropped: %s",
+                self.name,
+                local_time_text(since),
+                counted(dropped, "reading"),
+            )
         elif not self._was_ready:
             _log.info("%s: ready to deliver", self.name)
         self._was_ready = True
@@ -275,18 +268,20 @@ class Mqtt(Backend):
 
 
 def client_id(config: MqttConfig) -> str:
-    """What we call ourselves: as configured, or a name that no other system has, and no other section with others
-    topics here."""
+    """The client id: as configured, or made of this system's network cards and the section's `base_topic`.
+
+    Two clients with one id throw each other out, so no other system may have it, nor another section here.
+    """
     if config.client_id:
         return config.client_id
     import zlib
 
-    # Brokers must take 23 characters.
+    # Brokers must take 23 characters, and may refuse more.
     return f"inverter-capture-{zlib.crc32(f'{_machine()} {config.base_topic}'.encode()) & 0xFFFFFF:06x}"
 
 
 def _machine() -> str:
-    """What tells this system from others: routers all have the same name, but no two the same network cards."""
+    """What tells this system from others. Routers often have the same name, but never the same network cards."""
     addresses = []
     try:
         for device in os.listdir("/sys/class/net"):
@@ -294,23 +289,24 @@ def _machine() -> str:
                 with open(f"/sys/class/net/{device}/address", encoding="ascii") as file:
                     addresses.append(file.read().strip())
     except OSError:
-        # A jail may hide them.
+        # A jail can hide them.
         pass
     return f"{os.uname().nodename} {min(addresses, default='')}"
 
 
 def _not_heard(config: MqttConfig, topics: list[str]) -> str:
+    """What to do when the broker does not send back what was published to these topics."""
     user = f'username = "{printable(config.username)}"' if config.username else "a client without username"
     return (
-        f"nothing comes back of what is published to {' and '.join(topics[:2])}: let {user} write and read there (the "
-        "broker's access rules), and raise its message_size_limit if it has one"
+        f"the broker does not send back what is published to {' and '.join(topics[:2])}: let {user} write and read "
+        "there (the broker's access rules), and raise its message_size_limit if it has one"
     )
 
 
 def _check(config: MqttConfig) -> str | None:
-    """What is wrong with the way to the broker; None when nothing is. Nothing is kept there of what is tried."""
+    """Why nothing could be delivered; None when it could. The broker keeps nothing of what is sent for that."""
     connection = Connection(config, f"{client_id(config)}-check")
-    # No topics that anything else heeds.
+    # Topics that nobody else subscribes to.
     topics = [f"{config.base_topic}/check"]
     if config.discovery_prefix:
         topics.append(f"{config.discovery_prefix}/device/inverter-capture/check")

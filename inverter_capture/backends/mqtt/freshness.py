@@ -1,4 +1,4 @@
-"""Whether a reading is the present: dongles also send what they kept while they were offline, and clocks are wrong.
+"""Whether a reading shows the present. Dongles also send readings that they kept while offline, and clocks are wrong.
 
 No I/O, no clock: times come as arguments.
 """
@@ -9,41 +9,41 @@ from inverter_capture.protocol.readings import CLOCK_SET_AFTER
 from inverter_capture.protocol.times import SECOND
 
 TOLERANCE_SECONDS = 60
-"""Readings whose lags differ by no more come equally late."""
+"""Lags that differ by no more count as equal."""
 APART_SECONDS = 60
-"""What a dongle had kept follows faster than this; live readings do not."""
+"""Live readings are further apart than this; kept ones follow each other faster."""
 
 
 class Presence:
-    """What is known of one inverter's readings and clock.
+    """The clock and the latest reading of one inverter.
 
-    A live reading lags behind this system's clock by the same time always: that is how far the inverter's clock is
-    behind, or ahead when negative. One that lags more was kept, unless the next one, some time later, lags as much:
-    then the clock has been set.
+    The lag of a reading is the time from its clock to its arrival. Live readings always have the same lag: how far the
+    inverter's clock is behind this system's (ahead when negative). A reading with a larger lag was kept, unless another
+    one with that lag follows some time later: then the inverter's clock has been set.
     """
 
     def __init__(self, stale_after: float) -> None:
-        """`stale_after` is in seconds."""
+        """`stale_after`: seconds for which a reading is fresh."""
         self.stale_after = stale_after
         self.newest: int | None = None
-        """The time of the reading that is the present, in nanoseconds since the epoch."""
+        """The time of the present reading, in nanoseconds since the epoch."""
         self.behind = 0.0
         """Seconds by which the inverter's clock is behind this system's."""
         self.until = 0.0
-        """As long, by the monotonic clock, the reading counts as fresh."""
+        """Monotonic deadline until which the reading is fresh."""
         self._unconfirmed: tuple[float, float] | None = None
-        """A larger lag that was seen, and when."""
+        """The larger lag of the latest reading, and its monotonic time."""
 
     def take(self, time: int, arrived: int, now: float) -> bool:
-        """Whether a reading is the present: the newest there is, or live.
+        """Whether a reading shows the present: it is the newest, or it is live.
 
-        `time` is the reading's, `arrived` when it came, both in nanoseconds since the epoch; `now` is the monotonic
-        clock's time of its coming.
+        `time` is the reading's time and `arrived` that of its arrival, in nanoseconds since the epoch. `now` is the
+        monotonic time of its arrival, in seconds.
         """
         lag = (arrived - time) / SECOND
         if time == self.newest and lag <= self.behind + TOLERANCE_SECONDS:
             return False
-        # A router without a battery starts in the past: its clock then tells nothing.
+        # A router without a battery-backed clock starts in the past.
         knows = arrived > CLOCK_SET_AFTER * SECOND
         is_live = self._is_live(lag, now) if knows else False
         if self.newest is not None and time <= self.newest and not is_live:
@@ -54,7 +54,10 @@ class Presence:
         return True
 
     def restore(self, time: int, behind: float, wall: int, now: float) -> None:
-        """What was known before a restart: the present reading's time, and `behind`. `wall` and `now` are now's."""
+        """Continue after a restart with the `time` of the present reading and `behind`.
+
+        `wall` is the present time in nanoseconds since the epoch, `now` the monotonic one in seconds.
+        """
         self.newest = time
         self.behind = behind
         if wall > CLOCK_SET_AFTER * SECOND:

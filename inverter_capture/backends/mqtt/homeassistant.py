@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from inverter_capture import __version__
 from inverter_capture.backends.status import BackendStatus, Status
-from inverter_capture.protocol.codes import FAULTS, STATES, WARNINGS, describe, name_bits
+from inverter_capture.protocol.codes import Codes, describe, name_bits
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.inverter_kinds import KINDS, SINGLE_PHASE, Kind
+from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS, Field
 from inverter_capture.protocol.times import SECOND
 
 ORIGIN = "inverter-capture"
@@ -32,10 +34,8 @@ OTHER = "other"
 RETIRED: dict[str, str] = {}
 """Components that earlier versions announced and this one does not: the id, and its kind, such as "sensor"."""
 
-_ENUMS = ("inverter_state", "sd_status")
-_CODES = {"inverter_warnings": ("W", WARNINGS), "inverter_faults": ("F", FAULTS)}
-_TEXTS = (*_ENUMS, *_CODES, "grid_connected", "generator_relay")
-"""Fields whose numbers stand for words."""
+_BINARY = ("connectivity", "running")
+"""Device classes of fields that are 0 or not."""
 _PROBLEMS = {"inverter_warnings": "Warning", "inverter_faults": "Fault"}
 """Fields that mean trouble when they are not 0, and what the trouble is called."""
 
@@ -92,6 +92,32 @@ class Known(NamedTuple):
     """Seconds by which the inverter's clock is behind."""
 
 
+class Device(NamedTuple):
+    """What Home Assistant is told of an inverter itself."""
+
+    kind: Kind
+    fields: tuple[str, ...]
+    """Ids of what its reports hold, in the order of the register table."""
+    software: str = ""
+    rated_power: float = 0
+    """W; 0 when it is not known."""
+
+    def after(self, reading: Reading) -> Device:
+        """The same, as its newest reading has it. A value that is absent for once is not forgotten."""
+        values, kind = reading.values, reading.kind
+        firmware = values.get("firmware_main")
+        return Device(
+            kind,
+            tuple(field.id for field in reading.fields),
+            self.software if firmware is None else describe("firmware_main", firmware, kind.codes),
+            values.get("rated_power", self.rated_power),
+        )
+
+
+USUAL = Device(SINGLE_PHASE, tuple(field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[292])))
+"""An inverter of which nothing else is known."""
+
+
 def state_payload(reading: Reading, clock_behind: float, status: Status) -> bytes:
     """The state of an inverter: its newest reading, as elsewhere in JSON, its codes in words, and how we are doing."""
     values = reading.values
@@ -99,19 +125,23 @@ def state_payload(reading: Reading, clock_behind: float, status: Status) -> byte
         key: {"connected": backend.connected, "waiting": backend.waiting, "dropped": backend.dropped}
         for key, backend in backend_keys(status.backends).items()
     }
+    names = [field.id for field in reading.fields]
+    codes = reading.kind.codes
     return dumps(
         {
             "timestamp": reading.time,
             "time": iso_time(reading.time),
             "serial": reading.serial,
-            "values": {field.id: values.get(field.id) for field in FIELDS},
-            "texts": {name: text_of(name, values.get(name)) for name in _TEXTS},
+            "kind": reading.kind.name,
+            "values": {name: values.get(name) for name in names},
+            "texts": {name: text_of(name, values.get(name), codes) for name in codes.fields if name in names},
             "codes": {
-                name: {
-                    "codes": name_bits(int(values.get(name, 0)), letter, texts),
-                    "raw": values.get(name),
-                }
-                for name, (letter, texts) in _CODES.items()
+                name: {"codes": name_bits(int(values.get(name, 0)), letter, texts), "raw": values.get(name)}
+                for name, letter, texts in (
+                    ("inverter_warnings", "W", codes.warnings),
+                    ("inverter_faults", "F", codes.faults),
+                )
+                if name in names
             },
             "clock_behind": round(clock_behind),
             "service": {"version": __version__, "frames": status.frames, "backends": backends},
@@ -119,13 +149,13 @@ def state_payload(reading: Reading, clock_behind: float, status: Status) -> byte
     )
 
 
-def text_of(name: str, value: float | None) -> str | None:
+def text_of(name: str, value: float | None, codes: Codes) -> str | None:
     """The words for a field's number, no longer than a state can be."""
     if value is None:
         return None
-    if name in _ENUMS and int(value) not in STATES[name]:
+    if name in codes.states and int(value) not in codes.states[name]:
         return OTHER
-    text = describe(name, value)
+    text = describe(name, value, codes)
     if len(text) > STATE_LENGTH_MAX:
         text = text[: text.rindex(", ", 0, STATE_LENGTH_MAX - 3)] + ", ..."
     return text
@@ -149,11 +179,33 @@ def read_state(serial: str, payload: bytes) -> Known | None:
     return Known(serial, time, behind)
 
 
-def device_payload(serial: str, topics: Topics, backends: Iterable[BackendStatus], gone: Json | None = None) -> bytes:
+def read_device(payload: bytes) -> Device:
+    """What a state that an earlier run of ours has left says of the inverter; USUAL when that is nothing."""
+    try:
+        state = json.loads(payload)
+        # Versions that knew one kind did not name it.
+        kind = KINDS[state.get("kind", SINGLE_PHASE.name)]
+        names = state["values"].keys()
+        firmware = state["values"].get("firmware_main")
+        return Device(
+            kind,
+            tuple(field.id for field in kind.fields if field.id in names),
+            "" if firmware is None else describe("firmware_main", firmware, kind.codes),
+            float(state["values"].get("rated_power") or 0),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return USUAL
+
+
+def device_payload(
+    serial: str, topics: Topics, backends: Iterable[BackendStatus], gone: Json | None = None, device: Device = USUAL
+) -> bytes:
     """What tells Home Assistant about an inverter. `gone` are components to remove, as `removals` gives them."""
-    components = {field.id: _field_component(field) for field in FIELDS}
+    kind = device.kind
+    components = {name: _field_component(kind.fields_by_id[name], kind.codes) for name in device.fields}
     for name, title in _PROBLEMS.items():
-        components[f"{name}_problem"] = _binary_component(title, "problem", name)
+        if name in device.fields:
+            components[f"{name}_problem"] = _binary_component(title, "problem", name)
     components |= _diagnostics(backends)
     for key, component in components.items():
         component["unique_id"] = f"{ORIGIN}-{serial}-{key}".replace("-", "_")
@@ -161,20 +213,25 @@ def device_payload(serial: str, topics: Topics, backends: Iterable[BackendStatus
         # The one until 2026.3, the other from 2025.10.
         component["object_id"] = entity
         component["default_entity_id"] = f"{component['platform']}.{entity}"
-        if key in _CODES:
+        if key in _PROBLEMS:
             component["json_attributes_topic"] = topics.state(serial)
             component["json_attributes_template"] = f"{{{{ value_json.codes.{key} | tojson }}}}"
         if component.get("entity_category"):
             # It is about the service, also while the inverter is silent.
             component["availability"] = [{"topic": topics.service}]
+    model = "Hybrid inverter" if kind is SINGLE_PHASE else "Three-phase hybrid inverter"
+    if device.rated_power:
+        model += f", {device.rated_power / 1000:g} kW"
+    software = {"sw_version": device.software} if device.software else {}
     return dumps(
         {
             "device": {
                 "identifiers": [f"{ORIGIN}-{serial}"],
                 "name": f"Inverter {serial}",
                 "manufacturer": "Sunsynk or Deye",
-                "model": "Hybrid inverter",
+                "model": model,
                 "serial_number": serial,
+                **software,
             },
             "origin": {"name": ORIGIN, "sw_version": __version__, "support_url": SUPPORT_URL},
             "availability": [{"topic": topics.service}, {"topic": topics.availability(serial)}],
@@ -228,12 +285,12 @@ def iso_time(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds // SECOND, UTC).isoformat()
 
 
-def _field_component(field: Field) -> Json:
+def _field_component(field: Field, codes: Codes) -> Json:
     component: Json
-    if field.device_class == "connectivity":
+    if field.device_class in _BINARY:
         component = _binary_component(field.title, field.device_class, field.id)
     else:
-        words = field.id in _TEXTS
+        words = field.id in codes.fields
         # In a template `.values` would be a method.
         place = ".texts" if words else "['values']"
         component = {
@@ -241,14 +298,18 @@ def _field_component(field: Field) -> Json:
             "name": field.title,
             "value_template": f"{{{{ value_json{place}.{field.id} }}}}",
         }
-        if field.id in _ENUMS:
+        if field.id in codes.states:
             component["device_class"] = "enum"
-            component["options"] = [*STATES[field.id].values(), OTHER]
+            component["options"] = [*dict.fromkeys(codes.states[field.id].values()), OTHER]
         elif not words:
-            component["unit_of_measurement"] = field.unit
-            component["suggested_display_precision"] = len(str(field.divisor)) - 1
-            component |= {"device_class": field.device_class} if field.device_class else {}
-            component["state_class"] = field.state_class
+            shown = {
+                "unit_of_measurement": field.unit,
+                "device_class": field.device_class,
+                "state_class": field.state_class,
+            }
+            component |= {key: text for key, text in shown.items() if text}
+            if field.unit:
+                component["suggested_display_precision"] = field.decimals
     if not field.default:
         component["enabled_by_default"] = False
     return component

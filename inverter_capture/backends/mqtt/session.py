@@ -1,4 +1,4 @@
-"""What is said over one connection to a broker: who is there, how they are doing, and how to show it."""
+"""What is published and received over one connection to a broker: states, availability and discovery."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from inverter_capture.backends.mqtt import homeassistant
-from inverter_capture.backends.mqtt.connection import Connection, Message
+from inverter_capture.backends.mqtt.connection import Connection, Message, MessageTooLarge
 from inverter_capture.backends.mqtt.freshness import Presence
-from inverter_capture.backends.mqtt.homeassistant import OFFLINE, ONLINE, Topics
+from inverter_capture.backends.mqtt.homeassistant import OFFLINE, ONLINE, Device, Topics
 from inverter_capture.backends.status import BackendStatus, StatusSource
 from inverter_capture.config.schema import MqttConfig
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS
 
-INVERTERS_MAX = 64
-"""Whoever forges frames, or may write to the broker, can make up any number of them."""
 STATE_BYTES_MAX = 64 * 1024
-"""A longer state is none of ours."""
+"""Longer states are not ours."""
 LEARN_SECONDS = 0.5
-"""How long after its answer a broker may take to pass on what it has kept."""
+"""Seconds after the answer to a subscription in which retained messages arrive."""
 ECHO_SECONDS = 5.0
-"""How long our own message may take to come back."""
+"""Seconds that our own message may take to come back."""
 AGAIN_SECONDS = 1.5
-"""How long Home Assistant takes, once it says that it is there, until it has subscribed to everything."""
+"""Seconds that Home Assistant takes from `online` until it has subscribed to everything."""
 COLLECT_SECONDS = 1.0
-"""While a file is read, its newest reading is sent this often."""
-LEAVE_SECONDS = 1.0
-"""How long the broker may take for each of the last two messages."""
+"""Seconds between the readings that are sent while a file is imported, each the newest."""
+CLOSE_SECONDS = 1.0
+"""Seconds for the last confirmations, and again for the end of the connection."""
 
 
 class Inverter:
-    """What there is to say about an inverter. Shared by threads, under the lock of whoever shares it."""
+    """What is known of an inverter. Guarded by the lock of `Shared`."""
 
     def __init__(self, stale_after: float) -> None:
         self.presence = Presence(stale_after)
         self.reading: Reading | None = None
-        """The newest; None while only an earlier run has had one."""
+        """The newest. None while there is only a state of an earlier run."""
         self.left: bytes | None = None
-        """The state that an earlier run has left."""
+        """The state that an earlier run has left at the broker."""
+        self.device = homeassistant.USUAL
+        """What is known of the inverter itself."""
         self.waiting = False
-        """The reading has not been sent."""
+        """The reading is not sent yet."""
         self.sending: set[int] = set()
-        """The numbers of the messages with readings that are not confirmed yet."""
+        """The numbers of the messages with readings that the broker has not confirmed."""
 
     @property
     def is_current(self) -> bool:
-        """Whether it is to be announced: one that is silent, and that only an earlier run has heard, may be no more."""
+        """Whether to announce it. An inverter that only an earlier run has heard, and that is silent, may be gone."""
         return self.reading is not None or time.monotonic() < self.presence.until
 
 
 class Shared:
-    """What the threads of a backend share."""
+    """What the threads of a backend share, guarded by `changed`."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -62,13 +62,13 @@ class Shared:
         self.delivered = 0
         self.dropped = 0
         self.importing = False
-        """A file is being read, of which only the newest reading matters."""
+        """A file is being imported, of which only the newest reading counts."""
         self.learned = False
-        """What an earlier run has left at the broker is known."""
+        """The states that an earlier run has left at the broker are known, or given up."""
 
 
 class Session:
-    """One connection's life, in one thread."""
+    """One connection: `open`, `serve`, `close`, in one thread. Each raises MqttError when the connection is lost."""
 
     def __init__(
         self,
@@ -76,47 +76,45 @@ class Session:
         config: MqttConfig,
         shared: Shared,
         status: StatusSource,
-        size_limit: int | None,
     ) -> None:
-        """`size_limit`: the broker takes no message of so many bytes."""
+        """`connection` is open."""
         self.refused: list[str] = []
-        """Topics of messages that never came back; whoever reads them takes them out."""
+        """Topics whose messages never came back. Whoever reads them clears them."""
         self._connection = connection
         self._config = config
         self._topics = Topics(config.base_topic, config.discovery_prefix)
         self._shared = shared
         self._status = status
-        self._size_limit = size_limit
         self._echoes: set[str] = set()
-        """Topics of messages that are to come back."""
+        """Topics whose messages have not come back yet."""
         self._echoes_until = 0.0
         self._told: dict[str, bool] = {}
-        """What the broker knows of each inverter's availability."""
-        self._announced: dict[str, tuple[BackendStatus, ...]] = {}
-        """The inverters that Home Assistant knows, and the backends that it knows with each."""
+        """The availability that was published, by serial."""
+        self._announced: dict[str, tuple[tuple[BackendStatus, ...], Device]] = {}
+        """The inverters that were announced over this connection, with which backends, and what was known of each."""
         self._again_at: float | None = None
         self._next_at = 0.0
 
     @property
     def settled(self) -> bool:
-        """Whether all has come back that was to come back."""
+        """Whether all that is expected has come back."""
         return not self._echoes
 
-    def greet(self) -> None:
-        """Tell the broker all there is."""
+    def open(self) -> None:
+        """Subscribe, and publish all that is known."""
         self._subscribe_first()
         for serial, inverter in list(self._shared.inverters.items()):
             if inverter.is_current:
                 self._announce(serial)
             self._send_state(serial)
         self._tell_availability()
-        # Last, so that nothing old is shown before.
+        # Last, so that no old state is shown as present.
         self._expect_echo(self._topics.service)
-        self._publish(self._topics.service, ONLINE)
+        self._connection.publish(self._topics.service, ONLINE)
 
-    def serve(self, wake: int, has_to_leave: Callable[[], bool]) -> None:
-        """Pass on what is new, until it is to end. What is written to `wake` interrupts the wait for that."""
-        while not has_to_leave():
+    def serve(self, wake: int, is_over: Callable[[], bool]) -> None:
+        """Publish what is new until it is over. What can be read from `wake` interrupts the wait."""
+        while not is_over():
             self._send_waiting()
             self._tell_availability()
             if self._again_at is not None and time.monotonic() >= self._again_at:
@@ -128,26 +126,37 @@ class Session:
             self._heed_messages()
             self._note_confirmed()
 
-    def leave(self) -> None:
-        """Send what waits, say that the service ends, and end the connection."""
+    def close(self) -> None:
+        """Publish what waits, say that the service ends, and end the connection."""
         self._next_at = 0.0
         self._send_waiting()
         self._tell_availability()
-        self._publish(self._topics.service, OFFLINE)
-        deadline = time.monotonic() + LEAVE_SECONDS
+        self._connection.publish(self._topics.service, OFFLINE)
+        deadline = time.monotonic() + CLOSE_SECONDS
         while self._connection.unconfirmed and (left := deadline - time.monotonic()) > 0:
             self._connection.wait(left)
+            self._connection.messages.clear()
         self._note_confirmed()
-        self._connection.disconnect(LEAVE_SECONDS)
+        self._connection.disconnect(CLOSE_SECONDS)
 
     def _subscribe_first(self) -> None:
-        """Ask for all we want to know, and wait for what earlier runs have left."""
+        """Subscribe to all but echoes. The first time, collect the states that earlier runs have left."""
         topics = self._topics
         wanted = [topics.service] + [topics.home_assistant] * bool(topics.prefix)
         if self._shared.learned:
             self._connection.subscribe(wanted)
             return
         self._connection.subscribe([*wanted, topics.any_state])
+        try:
+            self._collect_states()
+        except MessageTooLarge:
+            # It would come again with each subscription.
+            self._shared.learned = True
+            raise
+        self._connection.unsubscribe([topics.any_state])
+        self._shared.learned = True
+
+    def _collect_states(self) -> None:
         until = time.monotonic() + ECHO_SECONDS
         answered = False
         while (left := until - time.monotonic()) > 0:
@@ -156,8 +165,6 @@ class Session:
             if self._connection.subscribed and not answered:
                 answered = True
                 until = time.monotonic() + LEARN_SECONDS
-        self._connection.unsubscribe([topics.any_state])
-        self._shared.learned = True
 
     def _heed_messages(self) -> None:
         while self._connection.messages:
@@ -165,8 +172,7 @@ class Session:
             device = next((serial for serial in self._announced if self._topics.device(serial) == message.topic), "")
             if message.retained and device:
                 if self._remove_what_is_gone(device, message.payload):
-                    payload = homeassistant.device_payload(device, self._topics, self._announced[device])
-                    self._publish(message.topic, payload)
+                    self._connection.publish(message.topic, self._device_payload(device))
             elif message.topic in self._echoes:
                 if not message.retained:
                     self._hear(message.topic)
@@ -188,36 +194,38 @@ class Session:
                 return
             inverter = self._shared.inverters[serial] = Inverter(self._config.stale_after)
             inverter.left = message.payload
+            inverter.device = homeassistant.read_device(message.payload)
             inverter.presence.restore(known.time, known.clock_behind, time.time_ns(), time.monotonic())
 
     def _announce(self, serial: str) -> None:
-        """Tell Home Assistant about an inverter."""
+        """Publish the discovery of an inverter for Home Assistant."""
         if not self._topics.prefix:
             return
         topic = self._topics.device(serial)
         before = self._announced.get(serial)
         announced = b""
         if before is not None:
-            announced = homeassistant.device_payload(serial, self._topics, before)
+            announced = self._device_payload(serial)
         else:
-            # Before our own message, so that what an earlier version has announced comes first.
+            # Before we publish: then what an earlier version has announced comes first.
             self._connection.subscribe([topic])
             self._expect_echo(topic)
-        self._announced[serial] = self._status().backends
+        self._announced[serial] = self._status().backends, self._shared.inverters[serial].device
         self._remove_what_is_gone(serial, announced)
-        self._publish(topic, homeassistant.device_payload(serial, self._topics, self._announced[serial]))
+        self._connection.publish(topic, self._device_payload(serial))
+
+    def _device_payload(self, serial: str, gone: homeassistant.Json | None = None) -> bytes:
+        backends, device = self._announced[serial]
+        return homeassistant.device_payload(serial, self._topics, backends, gone, device)
 
     def _remove_what_is_gone(self, serial: str, announced: bytes) -> bool:
-        """Tell Home Assistant what to remove of what was announced, as it keeps what is merely left out.
+        """Publish which of the announced components are gone: Home Assistant keeps those that are merely left out.
 
-        Returns whether there is anything; then the present payload must follow.
+        Returns whether there are any. Then the present payload must follow.
         """
-        backends = self._announced[serial]
-        gone = homeassistant.removals(announced, homeassistant.device_payload(serial, self._topics, backends))
+        gone = homeassistant.removals(announced, self._device_payload(serial))
         if gone:
-            self._publish(
-                self._topics.device(serial), homeassistant.device_payload(serial, self._topics, backends, gone)
-            )
+            self._connection.publish(self._topics.device(serial), self._device_payload(serial, gone))
         return bool(gone)
 
     def _send_waiting(self) -> None:
@@ -231,7 +239,8 @@ class Session:
         self._next_at = time.monotonic() + COLLECT_SECONDS
         names = _names(self._status().backends)
         for serial in waiting:
-            if serial not in self._announced or _names(self._announced[serial]) != names:
+            backends, device = self._announced.get(serial, ((), None))
+            if device != shared.inverters[serial].device or _names(backends) != names:
                 self._announce(serial)
             self._send_state(serial)
 
@@ -244,28 +253,25 @@ class Session:
         topic = self._topics.state(serial)
         if reading is None:
             if inverter.left is not None:
-                self._publish(topic, inverter.left)
+                self._connection.publish(topic, inverter.left)
             return
-        number = self._publish(topic, homeassistant.state_payload(reading, behind, self._status()))
+        number = self._connection.publish(topic, homeassistant.state_payload(reading, behind, self._status()))
         if self._config.field_topics:
-            for field in FIELDS:
+            for field in reading.fields:
                 value = homeassistant.field_text(reading.values.get(field.id))
                 self._connection.publish(self._topics.field(serial, field.id), value, confirm=False)
         with shared.changed:
-            if number is not None and is_news:
+            if is_news:
                 inverter.sending.add(number)
-            elif is_news:
-                shared.dropped += 1
-                shared.changed.notify_all()
 
     def _tell_availability(self) -> None:
         now = time.monotonic()
         for serial, inverter in list(self._shared.inverters.items()):
             available = now < inverter.presence.until
-            # A state that waits comes first: an old one is not to be shown as new.
+            # A state that waits comes first, so that no old state is shown as present.
             if self._told.get(serial) != available and not inverter.waiting:
                 self._told[serial] = available
-                self._publish(self._topics.availability(serial), ONLINE if available else OFFLINE)
+                self._connection.publish(self._topics.availability(serial), ONLINE if available else OFFLINE)
 
     def _say_again(self) -> None:
         self._told.clear()
@@ -274,15 +280,8 @@ class Session:
                 self._announce(serial)
             self._send_state(serial)
 
-    def _publish(self, topic: str, payload: bytes) -> int | None:
-        """The message's number; None when it is too large for the broker."""
-        if self._size_limit is not None and len(payload) >= self._size_limit:
-            self._echoes.discard(topic)
-            return None
-        return self._connection.publish(topic, payload)
-
     def _note_confirmed(self) -> None:
-        unconfirmed = self._connection.unconfirmed.keys()
+        unconfirmed = self._connection.unconfirmed
         with self._shared.changed:
             for inverter in self._shared.inverters.values():
                 confirmed = inverter.sending - unconfirmed
@@ -291,7 +290,8 @@ class Session:
                     self._shared.delivered += len(confirmed)
                     self._shared.changed.notify_all()
 
-    # A broker that does not let us write confirms all the same. It shows by what does not come back.
+    # A broker confirms also what its access rules forbid to publish. So we subscribe to what we publish first, and
+    # see whether it comes back.
 
     def _expect_echo(self, topic: str) -> None:
         self._echoes.add(topic)
@@ -305,7 +305,7 @@ class Session:
         if not self._echoes or time.monotonic() < self._echoes_until:
             return
         if self._connection.unconfirmed:
-            # The broker is slow, or says nothing at all.
+            # The broker is slow, or does not answer at all.
             self._echoes_until = time.monotonic() + ECHO_SECONDS
             return
         self.refused = sorted(self._echoes, key=lambda topic: topic != self._topics.service)
@@ -326,7 +326,7 @@ class Session:
 
 
 def drain(wake: int) -> None:
-    """Read what was written to interrupt a wait."""
+    """Read all that was written to interrupt a wait."""
     with suppress(BlockingIOError):
         os.read(wake, 4096)
 

@@ -6,17 +6,21 @@ import gzip
 import logging
 import socket
 import ssl
+import threading
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from inverter_capture.backends.influxdb2.requests_in_time import Answer, HttpClient, HttpError
+from inverter_capture.backends.influxdb2.http_post import ABANDONED_MAX, TOTAL_TIMEOUTS, Answer, HttpClient, HttpError
 from tests.certificates import NAMES, Authority
 from tests.databases import free_port
 from tests.faulty_server import Exchange, FaultyServer, answering
+from tests.network import wait_for
 
 TOKEN = 'aG91"2U-_c2V/cmV0+=='
 BODY = b"inverter x=1 1"
@@ -37,10 +41,16 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def post(url: str, *, verify: bool | str | Path = True, timeout: float = 5.0) -> Answer:
-    with HttpClient(
-        timeout=timeout, verify=str(verify) if isinstance(verify, Path) else verify, secrets=(TOKEN,)
-    ) as client:
-        return client.post(url + "/write", {"a": "b c"}, {"Authorization": f"Token {TOKEN}"}, BODY)
+    with closing(new_client(verify=str(verify) if isinstance(verify, Path) else verify, timeout=timeout)) as client:
+        return ask(client, url)
+
+
+def new_client(*, verify: bool | str = True, timeout: float = 5.0) -> HttpClient:
+    return HttpClient(timeout=timeout, verify=verify, secrets=(TOKEN,))
+
+
+def ask(client: HttpClient, url: str) -> Answer:
+    return client.post(url + "/write", {"a": "b c"}, {"Authorization": f"Token {TOKEN}"}, BODY)
 
 
 def failure(url: str, *, verify: bool | str | Path = True, timeout: float = 5.0) -> HttpError:
@@ -150,8 +160,6 @@ def test_a_silent_handshake() -> None:
 
 def test_a_dripping_handshake(authority: Authority) -> None:
     """Each byte comes in time, but they are never enough."""
-    import threading
-
     ended = threading.Event()
 
     def drip() -> None:
@@ -219,8 +227,21 @@ def test_redirects_are_not_followed() -> None:
         assert other.exchanges == []
 
 
+def test_the_body_of_a_redirect_is_not_read() -> None:
+    def play(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 308 Over There\r\nLocation: /there\r\nContent-Length: 4000000000\r\n\r\n")
+        exchange.send(b"x" * 1000)
+        exchange.send(b"x" * 2000)
+        exchange.hang()
+
+    with FaultyServer(play) as server:
+        answer = post(server.url, timeout=0.5)
+    assert (answer.status, answer.location) == (308, "/there")
+    assert answer.explanation.startswith("xxx")
+
+
 def test_a_connection_is_kept_and_replaced_when_the_server_closes_it() -> None:
-    with FaultyServer() as server, HttpClient(timeout=5.0, verify=True) as client:
+    with FaultyServer() as server, closing(new_client()) as client:
         for _ in range(3):
             assert client.post(server.url, {}, {}, BODY).status == 204
         assert server.connections == 1
@@ -228,6 +249,62 @@ def test_a_connection_is_kept_and_replaced_when_the_server_closes_it() -> None:
         for _ in range(3):
             assert client.post(server.url, {}, {}, BODY).status == 204
         assert server.connections == 3
+
+
+# Answers that do not end
+
+TIMEOUT = 0.2
+BOUND = TIMEOUT * TOTAL_TIMEOUTS
+FOR_EVER = {
+    "status line": lambda exchange: exchange.drip(b"HTTP/1.1 "),
+    "headers": lambda exchange: (exchange.send(b"HTTP/1.1 204 Yes\r\n"), exchange.drip(b"X-Y: z\r\n")),
+    "continues": lambda exchange: exchange.drip(b"HTTP/1.1 100 Continue\r\n\r\n", 0.001),
+}
+
+
+@pytest.mark.parametrize("how", FOR_EVER)
+def test_an_answer_that_drips_is_abandoned_in_time(how: str) -> None:
+    with FaultyServer(FOR_EVER[how]) as server, closing(new_client(timeout=TIMEOUT)) as client:
+        began = time.monotonic()
+        with pytest.raises(HttpError, match=f"no whole answer within {BOUND:g} s") as caught:
+            ask(client, server.url)
+        assert BOUND * 0.9 <= time.monotonic() - began < BOUND + 1
+        assert caught.value.passing
+
+
+def test_abandoned_requests_are_bounded() -> None:
+    """They end with their connections, and then requests are sent again."""
+    before = threading.active_count()
+    client = new_client(timeout=TIMEOUT)
+    with FaultyServer(FOR_EVER["headers"]) as server:
+        for _ in range(ABANDONED_MAX + 3):
+            with pytest.raises(HttpError, match="no whole answer") as caught:
+                ask(client, server.url)
+            assert caught.value.passing
+        assert len(server.exchanges) == server.connections == ABANDONED_MAX
+        # Each of them, and the server's for it.
+        assert threading.active_count() <= before + 1 + 2 * ABANDONED_MAX
+    wait_for(lambda: threading.active_count() <= before, "end of the threads")
+    with FaultyServer() as server, closing(client):
+        assert ask(client, server.url).status == 204
+
+
+def test_an_abandoned_answer_goes_to_nobody() -> None:
+    """What comes of it later is not taken for the answer to another request."""
+    late = threading.Event()
+
+    def play(exchange: Exchange) -> None:
+        while not late.wait(0.05):
+            exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        exchange.answer(204)
+
+    with FaultyServer(play) as server, closing(new_client(timeout=TIMEOUT)) as client:
+        with pytest.raises(HttpError):
+            ask(client, server.url)
+        server.play = answering(503)
+        late.set()
+        assert ask(client, server.url).status == 503
+        assert server.connections == 2
 
 
 # Answers

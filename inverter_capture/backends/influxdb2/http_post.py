@@ -1,0 +1,225 @@
+"""HTTP POST requests that always end: in a bounded time, with a bounded answer, and with a reason when they fail.
+
+requests waits for each piece of an answer, never for the whole: a server that sends a byte now and then would hold its
+caller for ever. So each request runs in a thread of its own. After `TOTAL_TIMEOUTS` timeouts, name resolution included,
+`post` returns and abandons the thread, which ends when the server closes the connection or is silent for one timeout.
+While `ABANDONED_MAX` abandoned threads have not ended, no more requests are sent.
+
+Requests go through the transport adapter of requests without its Session, which would take proxies, passwords and
+authorities from the environment, keep cookies, and read the whole body of a redirect.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from inverter_capture.backends.certificates import authority_problem, explain_certificate, no_tls
+from inverter_capture.text import printable
+
+TOTAL_TIMEOUTS = 3
+"""A request ends within this many of its timeouts."""
+ABANDONED_MAX = 4
+"""Requests of one client that may go on after their time. Each holds a thread, a connection and its body."""
+ANSWER_BYTES_MAX = 2048
+"""Bytes of an answer's body that are read: enough for a server's explanation."""
+EXPLANATION_LENGTH_MAX = 200
+"""Characters of the explanation that are passed on."""
+
+# urllib3 warns in the log, with tracebacks, about what it also raises.
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+
+
+class HttpError(Exception):
+    """There was no answer. The text says why."""
+
+    def __init__(self, reason: str, *, passing: bool) -> None:
+        """`passing`: it may work later without a change of settings."""
+        super().__init__(reason)
+        self.passing = passing
+
+
+class Answer(NamedTuple):
+    """A server's answer."""
+
+    status: int
+    """The HTTP status code."""
+    explanation: str
+    """The text of the body on one line, without our secrets; empty when there was none in time."""
+    retry_after: float | None
+    """Seconds after which the server wants the next attempt."""
+    location: str
+    """The target of a redirect."""
+    is_page: bool
+    """Whether the body is HTML, which no database answers with."""
+
+
+class HttpClient:
+    """Sends requests to one server, over a connection that stays open until `close`. For one thread at a time."""
+
+    def __init__(self, *, timeout: float, verify: bool | str, secrets: tuple[str, ...] = ()) -> None:
+        """`timeout` in seconds for each piece of an answer. `verify` as requests has it: certificates are verified by
+        the system's authorities (True), by those of a file or folder, or not at all (False).
+
+        `secrets` are hidden where the server repeats them.
+        """
+        self._timeout = timeout
+        self._verify = verify
+        self._secrets = sorted(
+            {form for secret in secrets if secret for form in _spellings(secret)}, key=len, reverse=True
+        )
+        self._adapter = HTTPAdapter()
+        self._abandoned: list[threading.Thread] = []
+        if verify is False:
+            # It would warn at each request.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+    def close(self) -> None:
+        """Close the connection. The next request opens another one."""
+        self._adapter.close()
+
+    def post(self, url: str, params: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send a request. Redirects are not followed.
+
+        Raises HttpError when no status comes within `TOTAL_TIMEOUTS` timeouts, or none can be had.
+        """
+        self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
+        if len(self._abandoned) >= ABANDONED_MAX:
+            raise HttpError(f"no whole answer to any of the last {ABANDONED_MAX} requests yet", passing=True)
+        # What a server explains is read as it comes.
+        headers = {"User-Agent": "inverter-capture", "Accept-Encoding": "identity", **headers}
+        request = requests.Request("POST", url, params=params, headers=headers, data=body)
+        attempt = _Attempt()
+        thread = threading.Thread(target=attempt.make, args=(self._adapter, request, self._timeout, self._verify))
+        thread.daemon = True
+        thread.start()
+        thread.join(self._timeout * TOTAL_TIMEOUTS)
+        response, text, error = attempt.response, attempt.body, attempt.error
+        if thread.is_alive():
+            self._abandoned.append(thread)
+            self._adapter.close()
+            self._adapter = HTTPAdapter()
+        if response is not None:
+            return self._answer(response, text)
+        if error is not None:
+            # Not "from error", whose traceback may show a secret.
+            raise self._explain(error) from None
+        raise HttpError(f"no whole answer within {self._timeout * TOTAL_TIMEOUTS:g} s", passing=True)
+
+    def _answer(self, response: requests.Response, body: bytes) -> Answer:
+        return Answer(
+            response.status_code,
+            self._redacted_explanation(body),
+            _retry_after(response.headers),
+            self._redact(printable(response.headers.get("Location", "")))[:EXPLANATION_LENGTH_MAX],
+            "text/html" in response.headers.get("Content-Type", "").lower(),
+        )
+
+    def _redacted_explanation(self, body: bytes) -> str:
+        text = self._redact(_explanation(body))
+        if len(body) >= ANSWER_BYTES_MAX and self._secrets:
+            # The last characters may be the beginning of a secret.
+            text = text[: max(0, len(text) - len(self._secrets[0]))]
+        return text[:EXPLANATION_LENGTH_MAX]
+
+    def _redact(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "(hidden)")
+        return text
+
+    def _explain(self, error: BaseException) -> HttpError:
+        causes = list(_causes(error))
+        problem = authority_problem(self._verify)
+        if problem:
+            return HttpError(problem, passing=False)
+        for cause in causes:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                reason, passing = explain_certificate(cause, "host")
+                return HttpError(reason, passing=passing)
+        for cause in causes:
+            if isinstance(cause, ssl.SSLError):
+                return HttpError(no_tls(cause, 'host = "https://..."'), passing=True)
+            if isinstance(cause, socket.gaierror):
+                return HttpError(f"its name cannot be resolved ({cause.strerror})", passing=True)
+            if isinstance(cause, requests.Timeout | TimeoutError):
+                return HttpError(f"no answer within {self._timeout:g} s", passing=True)
+        for cause in causes:
+            if isinstance(cause, OSError) and cause.strerror:
+                return HttpError(f"cannot be reached ({cause.strerror})", passing=True)
+        if isinstance(error, requests.ConnectionError):
+            return HttpError("the connection broke, or what answers does not speak HTTP", passing=True)
+        return HttpError(f"cannot be asked ({type(error).__name__}): is host right?", passing=False)
+
+
+class _Attempt:
+    """What has come of one request. Can be read while it is made."""
+
+    def __init__(self) -> None:
+        self.response: requests.Response | None = None
+        """The status and the headers."""
+        self.body = b""
+        """The first `ANSWER_BYTES_MAX` bytes of the body."""
+        self.error: Exception | None = None
+
+    def make(self, adapter: HTTPAdapter, request: requests.Request, timeout: float, verify: bool | str) -> None:
+        """Send the request and wait for the answer."""
+        try:
+            with adapter.send(request.prepare(), stream=True, timeout=timeout, verify=verify) as response:
+                self.response = response
+                self.body = response.raw.read(ANSWER_BYTES_MAX, decode_content=False)
+        except Exception as error:  # noqa: BLE001 (for whoever waits)
+            self.error = error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and its causes, which requests and urllib3 keep in several places."""
+    seen: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if isinstance(cause, BaseException) and all(cause is not other for other in seen):
+            seen.append(cause)
+            yield cause
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """The forms in which a server may repeat it."""
+    return secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1]
+
+
+def _explanation(body: bytes) -> str:
+    """The message of an error, taken out of the JSON in which databases send it."""
+    try:
+        answer = json.loads(body)
+        text = next(str(answer[key]) for key in ("message", "error") if answer.get(key))
+    except (ValueError, AttributeError, StopIteration, RecursionError):
+        text = body.decode("utf-8", "replace")
+    return printable(" ".join(text.split()))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds. The header holds seconds or a date."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,159 @@
+"""Tables of values, as a format gives them, to a Config; or a Problem for each mistake.
+
+A problem speaks of a section, a setting and a value. The format adds where that stands, and how it writes the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from inverter_capture.config.schema import REQUIRED, SECTIONS, Config, Section
+from inverter_capture.config.values import SettingError, nearest
+from inverter_capture.text import printable
+
+FILE_BYTES_MAX = 256 * 1024
+"""A longer file is no configuration (a capture file given by mistake, perhaps)."""
+
+NOTHING = object()
+"""A problem's value where there is none, or it stands under a name that is not known: it may be a secret."""
+HIDDEN = object()
+"""A problem's value where it is a secret."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `messages` holds a line for each mistake; none shows a secret."""
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        self.messages = tuple(printable(message) for message in messages)
+        super().__init__("\n".join(self.messages))
+
+
+class Problem(NamedTuple):
+    """A mistake in the configuration."""
+
+    section: str
+    """Its name; empty when there is no backend at all."""
+    number: int
+    """Counts the sections of that name from 0."""
+    setting: str = ""
+    """Empty when the mistake is about the section as a whole."""
+    reason: str = ""
+    """As that of SettingError."""
+    value: object = NOTHING
+    """The refused one; or NOTHING, or HIDDEN."""
+    missing: bool = False
+    """Whether the setting has to be added."""
+    instead: tuple[str, object] | None = None
+    """Another setting of that section, and a value for it that would help as well."""
+
+    def explain(
+        self, write: Callable[[object], str], assign: Callable[[str, object], str], add: str, hint: str = ""
+    ) -> str:
+        """What is wrong and what helps, in a format that writes values and settings like this.
+
+        `add` is how a missing setting is added; `hint` follows what is expected.
+        """
+        spec = SECTIONS[self.section].settings[self.setting] if self.missing or not self.reason else None
+        if self.missing and spec:
+            text = f"missing: {add} ({self.reason or spec.help})"
+        elif spec:
+            such = f" such as {write(spec.type.example)}" if spec.type.example else ""
+            text = f"expected {spec.type.expected}{such}{hint} ({spec.help})"
+        else:
+            text = self.reason
+        return f"{text}, or set {assign(*self.instead)}" if self.instead else text
+
+
+Table = Mapping[str, Any]
+"""A section's settings, with values as TOML has them. A SettingError stands for one that the format could not read."""
+
+
+def read_config(tables: Mapping[str, Sequence[Table]], problems: list[Problem], *, strays: bool) -> Config | None:
+    """The configuration that these sections make, by their names in SECTIONS; None when there are problems.
+
+    With `strays`, sections of unknown names, no section is said to be missing: most likely one of those is meant.
+    """
+    found = {
+        name: [_read_section(SECTIONS[name], number, table, problems) for number, table in enumerate(sections)]
+        for name, sections in tables.items()
+    }
+    if not strays:
+        for known in SECTIONS.values():
+            if not known.repeated and not found.get(known.name):
+                found[known.name] = [_read_section(known, 0, {}, problems)]
+        if not any(found.get(known.name) for known in SECTIONS.values() if known.repeated):
+            problems.append(Problem("", 0))
+    if problems or strays:
+        return None
+    values: dict[str, Any] = {
+        known.name: tuple(found.get(known.name, ())) if known.repeated else found[known.name][0]
+        for known in SECTIONS.values()
+    }
+    return Config(**values)
+
+
+def _read_section(known: Section, number: int, table: Table, problems: list[Problem]) -> Any:
+    """The section's settings; or None, and what is wrong is added to the problems."""
+    values: dict[str, Any] = {}
+    handled: set[str] = set()
+    before = len(problems)
+
+    def refuse(name: str, error: SettingError) -> None:
+        value = table.get(name, NOTHING)
+        if isinstance(value, SettingError):
+            value = NOTHING
+        elif value is not NOTHING and (error.hide or known.settings[name].secret):
+            value = HIDDEN
+        problems.append(Problem(known.name, number, name, str(error), value, error.missing, error.instead))
+
+    for name, value in table.items():
+        handled.add(name)
+        if name not in known.settings:
+            handled.add(nearest(name, known.settings) or name)
+            problems.append(Problem(known.name, number, name, _explain_unknown(name, known)))
+            continue
+        try:
+            values[name] = known.settings[name].type.read(value)
+        except SettingError as error:
+            refuse(name, error)
+    for name, spec in known.settings.items():
+        if spec.default is REQUIRED and name not in handled:
+            problems.append(Problem(known.name, number, name, missing=True))
+    if len(problems) == before:
+        try:
+            return known.type(**values)
+        except SettingError as error:
+            refuse(error.setting, error)
+    return None
+
+
+def _explain_unknown(name: str, known: Section) -> str:
+    owners = owning_sections(name)
+    if owners:
+        return f"a setting of {' or '.join(owner.name for owner in owners)}: move it there"
+    return f"unknown setting: {suggest(name, known.settings)}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """What could have been meant by an unknown name."""
+    near = nearest(name, known)
+    return f"did you mean {near}?" if near else f"known are {', '.join(known)}"
+
+
+def owning_sections(setting: str) -> list[Section]:
+    """The sections that have such a setting."""
+    return [known for known in SECTIONS.values() if setting in known.settings]
+
+
+def read_file(file: str | int, name: str, wanted: str) -> bytes:
+    """What a file, by its path or descriptor, holds; messages call it by the name. Raises ConfigError."""
+    try:
+        with open(file, "rb", closefd=isinstance(file, str)) as opened:
+            data = opened.read(FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:  # ValueError: no path can be like that
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError([f"{name}: cannot be read ({reason}): check the path, and who may read the file"]) from None
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigError([f"{name}: longer than {FILE_BYTES_MAX} bytes: give {wanted}"])
+    return data

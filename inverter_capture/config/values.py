@@ -1,0 +1,258 @@
+"""What a setting can hold: the types of values, and the checks that accept or refuse one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+RESERVED_TAGS = ("time", "_field", "_measurement")
+"""With such a tag one version of InfluxDB or another refuses every line."""
+
+BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+"""The usual port for each way to a broker over a network."""
+
+UNIX_PATH_BYTES_MAX = 107
+"""Linux takes no longer path for a socket."""
+TOPIC_BYTES_MAX = 200
+"""Far below what MQTT allows: more comes behind it."""
+CLIENT_ID_BYTES_MAX = 128
+"""Brokers must take 23 characters, and most take more."""
+
+
+class SettingError(Exception):
+    """A value that is refused. `str()` of it is the reason, true for every format; empty: the value is not `expected`.
+
+    The reason ends with a remedy and shows no secret.
+    """
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        setting: str = "",
+        missing: bool = False,
+        instead: tuple[str, object] | None = None,
+        hide: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.setting = setting
+        """The one to blame, when a section's `check` raises this."""
+        self.missing = missing
+        """Whether that setting has to be added."""
+        self.instead = instead
+        """Another setting and a value for it that would help as well."""
+        self.hide = hide
+        """Whether the value holds a secret though the setting is none."""
+
+
+class ValueType(NamedTuple):
+    """What a setting can hold."""
+
+    types: tuple[type, ...]
+    """As TOML has them."""
+    expected: str
+    """In words that hold for every format."""
+    check: Callable[[Any], Any]
+    """From a value of these types to the one to keep. Raises SettingError."""
+    example: object = None
+    """A value that shows what is expected, for each format to write in its own way."""
+
+    def read(self, value: object) -> Any:
+        """The value to keep. Raises SettingError."""
+        if isinstance(value, SettingError):
+            raise value
+        if type(value) not in self.types:  # not isinstance: true is no number
+            raise SettingError
+        return self.check(value)
+
+
+def check_text(value: str) -> str:
+    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in value):
+        raise SettingError("contains a line break or another control character: remove it")
+    return value
+
+
+def check_name(value: str) -> str:
+    if not value.strip():
+        raise SettingError
+    return check_text(value)
+
+
+def check_url(value: str) -> str:
+    """A server's URL, without a slash at its end; http:// when it has no scheme."""
+    url = check_name(value).strip().rstrip("/")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "http", url
+    if scheme not in ("http", "https"):
+        raise SettingError("unknown scheme: begin with http:// or https://")
+    _check_server(rest)
+    return f"{scheme}://{rest}"
+
+
+def check_broker(value: str) -> str:
+    """A broker's URL; mqtt:// when it has no scheme. unix:// is followed by the path of a socket."""
+    url = check_name(value).strip()
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "mqtt", url
+    if scheme == "unix":
+        if not rest.startswith("/") or len(rest.encode()) > UNIX_PATH_BYTES_MAX:
+            raise SettingError("no socket path after unix://: write it as in unix:///run/mosquitto.sock")
+        return url
+    if scheme not in BROKER_PORTS:
+        raise SettingError(f"unknown scheme: begin with {', '.join(f'{name}://' for name in BROKER_PORTS)} or unix://")
+    if scheme in ("mqtt", "mqtts"):
+        rest = rest.rstrip("/")
+    _check_server(rest)
+    if scheme in ("mqtt", "mqtts") and "/" in rest:
+        raise SettingError(
+            "contains a path: remove it (topics have settings of their own, WebSocket URLs begin with ws://)"
+        )
+    return f"{scheme}://{rest}"
+
+
+def _check_server(rest: str) -> None:
+    """What follows the :// of a URL. Raises SettingError."""
+    authority = rest.partition("/")[0]
+    if "@" in authority:
+        raise SettingError("contains a user name or password: move them to their own settings", hide=True)
+    if any(letter in rest for letter in "?# "):
+        raise SettingError("contains a space, ? or #: give the server's address only")
+    name, port = split_port(authority)
+    labels = name.split(".")
+    bracketed = name.startswith("[") and name.endswith("]")
+    if not bracketed and (":" in name or not all(0 < len(label) < 64 for label in labels) or not authority.isascii()):
+        raise SettingError(
+            "no valid host name or address: write it as in 192.168.1.10 or [fd00::1], a port as in host:8086"
+        )
+    if port and not 0 < int(port) < 65536:
+        raise SettingError("no valid port: give a number from 1 to 65535")
+
+
+def split_port(authority: str) -> tuple[str, str]:
+    """A name or bracketed IPv6 address, and the port behind it, if there is one."""
+    name, _, port = authority.rpartition(":")
+    return (name, port) if port.isdecimal() else (authority, "")
+
+
+def check_topic(value: str) -> str:
+    """The beginning of topics."""
+    if any(letter in value for letter in "+#") or value.startswith("$"):
+        raise SettingError("a topic cannot contain + or #, nor begin with $: remove that")
+    if value.startswith("/") or value.endswith("/"):
+        raise SettingError("begins or ends with /: remove it")
+    if len(value.encode()) > TOPIC_BYTES_MAX:
+        raise SettingError(f"longer than {TOPIC_BYTES_MAX} bytes: shorten it")
+    return check_name(value)
+
+
+def check_topic_or_off(value: bool | str) -> str:
+    """The beginning of topics; empty for false."""
+    if value in (True, "true", "false"):
+        raise SettingError
+    return check_topic(value) if isinstance(value, str) and value else ""
+
+
+def check_client_id(value: str) -> str:
+    if len(value.encode()) > CLIENT_ID_BYTES_MAX:
+        raise SettingError(f"longer than {CLIENT_ID_BYTES_MAX} bytes: shorten it")
+    return check_text(value)
+
+
+def quantity(low: float, high: float, units: dict[str, int] | None = None) -> Callable[[Any], Any]:
+    """A check of numbers within these limits, and of texts such as "15 min": a whole number, a unit or none."""
+
+    def check(value: float | str) -> float:
+        if isinstance(value, str):
+            match = re.fullmatch(r"\s*(\d{1,12})\s*([a-z]*)\s*", value.lower(), re.ASCII)
+            factor = {"": 1, **(units or {})}.get(match[2]) if match else None
+            if match is None or factor is None:
+                raise SettingError
+            value = int(match[1]) * factor
+        if not low <= value <= high:
+            raise SettingError
+        return value
+
+    return check
+
+
+def check_path(value: str) -> str:
+    if not value.startswith("/") or any(letter in value for letter in "?# "):
+        raise SettingError
+    return check_text(value)
+
+
+def check_measurement(value: str) -> str:
+    if value.startswith("#"):
+        raise SettingError("begins with #, which servers take for a comment: choose another name")
+    return check_name(value)
+
+
+def check_verify(value: bool | str) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        raise SettingError
+    return check_name(value)
+
+
+def check_tags(value: dict[str, object]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for name, text in value.items():
+        if name == "serial":
+            raise SettingError("the tag serial is the inverter's serial number: choose another name")
+        if name in RESERVED_TAGS:
+            raise SettingError(f"the tag {name} is reserved by servers: choose another name")
+        if not isinstance(text, str) or not text or not name:
+            raise SettingError
+        tags[check_name(name)] = check_name(text)
+    return tags
+
+
+def choice(*words: str) -> ValueType:
+    """One of these words."""
+    listed = ", ".join(words)
+
+    def check(value: str) -> str:
+        if value not in words:
+            near = nearest(value, words)
+            raise SettingError(f"did you mean {near}? Possible: {listed}" if near else "")
+        return value
+
+    return ValueType((str,), f"one of {listed}", check)
+
+
+_TIMES = {"s": 1, "min": 60, "h": 3600}
+_SIZES = {"b": 1, "k": 2**10, "kib": 2**10, "m": 2**20, "mib": 2**20, "g": 2**30, "gib": 2**30}
+
+BOOLEAN = ValueType((bool,), "true or false", bool)
+TEXT = ValueType((str,), "text", check_text)
+NAME = ValueType((str,), "text that is not empty", check_name)
+URL = ValueType((str,), "a server's address", check_url, "http://192.168.1.10:8086")
+BROKER = ValueType((str,), "a broker's address", check_broker, "mqtt://192.168.1.10:1883")
+TOPIC = ValueType((str,), "a topic prefix", check_topic)
+TOPIC_OR_OFF = ValueType((bool, str), "a topic prefix, or false", check_topic_or_off)
+CLIENT_ID = ValueType((str,), "text", check_client_id)
+KEEPALIVE = ValueType((int,), "a whole number of seconds from 5 to 3600", quantity(5, 3600))
+DURATION = ValueType(
+    (int, float, str), "a number of seconds from 1 to 86400, or text", quantity(1, 86400, _TIMES), "15 min"
+)
+PATH = ValueType((str,), "a path", check_path, "/api/v2/write")
+MEASUREMENT = ValueType((str,), "text that is not empty", check_measurement)
+SECONDS = ValueType((int, float), "a number of seconds from 0.1 to 300", quantity(0.1, 300))
+BYTES = ValueType(
+    (int, str), "a number of bytes from 16 KiB to 1 GiB, or text", quantity(2**14, 2**30, _SIZES), "4 MiB"
+)
+VERIFY = ValueType((bool, str), "true, false, or the path of a file with certificates", check_verify)
+TAGS = ValueType((dict,), "names and texts", check_tags, {"site": "farm"})
+
+
+def nearest(word: str, known: Iterable[str], least: float = 0.6) -> str | None:
+    """The known word that is most like this one, if any is like it at all."""
+    import difflib
+
+    folded = {item.casefold(): item for item in known}
+    found = difflib.get_close_matches(word.casefold(), folded, 1, least)
+    return folded[found[0]] if found else None

@@ -1,0 +1,203 @@
+"""What a field of a register table is, and what it is called.
+
+A row of a table names its quantity (quantities.py), from which unit, scale, bounds and Home Assistant classes follow.
+The tables are in registers.py (single phase) and registers_three_phase.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from inverter_capture.protocol.quantities import Quantity
+
+
+class Derived(NamedTuple):
+    """How a field follows from others. It is absent when one of `of` is."""
+
+    of: tuple[str, ...]
+    """Ids."""
+    rest: bool = False
+    """Whether it is what the first is more than the second, and never below 0; else the sum of all."""
+    also: tuple[str, ...] = ()
+    """Summands that count as 0 when they are absent."""
+
+
+class Field(NamedTuple):
+    """One value: where it comes from, what it means, and how the world should see it."""
+
+    id: str
+    """The name in JSON, InfluxDB and MQTT; it never changes."""
+    registers: tuple[int, ...]
+    """Low word first; none when the field is derived."""
+    group: str
+    name: str
+    """What databases call it, within the group."""
+    quantity: Quantity
+    default: bool
+    """Published by default; the others are optional."""
+    confidence: str
+    """How sure the mapping is: high or medium."""
+    limit: int | None
+    """The quantity's, or what follows from the group's power."""
+    derived: Derived | None = None
+
+    # What follows from the quantity, as it is described there.
+
+    @property
+    def unit(self) -> str:
+        return self.quantity.unit
+
+    @property
+    def divisor(self) -> int:
+        return self.quantity.divisor
+
+    @property
+    def factor(self) -> int:
+        return self.quantity.factor
+
+    @property
+    def bias(self) -> int:
+        return self.quantity.bias
+
+    @property
+    def signed(self) -> bool:
+        return self.quantity.signed
+
+    @property
+    def minimum(self) -> int | None:
+        return self.quantity.minimum
+
+    @property
+    def maximum(self) -> int | None:
+        return self.quantity.maximum
+
+    @property
+    def device_class(self) -> str:
+        return self.quantity.device_class
+
+    @property
+    def state_class(self) -> str:
+        return self.quantity.state_class
+
+    @property
+    def period(self) -> str:
+        return self.quantity.period
+
+    @property
+    def net(self) -> bool:
+        return self.quantity.net
+
+    @property
+    def decimals(self) -> int:
+        """Digits behind the point, as shown to people."""
+        return {1: 0, 2: 1, 10: 1, 100: 2}[self.divisor]
+
+    @property
+    def title(self) -> str:
+        """What people call it, who see it below the inverter's name."""
+        return TITLES.get(self.id) or _title(self.group, self.name)
+
+
+Row = tuple[str, tuple[int, ...], str, str, Quantity, bool, str]
+"""Id, registers, group, name, quantity, publish, confidence."""
+DerivedRow = tuple[str, tuple[int, ...], str, str, Quantity, bool, str, Derived]
+"""The same of a field without registers, and how it follows from others."""
+
+DEFAULT, OPTIONAL = True, False
+HIGH, MEDIUM = "high", "medium"
+
+
+def field(
+    limits_kw: Mapping[str, int],
+    id: str,
+    registers: tuple[int, ...],
+    group: str,
+    name: str,
+    quantity: Quantity,
+    default: bool,
+    confidence: str,
+    derived: Derived | None = None,
+) -> Field:
+    """A row of a table as a field. `limits_kw` is what the groups of this kind of inverter cannot exceed."""
+    limit = quantity.limit
+    if quantity.by_group:
+        limit = quantity.by_group * limits_kw[group.rstrip(" 2")]
+    return Field(id, registers, group, name, quantity, default, confidence, limit, derived)
+
+
+def join(of: tuple[str, ...], also: tuple[str, ...] = ()) -> Derived:
+    """The sum of these fields."""
+    return Derived(of, also=also)
+
+
+def rest(first: str, second: str) -> Derived:
+    """What the first field is more than the second."""
+    return Derived((first, second), rest=True)
+
+
+TITLES: dict[str, str] = {
+    "aux_power": "Auxiliary port power",
+    "aux_power_l1": "Auxiliary port power L1",
+    "aux_power_l2": "Auxiliary port power L2",
+    "aux_power_l3": "Auxiliary port power L3",
+    "battery_charge_today": "Battery charge energy today",
+    "battery_charge_total": "Battery charge energy total",
+    "battery_discharge_today": "Battery discharge energy today",
+    "battery_discharge_total": "Battery discharge energy total",
+    "batteries_parallel": "Batteries in parallel",
+    "bms_charge_limit_current": "BMS charge current limit",
+    "bms_discharge_limit_current": "BMS discharge current limit",
+    "bms_max_charge_current": "BMS maximum charge current",
+    "bms_max_discharge_current": "BMS maximum discharge current",
+    "bms2_max_charge_current": "BMS 2 maximum charge current",
+    "bms2_max_discharge_current": "BMS 2 maximum discharge current",
+    "essential_power": "Essential load power",
+    "essential_power_l1": "Essential load power L1",
+    "essential_power_l2": "Essential load power L2",
+    "essential_power_l3": "Essential load power L3",
+    "generator_charge_start_soc": "Generator start state of charge",
+    "grid_connected": "Grid",
+    "grid_export_today": "Grid export energy today",
+    "grid_export_total": "Grid export energy total",
+    "grid_import_today": "Grid import energy today",
+    "grid_import_total": "Grid import energy total",
+    "grid_inner_apparent_power": "Grid port apparent power",
+    "grid_inner_power": "Grid port power",
+    "grid_inner_power_l1": "Grid port power L1",
+    "grid_inner_power_l2": "Grid port power L2",
+    "grid_inner_power_l3": "Grid port power L3",
+    "grid_power_ct": "Grid CT power",
+    "grid_power_l1": "Grid power L1",
+    "grid_standard_code": "Grid standard code",
+    "inverter_enabled": "Enabled",
+    "inverter_power": "Output power",
+    "inverter_power_l1": "Output power L1",
+    "inverter_power_l2": "Output power L2",
+    "inverter_power_l3": "Output power L3",
+    "inverter_variant": "Variant",
+    "load_consumption_today": "Load energy today",
+    "load_consumption_total": "Load energy total",
+    "load_consumption_year": "Load energy this year",
+    "nonessential_power": "Non-essential load power",
+    "parallel_count": "Units in parallel",
+    "pv_production_today": "PV energy today",
+    "pv_production_total": "PV energy total",
+    "sd_status": "SD card",
+}
+"""By field id, where a title is not the group and the name."""
+
+_PLAIN_GROUPS = ("Inverter", "Info", "Settings", "Program")
+"""Their names say enough without the group."""
+
+_LONG = {"SOC": "state of charge", "SOH": "state of health"}
+
+
+def _title(group: str, name: str) -> str:
+    words = name.split()
+    if group not in _PLAIN_GROUPS and words[0] != group:
+        words.insert(0, group)
+    # Abbreviations stay as they are.
+    words = [_LONG.get(word, word if word[1:2].isupper() or word[1:2].isdigit() else word.lower()) for word in words]
+    title = " ".join(words)
+    return title[0].upper() + title[1:]

@@ -1,0 +1,438 @@
+"""Which kind of inverter a report comes from, and how it scales what differs within its kind.
+
+Three-phase inverters are told by what is polled: registers from 500 up. The rest is told by values: identity registers
+where they are polled, else powers that must fit the voltages and currents beside them. Such an answer takes several
+readings that agree; one reading never decides anything. While readings contradict an answer, or as long as there is
+none, the fields that depend on it are left out. Only the scales that nearly all single-phase inverters have are assumed
+until values contradict them.
+
+Sources: what owners of these inverters found out, as several projects have it. No I/O and no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import lru_cache
+from struct import Struct
+from typing import NamedTuple
+
+from inverter_capture.protocol.inverter_kinds import (
+    HIGH_VOLTAGE,
+    INVERTERS_MAX,
+    LOW_VOLTAGE,
+    PLANS_MAX,
+    SINGLE_PHASE,
+    THREE_PHASE,
+    Kind,
+)
+from inverter_capture.protocol.layouts import Layout
+from inverter_capture.protocol.reports import Report
+
+READINGS_DECIDE = 3
+"""So many readings in a row that agree make an answer."""
+
+THREE_PHASE_FROM = 500
+"""Registers from here on are polled of three-phase inverters only."""
+
+SINGLE_PHASE_TYPES = frozenset((2, 3, 0x0103, 0x0104, 0x0200, 0x0300))
+LOW_VOLTAGE_TYPES = frozenset((5, 0x0500))
+HIGH_VOLTAGE_TYPES = frozenset((6, 7, 8, 0x0600, 0x0601, 0x0602))
+"""What register 0 says."""
+
+LOW_VOLTAGE_HARDWARE = frozenset((0x20, 0x21))
+HIGH_VOLTAGE_HARDWARE = frozenset((0x31,))
+"""The high byte of register 14 of three-phase inverters."""
+
+LOW_VOLTAGE_WATTS_MAX = 20_000
+"""Larger inverters have high-voltage batteries."""
+RATED_WATTS_MAX = 100_000
+"""The largest inverters."""
+
+WHOLE_KWH_RELEASE = 0x1098
+"""From this control firmware on, high-voltage inverters count the energies of a day in whole kWh."""
+
+SINGLE_PHASE_RANGES = {79: (4500, 6500), 150: (900, 2800), 182: (500, 1800), 183: (3800, 6400)}
+"""What these registers hold in single-phase inverters, when it is not 0: the grid's frequency and voltage, and the
+battery's temperature and voltage."""
+
+SETTING_RANGES = {182: (0, 11), 183: (0, 1)}
+"""What some of them hold in three-phase inverters: the grid's standard and frequency, each as a code."""
+PROGRAM_TIMES = range(150, 154)
+"""Registers that hold hours * 100 + minutes in three-phase inverters."""
+
+BATTERY_WATTS_MIN = 200
+GRID_WATTS_MIN = 500
+CT_WATTS_MIN = 200
+"""Smaller powers are not told apart well: reactive currents and rounding disturb."""
+PV_CURRENT_MIN = 5
+"""In 0.1 A."""
+DOUBTFUL_LIMIT = 1000
+"""A.  A low-voltage battery with one BMS protocol gives its limits, so its current too, perhaps in 0.1 A."""
+DOUBTFUL_PROTOCOL = 12
+
+GROWTH_KWH = 20
+"""After so much from the panels, their counters tell whether they count whole kWh."""
+GROWTH_GAP = timedelta(minutes=15)
+"""What the panels gave during a longer silence is not known."""
+
+
+class Told(NamedTuple):
+    """How to read a report."""
+
+    kind: Kind
+    factors: tuple[tuple[str, int | None], ...] = ()
+    """By `doubt` of quantities: by how much the value is larger than the table says; None: not known, left out."""
+    common_only: bool = False
+    """Whether readings contradict the kind, so that only what all three-phase inverters have in common is certain."""
+    high_words: bool = False
+    """Whether the high words of powers are in use, so that a number from 32768 to 65535 cannot be a negative one."""
+
+
+class KindDetector:
+    """Takes the reports of all inverters, tells how to read each."""
+
+    def __init__(self) -> None:
+        self._inverters: dict[str, _Inverter] = {}
+        self._reports = 0
+
+    def tell(self, report: Report) -> Told | None:
+        """How to read a report, which has a layout; None when its values are not those of what is polled."""
+        layout = report.layout
+        assert layout is not None
+        probe = _probe(layout, report.learnt)
+        words = probe.read(report.data)
+        if not _fits(words, report, three_phase=probe.three_phase):
+            return None
+        inverter = self._inverters.get(report.serial)
+        if inverter is None:
+            if len(self._inverters) >= INVERTERS_MAX:
+                # The one that has been silent for longest goes.
+                del self._inverters[min(self._inverters, key=lambda serial: self._inverters[serial].latest)]
+            inverter = self._inverters[report.serial] = _Inverter()
+        self._reports += 1
+        inverter.latest = self._reports
+        return inverter.three_phase(words, report.clock) if probe.three_phase else inverter.single_phase(words)
+
+
+class _Probe:
+    """Takes the registers that tell something out of reports of one layout."""
+
+    def __init__(self, layout: Layout, *, learnt: bool) -> None:
+        self.three_phase = any(last >= THREE_PHASE_FROM for _, last in layout.ranges)
+        wanted = _THREE_PHASE_PROBED if self.three_phase else _SINGLE_PHASE_PROBED
+        if learnt and not self.three_phase:
+            wanted |= _LEARNT_PROBED
+        places = sorted((layout.register_offset(register), register) for register in wanted if register in layout)
+        self._registers = [register for _, register in places]
+        text = ">"
+        end = 0
+        for offset, _ in places:
+            text += f"{offset - end}xH"
+            end = offset + 2
+        self._struct = Struct(text)
+
+    def read(self, data: bytes) -> dict[int, int]:
+        """By register, without a sign."""
+        return dict(zip(self._registers, self._struct.unpack_from(data), strict=True))
+
+
+_SINGLE_PHASE_PROBED = frozenset((0, 79, 150, 160, 166, 167, 169, 170, 171, 172, 175, 178, 183, 190, 191))
+_LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES, *PROGRAM_TIMES))
+_WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))
+"""The low and the high words of some powers."""
+_THREE_PHASE_PROBED = frozenset(
+    (0, 14, 15, 20, 21, 212, 213, 223, 529, 534, 535, *range(672, 680), *range(727, 731), *sum(_WIDE, ()))
+)
+
+
+@lru_cache(PLANS_MAX)
+def _probe(layout: Layout, learnt: bool) -> _Probe:
+    return _Probe(layout, learnt=learnt)
+
+
+def _fits(words: dict[int, int], report: Report, *, three_phase: bool) -> bool:
+    """Whether values speak for what is polled, or at least not against it."""
+    device = words.get(0)
+    if three_phase:
+        return device not in SINGLE_PHASE_TYPES
+    if device in LOW_VOLTAGE_TYPES or device in HIGH_VOLTAGE_TYPES:
+        return False
+    if not report.learnt:
+        return True
+    clock = report.clock
+    # In three-phase inverters 62 and 63 are the year, month and day.
+    if words.get(62) == (clock.year - 2000) << 8 | clock.month and words.get(63, 0) >> 8 == clock.day:
+        return False
+    # 150 is a time of day in three-phase inverters, and can look like a voltage.
+    if any(_in_range(words, register) for register in SINGLE_PHASE_RANGES if register not in PROGRAM_TIMES):
+        return True
+    return not _are_settings(words)
+
+
+def _in_range(words: dict[int, int], register: int) -> bool:
+    """Whether a register is polled and holds what it would in a single-phase inverter, but for 0."""
+    low, high = SINGLE_PHASE_RANGES[register]
+    return low <= words.get(register, -1) <= high
+
+
+def _are_settings(words: dict[int, int]) -> bool:
+    """Whether registers hold what they would in a three-phase inverter, and not all of them 0."""
+    polled = [register for register in (*SETTING_RANGES, *PROGRAM_TIMES) if register in words]
+    for register in polled:
+        word = words[register]
+        if register in SETTING_RANGES:
+            low, high = SETTING_RANGES[register]
+            fits = low <= word <= high
+        else:
+            fits = word // 100 < 24 and word % 100 < 60
+        if not fits:
+            return False
+    return any(words[register] for register in polled)
+
+
+class _Question:
+    """What the values of several readings decide."""
+
+    __slots__ = ("_rival", "_votes", "answer")
+
+    def __init__(self, assumed: int | None = None) -> None:
+        self.answer = assumed
+        self._rival: int | None = None
+        self._votes = 0
+
+    @property
+    def certain(self) -> int | None:
+        """The answer; None when there is none, or the latest reading that tells anything contradicts it."""
+        return self.answer if self._rival is None else None
+
+    def vote(self, answer: int | None) -> None:
+        """What a reading says. None: nothing."""
+        if answer is None:
+            return
+        if answer == self.answer:
+            self._rival = None
+            return
+        self._votes = self._votes + 1 if answer == self._rival else 1
+        self._rival = answer
+        if self._votes >= READINGS_DECIDE:
+            self.decide(answer)
+
+    def decide(self, answer: int) -> None:
+        """What many readings say together."""
+        self.answer, self._rival = answer, None
+
+
+_LOW, _HIGH = 0, 1
+_ORDINARY, _TENTHS = 1, 10
+"""As the table has it; or the raw number is a tenth of that."""
+_DOUBTFUL = 0
+
+
+class _Inverter:
+    """What is known of one inverter."""
+
+    __slots__ = (
+        "_battery_current",
+        "_bms_current",
+        "_energy_today",
+        "_energy_total",
+        "_grid_power",
+        "_growth",
+        "_high_words",
+        "_power",
+        "_voltage",
+        "latest",
+    )
+
+    def __init__(self) -> None:
+        self.latest = 0
+        """The number of its latest report among all."""
+        self._power = _Question(_ORDINARY)
+        self._grid_power = _Question(_ORDINARY)
+        self._battery_current = _Question(_ORDINARY)
+        self._voltage = _Question()
+        self._bms_current = _Question(_ORDINARY)
+        self._energy_today = _Question()
+        self._energy_total = _Question()
+        self._growth = _Growth()
+        self._high_words = _Question(0)
+
+    def single_phase(self, words: dict[int, int]) -> Told:
+        self._battery_current.vote(_battery_current(words))
+        power = _power(words)
+        self._power.vote(power)
+        self._grid_power.vote(self._grid_sum(words, power))
+        if self._power.certain == self._grid_power.certain == self._battery_current.certain == _ORDINARY:
+            return _ORDINARY_SINGLE_PHASE
+        factors = {
+            "power": self._power.certain,
+            "grid power": self._grid_power.certain,
+            "battery current": self._battery_current.certain,
+        }
+        return Told(SINGLE_PHASE, tuple(factors.items()))
+
+    def _grid_sum(self, words: dict[int, int], power: int | None) -> int | None:
+        """How the powers of both phases together are scaled; in some inverters only they are in 10 W."""
+        if power is None:
+            return None
+        phases = _signed(words, 170) + _signed(words, 171)
+        if abs(phases) >= CT_WATTS_MIN and 172 in words:
+            ratio = _signed(words, 172) / phases
+            if _near(ratio, 1):
+                return power
+            if _near(ratio, 0.1) and power == _ORDINARY:
+                return _TENTHS
+            return None
+        # Nothing told them apart, so they stay what they are, or go along.
+        return self._grid_power.answer if power == _ORDINARY else power
+
+    def three_phase(self, words: dict[int, int], clock: datetime) -> Told:
+        self._voltage.vote(_only(_voltage_class(words)))
+        self._vote_release(words)
+        self._high_words.vote(_high_words(words))
+        high_words = bool(self._high_words.certain)
+        if self._voltage.answer is None:
+            return Told(THREE_PHASE, high_words=high_words)
+        contradicted = self._voltage.certain is None
+        if self._voltage.answer == _LOW:
+            self._bms_current.vote(_bms_current(words))
+            factor = self._bms_current.certain or None
+            return Told(LOW_VOLTAGE, () if factor else (("BMS current", None),), contradicted, high_words)
+        self._watch_growth(words, clock)
+        factors = (("energy today", self._energy_today.certain), ("energy total", self._energy_total.certain))
+        return Told(HIGH_VOLTAGE, factors, contradicted, high_words)
+
+    def _vote_release(self, words: dict[int, int]) -> None:
+        release = words.get(15)
+        if release is not None:
+            # Whether newer firmware counts totals in whole kWh too is disputed.
+            newer = release >= WHOLE_KWH_RELEASE
+            self._energy_today.vote(_TENTHS if newer else _ORDINARY)
+            self._energy_total.vote(None if newer else _ORDINARY)
+
+    def _watch_growth(self, words: dict[int, int], clock: datetime) -> None:
+        """Once the kind is known: where the firmware does not tell, the counters do."""
+        if self._energy_today.answer is None or self._energy_total.answer is None:
+            today, total = self._growth.receive(words, clock)
+            if self._energy_today.answer is None and today is not None:
+                self._energy_today.decide(today)
+            if self._energy_total.answer is None and total is not None:
+                self._energy_total.decide(total)
+
+
+_ORDINARY_SINGLE_PHASE = Told(SINGLE_PHASE)
+
+
+class _Growth:
+    """Compares how the panels' counters grow with what the panels give."""
+
+    __slots__ = ("_given", "_last", "_today", "_total")
+
+    def __init__(self) -> None:
+        self._last: datetime | None = None
+        self._given = 0.0
+        """kWh since both counters began to be watched."""
+        self._today = self._total = 0
+
+    def receive(self, words: dict[int, int], clock: datetime) -> tuple[int | None, int | None]:
+        """How the counters of the day and of all time are scaled; None while that is not known."""
+        trackers = [words[register] for register in (*range(672, 676), *range(727, 731)) if register in words]
+        if not {529, 534, 535} <= words.keys() or len(trackers) < 4:
+            return None, None
+        today, total = words[529], words[535] << 16 | words[534]
+        last, self._last = self._last, clock
+        passed = clock - last if last is not None else timedelta()
+        if not timedelta() < passed <= GROWTH_GAP or today < self._today or total < self._total:
+            self._today, self._total, self._given = today, total, 0
+            return None, None
+        # In 10 W.
+        self._given += sum(trackers) / 100 * (passed / timedelta(hours=1))
+        if self._given < GROWTH_KWH:
+            return None, None
+        answers = _scale((today - self._today) / self._given), _scale((total - self._total) / self._given)
+        self._today, self._total, self._given = today, total, 0
+        return answers
+
+
+def _scale(counted: float) -> int | None:
+    """How a counter is scaled that grew by so much in a kWh."""
+    return _ORDINARY if _near(counted, 10) else _TENTHS if _near(counted, 1) else None
+
+
+def _battery_current(words: dict[int, int]) -> int | None:
+    power, product = _signed(words, 190), words.get(183, 0) * _signed(words, 191)
+    if abs(power) < BATTERY_WATTS_MIN or not product or not _speaks(words, 183):
+        return None
+    ratio = abs(power * 10_000 / product)
+    return _ORDINARY if _near(ratio, 1) else _TENTHS if _near(ratio, 10) else None
+
+
+def _speaks(words: dict[int, int], voltage: int) -> bool:
+    """Whether a reading can tell anything: its frequency, where it is polled, and a voltage are such as they are."""
+    return _in_range(words, voltage) and (79 not in words or _in_range(words, 79))
+
+
+def _power(words: dict[int, int]) -> int | None:
+    """How single powers are scaled: by the power at the grid port, and by that of the load."""
+    if not _speaks(words, 150):
+        return None
+    tells = set()
+    apparent = words.get(150, 0) * _signed(words, 160) / 1000
+    if abs(apparent) >= GRID_WATTS_MIN and 167 in words:
+        tells.add(_tenth_or_whole(_signed(words, 167) / apparent))
+    # The load's is the inverter's and the grid's less the auxiliary port's; the inverter's is never in 10 W.
+    inverter = _signed(words, 175) - _signed(words, 166)
+    if abs(inverter) >= GRID_WATTS_MIN and words.keys() >= {166, 169, 175, 178}:
+        tells.add(_tenth_or_whole((_signed(words, 178) - _signed(words, 169)) / inverter))
+    return _only(tells)
+
+
+def _tenth_or_whole(ratio: float) -> int | None:
+    return _ORDINARY if _near(ratio, 1) else _TENTHS if _near(ratio, 0.1) else None
+
+
+def _voltage_class(words: dict[int, int]) -> Iterable[int | None]:
+    """All that tells low-voltage from high-voltage batteries."""
+    device = words.get(0)
+    if device in LOW_VOLTAGE_TYPES or device in HIGH_VOLTAGE_TYPES:
+        yield _LOW if device in LOW_VOLTAGE_TYPES else _HIGH
+    hardware = words.get(14, 0) >> 8
+    if hardware in LOW_VOLTAGE_HARDWARE or hardware in HIGH_VOLTAGE_HARDWARE:
+        yield _LOW if hardware in LOW_VOLTAGE_HARDWARE else _HIGH
+    if LOW_VOLTAGE_WATTS_MAX < (words.get(21, 0) << 16 | words.get(20, 0)) / 10 <= RATED_WATTS_MAX:
+        yield _HIGH
+    for power, voltage, current in ((672, 676, 677), (673, 678, 679)):
+        product = words.get(voltage, 0) * words.get(current, 0)
+        if product and words[current] >= PV_CURRENT_MIN and power in words:
+            # In W or in 10 W.
+            ratio = words[power] * 100 / product
+            yield _LOW if _near(ratio, 1) else _HIGH if _near(ratio, 0.1) else None
+
+
+def _bms_current(words: dict[int, int]) -> int | None:
+    if words.get(223) == DOUBTFUL_PROTOCOL or max(words.get(212, 0), words.get(213, 0)) >= DOUBTFUL_LIMIT:
+        return _DOUBTFUL
+    return _ORDINARY if 223 in words else None
+
+
+def _high_words(words: dict[int, int]) -> int | None:
+    """1 when a negative power has all bits of its high word set."""
+    negative = any(words.get(low, 0) & 0x8000 and words.get(high) == 0xFFFF for low, high in _WIDE)
+    return 1 if negative else None
+
+
+def _only(answers: Iterable[int | None]) -> int | None:
+    """The answer on which all that tell anything agree."""
+    found = {answer for answer in answers if answer is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _near(value: float, expected: float) -> bool:
+    return 0.7 * expected <= value <= 1.4 * expected
+
+
+def _signed(words: dict[int, int], register: int) -> int:
+    """0 when it is not polled."""
+    word = words.get(register, 0)
+    return word - 0x10000 if word & 0x8000 else word

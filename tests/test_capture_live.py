@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
+from inverter_capture.capture import device
 from inverter_capture.capture.device import LiveCapture, takes_large_filters
-from inverter_capture.capture.dongle_filter import ENDPOINTS_MAX, Finder
+from inverter_capture.capture.dongle_filter import ENDPOINTS_MAX, DongleFilter, Endpoint
 from inverter_capture.capture.libpcap import CaptureError
 from inverter_capture.protocol import link_layers
-from inverter_capture.protocol.packets import Flow
 from tests import wire
 from tests.dongle.inverter import Inverter, Report
 from tests.dongle.profiles import SMALL
@@ -81,15 +82,12 @@ def test_every_reading_comes_out_exactly_once(tmp_path: Path, ipv6: bool, offloa
         dongle = network.dongle.ipv6 if ipv6 else network.dongle.ipv4
         configs = [
             write_config(tmp_path / "bridge.toml", BRIDGE),
-            write_config(tmp_path / "filter.toml", BRIDGE, filter=f"src host {dongle} and tcp dst port {PORT}"),
+            write_config(tmp_path / "filter.toml", BRIDGE, filter=f"host {dongle} and tcp port {PORT}"),
             write_config(tmp_path / "any.toml", "any"),
         ]
         stack.enter_context(cloud(network, server))
         programs = stack.enter_context(services(configs, network.router))
-        # Known from then on, so that of what is split nothing can be missed.
-        sent = send(network, "--readings", "1", "--start", "2024-05-01", server=server)
-        for program in programs:
-            program.wait_for_readings(1)
+        sent: list[Json] = []
         for day, (name, options) in enumerate(list(HABITS.items())[:: 3 if ipv6 else 1], 1):
             start = ["--start", f"2024-06-{day:02}T05:00", "--pace", "0.005"]
             sent += send(network, *start, *options.split(), server=server)
@@ -156,17 +154,11 @@ def test_what_stands_behind_other_headers_is_found(network: Network, tmp_path: P
             lambda packet: wire.ethernet(wire.pppoe(packet), ethertype=pppoe),
             lambda packet: wire.ethernet(wire.pppoe(packet), ethertype=pppoe, tags=(vlan,)),
         ]
-    frames = reports(len(wraps) + 1)
+    frames = reports(len(wraps))
     packets = [
         wrapped_in(wrap, dongle_at(number), report.message())
         for number, (wrap, report) in enumerate(zip(wraps, frames, strict=False), 100)
     ]
-    segment = wire.tcp(
-        "192.168.8.99", 50586, CLOUD.address, PORT, 1000, frames[-1].message(), flags=wire.PSH | wire.ACK
-    )
-    # The last comes first, and passes only because its sender is known by then.
-    first, middle, last = wire.ipv4_fragments("192.168.8.99", CLOUD.address, segment, [104, 104])
-    fragments = [wire.ethernet(packet) for packet in (first, last, middle)]
     with (
         service(write_config(tmp_path / "c.toml", BRIDGE), network.router) as program,
         Talker(network, "eth0") as talker,
@@ -174,12 +166,6 @@ def test_what_stands_behind_other_headers_is_found(network: Network, tmp_path: P
         for count, (packet, report) in enumerate(zip(packets, frames, strict=False), 1):
             talker.say(packet)
             assert program.wait_for_readings(count)[-1] == report.expected()
-        # Its sender is known by a frame that is in one piece.
-        talker.say(wrapped_in(wire.ethernet, dongle_at(99), frames[0].message()[:20]))
-        time.sleep(0.3)
-        for packet in fragments:
-            talker.say(packet)
-        assert program.wait_for_readings(len(frames)) == [report.expected() for report in frames]
 
 
 def test_what_waits_for_a_lost_segment_is_delivered_at_the_end(network: Network, tmp_path: Path) -> None:
@@ -222,19 +208,165 @@ def test_news_of_frames_is_in_the_log(network: Network, tmp_path: Path) -> None:
         assert summary(program)["frames of unknown length"] == 2
 
 
-def test_the_first_frame_of_an_unknown_dongle_may_be_split(network: Network, tmp_path: Path) -> None:
-    # The filter lets the rest of a frame through as soon as its beginning has been seen, ...
-    slowly = ["--split", "1,45,100", "--pause", "0.3", "--readings", "1"]
-    # ... which is too late only when the rest is there just as soon.
-    fast = ["--split", "1,45,100", "--pause", "0", "--readings", "3", "--pace", "0.3", "--reconnect", "1"]
-    with cloud(network):
-        with service(write_config(tmp_path / "slow.toml", BRIDGE), network.router) as program:
-            sent = send(network, *slowly)
-            assert program.wait_for_readings(1) == sent
-        with service(write_config(tmp_path / "fast.toml", BRIDGE), network.router) as program:
-            sent = send(network, *fast)
-            program.wait_for(lambda: program.readings[-1:] == sent[-1:], "last reading")
-            assert program.readings in (sent, sent[1:])
+def test_reports_of_an_unknown_dongle_may_be_cut_anywhere(network: Network, tmp_path: Path) -> None:
+    for number, sizes in enumerate(("1,45,100", "1,1,1,1,1,1,1,1,1,1", "random")):
+        with cloud(network), service(write_config(tmp_path / f"{number}.toml", BRIDGE), network.router) as program:
+            sent = send(network, "--split", sizes, "--pause", "0", "--readings", "3", "--reconnect", "1")
+            assert program.wait_for_readings(len(sent)) == sent
+            assert program.stop().code == 0
+            assert program.readings == sent
+
+
+def test_on_another_port_only_the_first_report_may_be_lost(network: Network, tmp_path: Path) -> None:
+    client, server = dongle_at(210), CLOUD._replace(port=6666)
+    connection = wire.Connection(client, server)
+    first, *others = (report.message() for report in reports(8))
+    with (
+        service(write_config(tmp_path / "c.toml", BRIDGE), network.router) as program,
+        Talker(network, "eth0") as talker,
+    ):
+        connection.packet(0, client, 1000, first, wire.PSH | wire.ACK)
+        talker.say(connection.records[0].data)
+        program.wait_for_readings(1)
+        sequence = 1000 + len(first)
+        # Its filter is exchanged at once: at most a second after the one before, and there was none.
+        time.sleep(0.3)
+        for frame in others:
+            for part in (frame[:1], frame[1:9], frame[9:]):
+                connection.packet(0, client, sequence, part, wire.PSH | wire.ACK)
+                talker.say(connection.records[-1].data)
+                sequence += len(part)
+        assert program.wait_for_readings(8) == [report.expected() for report in reports(8)]
+
+
+# --- exchanging the filter ----------------------------------------------------------------------------------------
+
+EXCHANGES = """
+import sys, time
+from inverter_capture.capture import device
+from inverter_capture.capture.dongle_filter import DongleFilter, Endpoint
+
+device.EXCHANGE_SECONDS = 0.05
+count = int(sys.argv[1])
+filter = DongleFilter()
+seen, copies, exchanges = set(), 0, 0
+with device.LiveCapture("br-lan", filter) as capture:
+    print("ready", flush=True)
+    until = time.monotonic() + 30
+    while len(seen) < count and time.monotonic() < until:
+        handle = capture._handle
+        for packet in capture.wait(0.2):
+            number = int.from_bytes(packet.data[54:58], "big")
+            copies += number in seen
+            seen.add(number)
+        exchanges += capture._handle is not handle
+        filter.add(Endpoint(exchanges.to_bytes(4, "big"), 6666))
+        capture.refilter()
+    print(len(seen), copies, exchanges, capture.dropped, flush=True)
+"""
+
+BURST = """
+import socket, sys, time
+device = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+device.bind(("eth0", 0))
+packet = bytearray.fromhex(sys.argv[1])
+for number in range(int(sys.argv[2])):
+    packet[54:58] = number.to_bytes(4, "big")
+    device.send(packet)
+    time.sleep(0.0015)
+"""
+
+
+def test_no_segment_is_lost_while_the_filter_is_exchanged(network: Network) -> None:
+    count = 4000
+    connection = wire.Connection(dongle_at(211), CLOUD)
+    connection.packet(0, connection.client, 1000, bytes(100))
+    words = [sys.executable, "-c", EXCHANGES, str(count)]
+    with Program(words, where=network.router) as program:
+        program.wait_for(lambda: program.out, "capture")
+        network.run(network.dongle, [sys.executable, "-c", BURST, connection.records[0].data.hex(), str(count)])
+        program.wait_for(lambda: len(program.out) > 1, "result", 90)
+        seen, copies, exchanges, dropped = map(int, program.out[1].split())
+        assert dropped == 0, (seen, copies, exchanges)
+        assert exchanges > 30
+        assert seen == count, (copies, exchanges)
+
+
+def test_the_filter_is_exchanged_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    handle_of = device._open
+
+    def count(name: str, **options: Any) -> Any:
+        opened.append(time.monotonic())
+        return handle_of(name, **options)
+
+    monkeypatch.setattr(device, "_open", count)
+    monkeypatch.setattr(device, "EXCHANGE_SECONDS", 0.3)
+    with LiveCapture("lo", DongleFilter()) as capture:
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            capture.refilter()
+            capture.wait(0.01)
+        # The one with which it began, one at once, and three after it.
+        assert 4 <= len(opened) <= 5
+        assert all(later - earlier >= 0.3 for earlier, later in pairwise(opened[1:]))
+
+
+# --- a device that fails ------------------------------------------------------------------------------------------
+
+
+class Failing:
+    """A stand-in for a handle of pypcap that can be opened and then only fails."""
+
+    opened = 0
+
+    def __init__(self, name: str, **_options: Any) -> None:
+        Failing.opened += 1
+        self._reader, self._writer = os.pipe()
+        os.write(self._writer, b"x")
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def datalink(self) -> int:
+        return link_layers.ETHERNET
+
+    def setnonblock(self) -> None:
+        pass
+
+    setfilter = setnonblock
+
+    def dispatch(self, _count: int, _callback: object) -> int:
+        return -1
+
+    def geterr(self) -> str:
+        return "made to fail"
+
+    def stats(self) -> tuple[int, int, int]:
+        return 0, 0, 0
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+def test_a_device_that_fails_at_once_is_opened_again_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(device, "_open", Failing)
+    monkeypatch.setattr(Failing, "setfilter", lambda *_: None)
+    monkeypatch.setattr(Failing, "setnonblock", lambda *_: None)
+    monkeypatch.setattr(device, "REOPEN_SECONDS", 0.2)
+    with LiveCapture("lo", "tcp") as capture:
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            capture.wait(0.05)
+    assert 3 <= Failing.opened <= 6
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "capturing on lo",
+        '[pcap] device = "lo"',
+    ]
 
 
 # --- a device that comes and goes ---------------------------------------------------------------------------------
@@ -476,12 +608,12 @@ def summary(program: Program) -> dict[str, int]:
 
 @pytest.mark.parametrize("six", [False, True])
 def test_kernels_take_small_filters_for_any_number_of_dongles(network: Network, tmp_path: Path, six: bool) -> None:
-    finder = Finder()
+    dongles = DongleFilter()
     for number in range(ENDPOINTS_MAX):
         address = wire.packed_address(f"fd00:8:1234:5678:9abc:def0:1234:{number}" if six else f"192.168.8.{number}")
-        finder.add(Flow(address, 50586, address, PORT), proven=True)
+        dongles.add(Endpoint(address, 6666))
     # libpcap warns when the kernel refuses a filter, and runs it itself.
-    words = ["tcpdump", "-i", BRIDGE, "-c", "1", finder.filter(link_layers.ETHERNET, live=True, small=True)]
+    words = ["tcpdump", "-i", BRIDGE, "-c", "1", dongles.text(link_layers.ETHERNET, live=True, small=True)]
     limit = "/proc/sys/net/core/optmem_max"
     network.run(network.router, ["sh", "-c", f"[ ! -e {limit} ] || echo 10240 > {limit}"])
     with Program(words, where=network.router) as tcpdump:
@@ -650,11 +782,11 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("lo", "any"):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(CaptureError, match="a file of that name"):
-            LiveCapture(name, lambda _: "")
+            LiveCapture(name, "")
 
 
 def test_waiting_has_no_limit_and_ends_when_woken() -> None:
-    capture = LiveCapture("missing", lambda _: "")
+    capture = LiveCapture("missing", "")
     try:
         assert not capture.capturing
         for seconds in (None, 1e12, 0):
@@ -667,12 +799,14 @@ def test_waiting_has_no_limit_and_ends_when_woken() -> None:
 def test_nothing_is_left_open(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     for _ in range(3):
-        capture = LiveCapture("lo", lambda _: "tcp")
-        assert capture.capturing
-        capture.refilter()
-        assert capture.dropped == 0
+        with LiveCapture("lo", "tcp") as capture:
+            assert capture.capturing
+            capture.refilter()
+            capture.wait(0)
+            assert capture.dropped == 0
         capture.close()
+        capture.wake()
         with pytest.raises(CaptureError):
-            LiveCapture("lo", lambda _: "no filter at all")
+            LiveCapture("lo", "no filter at all")
     assert os.listdir("/proc/self/fd") == before
     assert subprocess.run(["cat", "/proc/self/net/packet"], capture_output=True, check=True).stdout.count(b"\n") >= 1

@@ -12,6 +12,7 @@ import select
 import socket
 import struct
 import time
+from operator import attrgetter
 from typing import Any, Self
 
 import pcap
@@ -28,7 +29,7 @@ READ_PACKETS = 32
 """Packets read with one call."""
 READ_BYTES_MAX = 256 * 1024
 """Bytes read before they are worked on: all that waits, but a flood cannot fill our memory."""
-LARGE_FILTER_BYTES = 64 * 1024
+LARGE_FILTER_BYTES = 96 * 1024
 """More kernel memory than any filter needs."""
 RETRY_SECONDS = 5
 """How often opening is tried again while the device is there but cannot be opened."""
@@ -134,7 +135,7 @@ class LiveCapture:
         broken = False
         if self._handle is not None and (happened := events.get(self._handle.fileno())):
             # First of all: what has been captured before the device went away counts.
-            packets, broken = self._read()
+            packets, broken = self._read(self._handle)
             broken = broken or bool(happened & ~select.POLLIN)
             if self._unsteady and packets:
                 self._unsteady = False
@@ -155,7 +156,7 @@ class LiveCapture:
 
     def drain(self) -> list[Packet]:
         """All packets that have been captured and not been given yet."""
-        return self._read(BUFFER_LENGTH)[0] if self._handle is not None else []
+        return self._read(self._handle, BUFFER_LENGTH)[0] if self._handle is not None else []
 
     def refilter(self) -> None:
         """Apply the filter anew, soon: it now lets more through."""
@@ -176,7 +177,7 @@ class LiveCapture:
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
-    def _read(self, bytes_max: int = READ_BYTES_MAX) -> tuple[list[Packet], bool]:
+    def _read(self, handle: Any, bytes_max: int = READ_BYTES_MAX) -> tuple[list[Packet], bool]:
         """Packets that are there, and whether the handle is of no use any more."""
         packets: list[Packet] = []
         link_type = self.link_type
@@ -192,29 +193,33 @@ class LiveCapture:
         # None may come of it: libpcap itself filters what was captured before the filter was set.
         count = READ_PACKETS
         while count == READ_PACKETS and size < bytes_max:
-            count = self._handle.dispatch(READ_PACKETS, keep)
+            count = handle.dispatch(READ_PACKETS, keep)
         if count < 0:
-            _log.debug("%s: %s", self.device, text_of(self._handle.geterr()))
+            _log.debug("%s: %s", self.device, text_of(handle.geterr()))
         return packets, count < 0
 
     def _exchange(self) -> list[Packet]:
         """Capture with the present filter from now on. Returns the packets captured with the one before.
 
         libpcap's `setfilter` lets nothing through until the new filter is in place. So a second handle is opened, and
-        the first one is read and closed only then: nothing is missed, and what both have seen comes twice.
+        the first one is read to its end and closed only then. Nothing is missed, and what both have seen comes twice.
         """
         self._exchange_at = time.monotonic() + EXCHANGE_SECONDS
+        # Room for what comes until the second handle is ready.
+        packets = self.drain()
         try:
             handle, _ = self._open()
         except CaptureError as error:
             # The filter is right, so the device is gone or down; the kernel tells of it.
             _log.debug("%s", error)
-            return []
+            return packets
         self._exchange_due = False
-        packets = self.drain()
+        # Until it had a filter, it took all there was, and may be full of it.
+        packets += self._read(handle, BUFFER_LENGTH)[0]
+        packets += self.drain()
         self._release()
         self._use(handle)
-        return packets
+        return sorted(packets, key=attrgetter("time"))
 
     def _drain_changes(self) -> None:
         try:
@@ -287,6 +292,8 @@ class LiveCapture:
         return handle, link_type
 
     def _use(self, handle: Any) -> None:
+        # What was dropped before it had a filter was not ours.
+        self._dropped_before -= handle.stats()[1]
         self._handle = handle
         self._poll.register(handle.fileno(), select.POLLIN)
 

@@ -86,30 +86,24 @@ class DongleFilter:
     def _condition(self, fields: TcpFields) -> str:
         if self.all_tcp:
             return ""
+        conditions = [fields.port([SERVER_PORT])]
+        known = [endpoint for endpoint in self._endpoints if len(endpoint.host) == fields.address_length]
+        if known:
+            # Of several dongles each may use the other's port: that keeps the program small.
+            hosts = fields.host({endpoint.host: None for endpoint in known})
+            conditions.append(all_of([hosts, fields.port({endpoint.server_port: None for endpoint in known})]))
         # The payload comes last: a packet without any is rejected as soon as its first byte is looked for.
-        return any_of(
-            [
-                fields.port(SERVER_PORT),
-                *(
-                    all_of([fields.host(endpoint.host), fields.port(endpoint.server_port)])
-                    for endpoint in self._endpoints
-                    if len(endpoint.host) == fields.address_length
-                ),
-                _begins_message(fields),
-            ]
-        )
+        return any_of([*conditions, _begins_message(fields)])
 
 
 def _begins_message(fields: TcpFields) -> str:
     """Whether a payload begins as a message: the bytes of the header that are there and that are known."""
     first, second = START
-    direction = any_of(f"{fields.payload(DIRECTION_OFFSET)} = {number}" for number in (FROM_DONGLE, FROM_SERVER))
-    known_type = any_of(f"{fields.payload(TYPE_OFFSET)} = {number}" for number in TYPE_NAMES)
     length = f"{fields.payload(LENGTH_OFFSET, 2)} <= {MESSAGE_LENGTH_MAX - HEADER_LENGTH}"
     tests = [
         (1, f"{fields.payload(1)} = {second}"),
-        (DIRECTION_OFFSET, direction),
-        (TYPE_OFFSET, known_type),
+        (DIRECTION_OFFSET, fields.payload_in(DIRECTION_OFFSET, (FROM_DONGLE, FROM_SERVER))),
+        (TYPE_OFFSET, fields.payload_in(TYPE_OFFSET, TYPE_NAMES)),
         (LENGTH_OFFSET + 1, length),
     ]
     condition = ""

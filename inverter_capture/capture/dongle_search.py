@@ -101,7 +101,7 @@ def _begins_message(data: bytes) -> bool:
 
 def _is_elsewhere(fields: TcpFields) -> str:
     """On the usual port everything is let through in any case."""
-    return f"not {fields.port(SERVER_PORT)}"
+    return f"not {fields.port([SERVER_PORT])}"
 
 
 def _may_hold_beginning(fields: TcpFields) -> str:
@@ -112,7 +112,6 @@ def _may_be_cut(fields: TcpFields) -> str:
     """Whether the first one or two bytes of a message end the packet, or are missing at its beginning."""
     one, two = START[0], int.from_bytes(START, "big")
     alone = f"{fields.payload_length} = 1"
-    known_type = any_of(f"{fields.payload(1)} = {number}" for number in TYPE_NAMES)
     return all_of(
         [
             _is_elsewhere(fields),
@@ -121,7 +120,7 @@ def _may_be_cut(fields: TcpFields) -> str:
                     f"{fields.last(1)} = {one}",
                     f"{fields.last(2)} = {two}",
                     f"({fields.payload(0)} = {START[1]} and ({alone} or {fields.payload(1)} = {FROM_DONGLE}))",
-                    f"({fields.payload(0)} = {FROM_DONGLE} and ({alone} or {known_type}))",
+                    f"({fields.payload(0)} = {FROM_DONGLE} and ({alone} or {fields.payload_in(1, TYPE_NAMES)}))",
                 ]
             ),
         ]

@@ -6,6 +6,7 @@ and PPPoE are computed here, and each place gets a condition of its own. Pure te
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 
 from inverter_capture.protocol import link_layers
@@ -22,41 +23,53 @@ class TcpFields:
         self._offset = offset
         if version == link_layers.IPV4:
             self.address_length = 4
-            header = f"(({self._ip(0)} & 0xf) << 2)"
+            self._header_length = f"(({self._ip(0)} & 0xf) << 2)"
             self._end = self._ip(2, 2)
             self._addresses = (12, 16)
             # Of a fragmented packet only the first fragment has a TCP header.
             self.is_tcp = f"{guard} and {self._ip(9)} = {link_layers.TCP} and {self._ip(6, 2)} & 0x1fff = 0"
         else:
             self.address_length = 16
-            header = f"{_IPV6_HEADER_LENGTH}"
+            self._header_length = f"{_IPV6_HEADER_LENGTH}"
             self._end = f"{self._ip(4, 2)} + {_IPV6_HEADER_LENGTH}"
             self._addresses = (8, 24)
             # Not behind extension headers, where libpcap's `tcp` does not look either.
             self.is_tcp = f"{guard} and {self._ip(6)} = {link_layers.TCP}"
-        self._ports = (self._ip(header, 2), self._ip(f"{header} + 2", 2))
-        self._payload = f"({header} + (({self._ip(f'{header} + 12')} & 0xf0) >> 2))"
-        self.payload_length = f"{self._end} - {self._payload}"
+        self._payload = f"(({self._tcp(12)} & 0xf0) >> 2)"
+        self.payload_length = f"{self._end} - {self._header_length} - {self._payload}"
         """Bytes. Of a packet whose length is left to the network card: not a number below 2^31."""
 
-    def port(self, number: int) -> str:
-        """Whether one of the ports is this one."""
-        return any_of(f"{port} = {number}" for port in self._ports)
+    def port(self, numbers: Iterable[int]) -> str:
+        """Whether one of the ports is one of these."""
+        numbers = list(numbers)
+        return any_of(f"{port} = {number}" for port in (self._tcp(0, 2), self._tcp(2, 2)) for number in numbers)
 
-    def host(self, address: bytes) -> str:
-        """Whether one of the addresses is this one, which must be `address_length` bytes long."""
-        words = [(at, int.from_bytes(address[at : at + 4], "big")) for at in range(0, len(address), 4)]
+    def host(self, addresses: Iterable[bytes]) -> str:
+        """Whether one of the addresses is one of these, which must be `address_length` bytes long."""
+        words = [struct.unpack(f">{len(address) // 4}I", address) for address in addresses]
         return any_of(
-            all_of(f"{self._ip(start + at, 4)} = {word:#x}" for at, word in words) for start in self._addresses
+            all_of(f"{self._ip(start + 4 * at, 4)} = {word:#x}" for at, word in enumerate(address))
+            for start in self._addresses
+            for address in words
         )
 
     def payload(self, offset: int, size: int = 1) -> str:
         """The number in `size` (1, 2, 4) bytes of the payload. A packet that does not have them is rejected at once."""
-        return self._ip(f"{self._payload} + {offset}" if offset else self._payload, size)
+        return self._tcp(f"{self._payload} + {offset}" if offset else self._payload, size)
+
+    def payload_in(self, offset: int, numbers: Iterable[int]) -> str:
+        """Whether a byte of the payload is one of these numbers."""
+        return any_of(f"{self.payload(offset)} = {number}" for number in numbers)
 
     def last(self, size: int) -> str:
         """The number in the last `size` (1, 2, 4) bytes of the packet; what the link layer adds is not part of it."""
         return self._ip(f"{self._end} - {size}", size)
+
+    def _tcp(self, offset: int | str, size: int = 1) -> str:
+        if self._accessor == "ip":
+            # The same, in fewer instructions.
+            return f"tcp[{offset}:{size}]"
+        return self._ip(f"{self._header_length} + {offset}" if offset else self._header_length, size)
 
     def _ip(self, offset: int | str, size: int = 1) -> str:
         place = f"{self._offset} + {offset}" if self._offset else f"{offset}"

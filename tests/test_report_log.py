@@ -12,10 +12,19 @@ import pytest
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.service import report_log
-from inverter_capture.service.report_log import INVERTERS_MAX, QUIET_SECONDS, Observer
+from inverter_capture.service.report_log import (
+    DEFAULT_INTERVAL_SECONDS,
+    INVERTERS_MAX,
+    MISSED_REPORTS,
+    QUIET_SECONDS_MIN,
+    Observer,
+)
 from tests import wire
 from tests.dongle.reports import encode_values
 from tests.wire import SECOND
+
+QUIET_SECONDS = MISSED_REPORTS * DEFAULT_INTERVAL_SECONDS
+"""As long as no interval is known."""
 
 NOW = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp())
 MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
@@ -234,20 +243,34 @@ def test_silence_is_said_once_and_so_is_its_end(house: House) -> None:
     assert house.observer.deadline == (NOW + QUIET_SECONDS) * SECOND
     assert house.advance(NOW + QUIET_SECONDS - 1) == []
     (line,) = house.advance(NOW + QUIET_SECONDS)
-    assert line.startswith("warning: no frame for 30 minutes: ")
+    assert line.startswith("warning: no report for 30 minutes: ")
     assert "[pcap] device" in line
     assert house.observer.deadline is None
     assert house.advance(NOW + 5 * QUIET_SECONDS) == []
-    assert house.frame(NOW + 2 * HOUR) == ["info: frames again, after 120 minutes without"]
-    assert house.observer.deadline == (NOW + 2 * HOUR + QUIET_SECONDS) * SECOND
-    assert len(house.advance(NOW + 2 * HOUR + QUIET_SECONDS)) == 1
+    assert house.frame(NOW + 2 * HOUR) == ["info: reports again, after 120 minutes without"]
+    assert house.frame(NOW + 2 * HOUR + 300) == []
+    # The middle interval counts, so the long silence is none.
+    quiet_from = NOW + 2 * HOUR + 300
+    assert house.observer.deadline == (quiet_from + QUIET_SECONDS) * SECOND
+    assert len(house.advance(quiet_from + QUIET_SECONDS)) == 1
 
 
 def test_every_frame_ends_silence_whatever_it_is(house: House) -> None:
     for number, length in enumerate((310, 318)):
-        assert len(house.frame(NOW + (number + 1) * 1500, data=unknown(length, number))) == 1
-    assert house.advance(NOW + 2 * 1500 + QUIET_SECONDS - 1) == []
-    assert len(house.advance(NOW + 2 * 1500 + QUIET_SECONDS)) == 1
+        assert len(house.frame(NOW + (number + 1) * 300, data=unknown(length, number))) == 1
+    assert house.advance(NOW + 2 * 300 + QUIET_SECONDS - 1) == []
+    assert len(house.advance(NOW + 2 * 300 + QUIET_SECONDS)) == 1
+
+
+@pytest.mark.parametrize(("interval", "minutes"), [(69, 10), (300, 30), (900, 90)])
+def test_silence_is_measured_by_the_interval_between_reports(house: House, interval: int, minutes: int) -> None:
+    # With a backlog in between, whose reports say nothing about the interval.
+    times = [NOW + number * interval for number in range(1, 12)]
+    for time in sorted([*times, *(times[3] + number for number in range(1, 6))]):
+        assert house.frame(time) == []
+    assert house.advance(times[-1] + 60 * minutes - 1) == []
+    (line,) = house.advance(times[-1] + 60 * minutes)
+    assert f"no report for {minutes} minutes" in line
 
 
 def test_silence_from_the_beginning_is_said_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -267,5 +290,6 @@ def test_setting_the_clock_is_no_silence(caplog: pytest.LogCaptureFixture, step:
 
 
 def test_the_numbers_that_the_log_names() -> None:
-    assert report_log.QUIET_SECONDS == 30 * MINUTE
+    assert QUIET_SECONDS == 30 * MINUTE
+    assert QUIET_SECONDS_MIN == 10 * MINUTE
     assert report_log.DAY_SECONDS == DAY

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from inverter_capture.protocol.packets import Packet
+from inverter_capture.protocol.times import SECOND
 from tests.network import Network
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -41,17 +42,35 @@ def shared() -> Path:
     return SHARED
 
 
+def read_capture(path: Path) -> list[Packet]:
+    """The packets of a capture file of Ethernet with microseconds, read byte by byte."""
+    data = path.read_bytes()
+    assert struct.unpack_from("<I16xI", data) == (0xA1B2C3D4, 1)
+    packets = []
+    at = 24
+    while at < len(data):
+        seconds, microseconds, kept, length = struct.unpack_from("<IIII", data, at)
+        assert kept == length
+        packets.append(Packet(seconds * SECOND + microseconds * 1000, 1, data[at + 16 : at + 16 + kept]))
+        at += 16 + kept
+    assert at == len(data)
+    return packets
+
+
 @pytest.fixture(scope="session")
 def real_packet(shared: Path) -> Packet:
-    """The one packet of the real capture, read byte by byte."""
-    data = (shared / "captures" / "inteless-292-2022-11-05.pcap").read_bytes()
-    magic, link_type = struct.unpack_from("<I", data)[0], struct.unpack_from("<I", data, 20)[0]
-    seconds, microseconds, kept, length = struct.unpack_from("<IIII", data, 24)
-    assert (magic, link_type, kept, 40 + kept) == (0xA1B2C3D4, 1, length, len(data))
-    return Packet(seconds * 1_000_000_000 + microseconds * 1000, link_type, data[40:])
+    """The one packet of the real capture of 2022."""
+    (packet,) = read_capture(shared / "captures" / "inteless-292-2022-11-05.pcap")
+    return packet
 
 
 @pytest.fixture(scope="session")
-def real_frame(real_packet: Packet) -> bytes:
-    """The frame in it: what stands behind 14 bytes of Ethernet, 20 of IP and 20 of TCP."""
+def real_report(real_packet: Packet) -> bytes:
+    """The report in it: what stands behind 14 bytes of Ethernet, 20 of IP and 20 of TCP."""
     return real_packet.data[54:]
+
+
+@pytest.fixture(scope="session")
+def real_connection(shared: Path) -> list[Packet]:
+    """The connection of 2026: a login, the poll map and two reports, with their answers."""
+    return read_capture(shared / "captures" / "inteless-306-2026-09-17.pcap")

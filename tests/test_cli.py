@@ -182,14 +182,14 @@ def frame_bytes(text: str) -> bytes:
     return bytes.fromhex("".join(rows))
 
 
-def test_decode_raw(real: Path, real_frame: bytes) -> None:
+def test_decode_raw(real: Path, real_report: bytes) -> None:
     text = good(run_program("decode", real, "--timezone", ZONE, "--raw"))
     assert text.startswith(good(run_program("decode", real, "--timezone", ZONE)))
     assert "captured 2022-11-05 06:32:50 UTC, from 192.168.0.202 port " in text
-    assert f"Frame of {len(real_frame)} bytes" in text
-    assert frame_bytes(text) == real_frame
+    assert f"Frame of {len(real_report)} bytes" in text
+    assert frame_bytes(text) == real_report
     # Register 59 is the first of the frame; 150 and 312 begin the others.
-    words = {register: real_frame[at : at + 2].hex() for register, at in ((59, 44), (150, 176), (312, 276))}
+    words = {register: real_report[at : at + 2].hex() for register, at in ((59, 44), (150, 176), (312, 276))}
     for register, word in words.items():
         assert re.search(rf"^ *\d+ +{register}  {word}\b", text, re.MULTILINE)
 
@@ -228,8 +228,8 @@ def write_frames(path: Path, *frames: bytes) -> Path:
     return path
 
 
-def test_frames_of_unknown_length_are_counted_and_can_be_dumped(tmp_path: Path, real_frame: bytes) -> None:
-    longer = real_frame[:9] + (307).to_bytes(2, "big") + real_frame[11:] + bytes(range(26))
+def test_frames_of_unknown_length_are_counted_and_can_be_dumped(tmp_path: Path, real_report: bytes) -> None:
+    longer = real_report[:9] + (307).to_bytes(2, "big") + real_report[11:] + bytes(range(26))
     path = write_frames(tmp_path / "unknown.pcap", longer, longer[:42] + b"\x3b" + longer[43:])
     done = run_program("decode", path, "--format", "json")
     assert (done.code, done.out) == (1, "")

@@ -371,10 +371,10 @@ REAL_VALUES = {
 }
 
 
-def test_the_report_of_2022_comes_out_as_it_was(real_frame: bytes) -> None:
+def test_the_report_of_2022_comes_out_as_it_was(real_report: bytes) -> None:
     ranges = RANGES[292]
-    words = {register: word(real_frame, ranges, register) for register in registers_in(ranges)}
-    assert encode("1235687108", CLOCK, words, ranges, number=0xFA, signal=0xCE) == real_frame
+    words = {register: word(real_report, ranges, register) for register in registers_in(ranges)}
+    assert encode("1235687108", CLOCK, words, ranges, number=0xFA, signal=0xCE) == real_report
     described = words_of(REAL_VALUES)
     assert {register: words[register] for register in described} == described
 

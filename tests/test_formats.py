@@ -142,7 +142,7 @@ def parse_line(line: str) -> tuple[str, dict[str, str], dict[str, float], int]:
     )
 
 
-def test_line_protocol_of_the_real_frame() -> None:
+def test_line_protocol_of_the_real_report() -> None:
     assert formatter("line-protocol").format(REAL) == (
         "inverter,serial=1235687108 inverter_state=2,grid_import_total=74.3,grid_frequency=49.86,grid_export_total=0.5,"
         "load_consumption_total=316.7,inverter_temperature_dc=58.4,pv_production_total=357.8,inverter_warnings=0,"
@@ -200,7 +200,7 @@ def test_a_measurement_that_servers_would_skip_is_refused(measurement: str) -> N
         line_protocol(REAL, measurement)
 
 
-def test_json_of_the_real_frame_is_the_contract_to_the_letter() -> None:
+def test_json_of_the_real_report_is_the_contract_to_the_letter() -> None:
     reading = REAL._replace(values={"grid_voltage": 233.3, "battery_power": -639, "battery_soc": 54})
     assert formatter("json").format(reading) == (
         '{"timestamp": 1667629966000000000, "time": "2022-11-05T06:32:46+00:00", "serial": "1235687108", '
@@ -276,7 +276,7 @@ def test_the_table_knows_every_group() -> None:
     assert set(GROUPS) == {field.group for kind in KINDS.values() for field in kind.fields}
 
 
-def test_the_table_of_the_real_frame() -> None:
+def test_the_table_of_the_real_report() -> None:
     assert (
         table(REAL)
         == """\

@@ -235,6 +235,13 @@ def test_single_phase_inverters_with_a_value_that_is_wrong(words: Words) -> None
     assert ReportReader(UTC).read(report(layout, words, learnt=True), NOW * SECOND) is not None
 
 
+@pytest.mark.parametrize("volts", [2333, 2300, 1200])
+def test_voltages_that_could_be_times_of_day(volts: int) -> None:
+    layout = Layout([(150, 160), (182, 191)])
+    words = {150: volts, 152: volts}
+    assert ReportReader(UTC).read(report(layout, words, learnt=True), NOW * SECOND) is not None
+
+
 @given(st.randoms(use_true_random=False))
 def test_random_words_are_read_by_what_is_polled(dice: random.Random) -> None:
     layout = Layout([(20, 30), (59, 199), (244, 330)])

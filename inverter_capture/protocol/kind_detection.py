@@ -52,14 +52,13 @@ RATED_WATTS_MAX = 100_000
 WHOLE_KWH_RELEASE = 0x1098
 """From this control firmware on, high-voltage inverters count the energies of a day in whole kWh."""
 
-SINGLE_PHASE_RANGES = {79: (4500, 6500), 150: (900, 2800), 182: (500, 1800), 183: (3800, 6400)}
-"""What these registers hold in single-phase inverters, when it is not 0: the grid's frequency and voltage, and the
-battery's temperature and voltage."""
-
+SINGLE_PHASE_RANGES = {79: (4500, 6500), 182: (500, 1800), 183: (3800, 6400)}
+"""What these registers hold in single-phase inverters, when it is not 0: the grid's frequency, and the battery's
+temperature and voltage."""
 SETTING_RANGES = {182: (0, 11), 183: (0, 1)}
 """What some of them hold in three-phase inverters: the grid's standard and frequency, each as a code."""
-PROGRAM_TIMES = range(150, 154)
-"""Registers that hold hours * 100 + minutes in three-phase inverters."""
+GRID_VOLTAGE_RANGE = {150: (900, 2800)}
+"""What a single-phase inverter's grid voltage is, in 0.1 V."""
 
 BATTERY_WATTS_MIN = 200
 GRID_WATTS_MIN = 500
@@ -138,7 +137,7 @@ class _Probe:
 
 
 _SINGLE_PHASE_PROBED = frozenset((0, 79, 150, 160, 166, 167, 169, 170, 171, 172, 175, 178, 183, 190, 191))
-_LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES, *PROGRAM_TIMES))
+_LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES))
 _WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))
 """The low and the high words of some powers."""
 _THREE_PHASE_PROBED = frozenset(
@@ -164,31 +163,20 @@ def _fits(words: dict[int, int], report: Report, *, three_phase: bool) -> bool:
     # In three-phase inverters 62 and 63 are the year, month and day.
     if words.get(62) == (clock.year - 2000) << 8 | clock.month and words.get(63, 0) >> 8 == clock.day:
         return False
-    # 150 is a time of day in three-phase inverters, and can look like a voltage.
-    if any(_in_range(words, register) for register in SINGLE_PHASE_RANGES if register not in PROGRAM_TIMES):
+    if any(_in_range(words, register) for register in SINGLE_PHASE_RANGES):
         return True
-    return not _are_settings(words)
+    # Without a battery both are 0 in a single-phase inverter, too.
+    are_settings = all(_in_range(words, register, SETTING_RANGES) for register in SETTING_RANGES)
+    return not (are_settings and any(words[register] for register in SETTING_RANGES))
 
 
-def _in_range(words: dict[int, int], register: int) -> bool:
-    """Whether a register is polled and holds what it would in a single-phase inverter, but for 0."""
-    low, high = SINGLE_PHASE_RANGES[register]
+_Ranges = dict[int, tuple[int, int]]
+
+
+def _in_range(words: dict[int, int], register: int, ranges: _Ranges = SINGLE_PHASE_RANGES) -> bool:
+    """Whether a register is polled and holds a number of its range."""
+    low, high = ranges[register]
     return low <= words.get(register, -1) <= high
-
-
-def _are_settings(words: dict[int, int]) -> bool:
-    """Whether registers hold what they would in a three-phase inverter, and not all of them 0."""
-    polled = [register for register in (*SETTING_RANGES, *PROGRAM_TIMES) if register in words]
-    for register in polled:
-        word = words[register]
-        if register in SETTING_RANGES:
-            low, high = SETTING_RANGES[register]
-            fits = low <= word <= high
-        else:
-            fits = word // 100 < 24 and word % 100 < 60
-        if not fits:
-            return False
-    return any(words[register] for register in polled)
 
 
 class _Question:
@@ -362,20 +350,20 @@ def _scale(counted: float) -> int | None:
 
 def _battery_current(words: dict[int, int]) -> int | None:
     power, product = _signed(words, 190), words.get(183, 0) * _signed(words, 191)
-    if abs(power) < BATTERY_WATTS_MIN or not product or not _speaks(words, 183):
+    if abs(power) < BATTERY_WATTS_MIN or not product or not (_in_range(words, 183) and _has_frequency(words)):
         return None
     ratio = abs(power * 10_000 / product)
     return _ORDINARY if _near(ratio, 1) else _TENTHS if _near(ratio, 10) else None
 
 
-def _speaks(words: dict[int, int], voltage: int) -> bool:
-    """Whether a reading can tell anything: its frequency, where it is polled, and a voltage are such as they are."""
-    return _in_range(words, voltage) and (79 not in words or _in_range(words, 79))
+def _has_frequency(words: dict[int, int]) -> bool:
+    """Whether the grid's frequency, where it is polled, is one; else the reading tells nothing."""
+    return 79 not in words or _in_range(words, 79)
 
 
 def _power(words: dict[int, int]) -> int | None:
     """How single powers are scaled: by the power at the grid port, and by that of the load."""
-    if not _speaks(words, 150):
+    if not (_in_range(words, 150, GRID_VOLTAGE_RANGE) and _has_frequency(words)):
         return None
     tells = set()
     apparent = words.get(150, 0) * _signed(words, 160) / 1000

@@ -175,14 +175,12 @@ class MessageParser:
                         return length
                 if size < max(LAYOUTS) and not ended:
                     return 0
-        if inner:
-            if size < claimed and not ended and not (_is_report(data[inner:]) or _is_whole(data, inner)):
-                return 0
-            self._counts.cut += 1
-            return -inner
-        if size >= claimed:
+        if size >= claimed and not inner:
             return claimed
-        return -1 if ended else 0
+        if not ended and not (inner and (size >= claimed or _is_report(data[inner:]) or _is_whole(data, inner))):
+            return 0
+        self._counts.cut += 1
+        return -(inner or 1)
 
 
 def _claimed(data: bytes, start: int = 0) -> int:

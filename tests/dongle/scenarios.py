@@ -48,14 +48,10 @@ OUTSIDE = "198.51.100.20"
 """The router's own address, from which translated packets come."""
 
 
-SINGLE_PHASE_WORDS = {0: 3, 59: 2, 79: 5000, 182: 1210, 183: 5330}
-"""Device type, state, frequency, battery temperature and voltage, as a single-phase inverter has them: reports that
-hold others are not believed."""
+SINGLE_PHASE_WORDS = {0: 3, 59: 2, 79: 5000, 150: 2387, 151: 0, 152: 2387, 153: 2387, 182: 1210, 183: 5330}
+"""Device type, state, grid frequency and voltages, battery temperature and voltage, as a single-phase inverter has
+them: reports that hold others are not believed."""
 THREE_PHASE_FROM, THREE_PHASE_TYPE = 500, 5
-
-
-TELLING = {59: 2, 79: 4990, 182: 1210, 183: 5334}
-"""State, frequency, battery temperature and voltage, which a report of a single-phase inverter is known by."""
 
 
 class Expected(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import struct
 from collections.abc import Iterable
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture.protocol import packets
 from inverter_capture.protocol.packets import Flow, Packet, PacketParser, Segment
 from tests import wire
 from tests.strategies import LINK_TYPES, WRAPPINGS, Wrapping, filler

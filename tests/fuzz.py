@@ -33,7 +33,7 @@ ROUND_PACKETS = 400
 ROUNDS_OF_A_DECODER = 25
 WARM_UP_ROUNDS = 75
 """Rounds until all that is made once has been made; then memory is measured."""
-OBJECTS_GROWTH_MAX = 2000
+OBJECTS_GROWTH_MAX = 20_000  # The plans of some learnt layouts are kept, and no two are equally large.
 RESIDENT_GROWTH_MAX = 16 * 1024 * 1024
 """By how many small objects, and resident bytes, memory may grow from one closed decoder to another, much later."""
 

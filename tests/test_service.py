@@ -52,9 +52,9 @@ def test_a_file_is_read_to_its_end(day_config: Path) -> None:
     assert done.by_inverter == day_by_inverter()
     lines = done.err.splitlines()
     assert [line for line in lines if not line.startswith("info: ")] == []
-    assert lines[0] == "info: inverter 2205164738: 292-byte frames from 192.168.8.202 to 203.0.113.10 port 51100"
-    assert lines[1] == "info: inverter E47R2K0193: 306-byte frames from 192.168.8.203 to 203.0.113.10 port 51100"
-    assert "frames: 576, readings: 576; frames of unknown length: 0, cut off: 0; implausible values: 0" in lines[2]
+    assert lines[0] == "info: inverter 2205164738: 292-byte reports from 192.168.8.202 to 203.0.113.10 port 51100"
+    assert lines[1] == "info: inverter E47R2K0193: 306-byte reports from 192.168.8.203 to 203.0.113.10 port 51100"
+    assert "reports: 576, readings: 576; reports of unknown length: 0" in lines[-1]
     assert len(lines) == 3
 
 

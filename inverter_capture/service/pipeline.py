@@ -93,8 +93,8 @@ class Pipeline:
         return self._decoder.packets.counts.packets
 
     @property
-    def frames(self) -> int:
-        """Frames of known lengths."""
+    def reports(self) -> int:
+        """Reports with a known layout."""
         return self._decoder.counts.known
 
     @property
@@ -141,7 +141,7 @@ class Pipeline:
         """Say what has come of it, in the log."""
         counts = self._decoder.counts
         _log.info(
-            "packets: %d, frames: %d, readings: %d; frames of unknown length: %d, cut off: %d; "
+            "packets: %d, reports: %d, readings: %d; reports of unknown length: %d, messages cut off: %d; "
             "implausible values: %d, held back: %d",
             self.packets,
             counts.known,

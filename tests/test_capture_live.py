@@ -205,7 +205,7 @@ def test_news_of_frames_is_in_the_log(network: Network, tmp_path: Path) -> None:
         texts = ["reports of 312 bytes", "battery_soc is out", 'timezone = "Asia/Kathmandu"', "more than a day ahead"]
         assert len(warnings) == len(texts)
         assert all(text in line for text, line in zip(texts, warnings, strict=True)), warnings
-        assert summary(program)["frames of unknown length"] == 2
+        assert summary(program)["reports of unknown length"] == 2
 
 
 def test_reports_of_an_unknown_dongle_may_be_cut_anywhere(network: Network, tmp_path: Path) -> None:
@@ -649,7 +649,7 @@ def test_other_devices_traffic_stays_in_the_kernel(network: Network, tmp_path: P
             counts = summary(program)
             # Those captured before the filter was set are among them.
             assert counts["packets"] < 200
-            assert counts["readings"] == counts["frames"] == 4
+            assert counts["readings"] == counts["reports"] == 4
             assert program.said("Warning") == 0, program.log
             assert program.said("capturing") == 1, program.log
     assert passed > 500

@@ -28,7 +28,7 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 _log = logging.getLogger(__name__)
 
 DISCOVER_SECONDS = 660
-"""Long enough for two frames of a dongle that sends one every five minutes."""
+"""Long enough for two reports of a dongle that sends one every five minutes."""
 SECONDS_MAX = 1_000_000
 
 

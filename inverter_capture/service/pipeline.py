@@ -94,7 +94,7 @@ class Pipeline:
 
     @property
     def reports(self) -> int:
-        """Reports with a known layout."""
+        """Reports whose registers are known."""
         return self._decoder.counts.known
 
     @property
@@ -151,6 +151,8 @@ class Pipeline:
             self._decoder.readings.counts.implausible,
             self.held_back,
         )
+        if fragments := self._decoder.packets.counts.fragments:
+            _log.info("%d IP fragments were ignored", fragments)
         if isinstance(self._capture, LiveCapture) and self._capture.dropped:
             _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
 

@@ -90,6 +90,7 @@ def test_the_least_that_is_needed() -> None:
         influxdb2=(),
         mqtt=(),
         console=(ConsoleConfig(format="table"),),
+        metrics=MetricsConfig(listen=""),
         log=LogConfig(level="info"),
     )
 
@@ -140,6 +141,8 @@ def test_every_setting(zone_data: Path) -> None:
         format = "json"
         [[console]]
         format = "line-protocol"
+        [metrics]
+        listen = "[::1]:9101"
         [log]
         level = "debug"
     """
@@ -181,6 +184,7 @@ def test_every_setting(zone_data: Path) -> None:
             MqttConfig(url="mqtt://broker"),
         ),
         console=(ConsoleConfig(format="json"), ConsoleConfig(format="line-protocol")),
+        metrics=MetricsConfig(listen="[::1]:9101"),
         log=LogConfig(level="debug"),
     )
 

@@ -21,6 +21,8 @@ class BackendStatus(NamedTuple):
     """Readings that were lost."""
     problem: str
     """Why nothing can be delivered now. Empty when nothing is known to be wrong."""
+    failing_since: float | None = None
+    """Seconds since the epoch. None when nothing is known to be wrong."""
 
 
 class Status(NamedTuple):
@@ -36,6 +38,10 @@ class Status(NamedTuple):
     held_back: int
     """Values that the guard did not believe."""
     backends: tuple[BackendStatus, ...]
+    unknown: int = 0
+    """Reports whose registers are not known."""
+    problem: str = ""
+    """Why nothing is captured. Empty when nothing is known to be wrong."""
 
 
 StatusSource = Callable[[], Status]

@@ -120,6 +120,11 @@ class LiveCapture:
         """Whether the device is there and open."""
         return self._handle is not None
 
+    @property
+    def problem(self) -> str:
+        """Why nothing can be captured, as it was logged. Empty when nothing is known to be wrong."""
+        return self._problem or ""
+
     def wait(self, seconds: float | None) -> list[Packet]:
         """Packets as soon as there are some; none after this time (None: no limit), or when woken or busy otherwise."""
         if self._exchange_due and self._handle is not None and time.monotonic() >= self._exchange_at:

@@ -26,6 +26,7 @@ from inverter_capture.config.schema import (
     ConsoleConfig,
     InfluxDb2Config,
     LogConfig,
+    MetricsConfig,
     MqttConfig,
     PcapConfig,
     Section,

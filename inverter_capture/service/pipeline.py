@@ -252,7 +252,7 @@ class Pipeline:
             self._guard = Guard() if after.guard else None
 
     def _tell_change(self) -> None:
-        state = (self.device, self.problem, self.frames, self.unknown)
+        state = (self.device, self.problem, self.reports, self.unknown)
         if state != self._told:
             self._told = state
             self._on_change()

@@ -218,10 +218,14 @@ class LiveCapture:
         # Room for what comes until the second handle is ready.
         packets = self.drain()
         try:
-            handle, _ = self._open()
+            handle, link_type = self._open()
         except CaptureError as error:
             # The filter is right, so the device is gone or down; the kernel tells of it.
             _log.debug("%s", error)
+            return packets
+        if link_type != self.link_type:
+            # Another device of the same name has come. The kernel tells of that, too.
+            handle.close()
             return packets
         self._exchange_due = False
         # Until it had a filter, it took all there was, and may be full of it.

@@ -28,7 +28,7 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 _log = logging.getLogger(__name__)
 
 DISCOVER_SECONDS = 660
-"""Long enough for two frames of a dongle that sends one every five minutes."""
+"""Long enough for two reports of a dongle that sends one every five minutes."""
 SECONDS_MAX = 1_000_000
 STATUS_FILE = "/var/run/inverter-capture/status.json"
 """Where OpenWrt's init script lets the service keep it."""
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         "--filter", metavar="BPF", default="", help="which packets to read, as for tcpdump; default: find them"
     )
     decode.add_argument(
-        "--raw", action="store_true", help="with a table: each frame in hex, too, also those of unknown length"
+        "--raw", action="store_true", help="with a table: each message in hex, too, also reports of unknown length"
     )
     decode.add_argument("--anonymise", action="store_true", help="replace serial numbers, for a bug report")
     decode.set_defaults(command=_decode)

@@ -56,7 +56,7 @@ def _add_service(families: _Families, status: Status) -> None:
         f"{prefix}_capturing", "gauge", "Whether packets can be captured.", int(status.capturing), device=status.device
     )
     families.add(f"{prefix}_packets", "counter", "Packets captured.", status.packets)
-    families.add(f"{prefix}_reports", "counter", "Reports whose registers are known.", status.frames)
+    families.add(f"{prefix}_reports", "counter", "Reports whose registers are known.", status.reports)
     families.add(f"{prefix}_unknown_reports", "counter", "Reports whose registers are not known.", status.unknown)
     families.add(f"{prefix}_readings", "counter", "Readings decoded.", status.readings)
     families.add(f"{prefix}_held_back_values", "counter", "Values held back as implausible.", status.held_back)

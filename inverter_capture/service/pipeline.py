@@ -98,8 +98,8 @@ class Pipeline:
         return self._decoder.packets.counts.packets
 
     @property
-    def frames(self) -> int:
-        """Frames of known lengths."""
+    def reports(self) -> int:
+        """Reports whose registers are known."""
         return self._decoder.counts.known
 
     @property
@@ -156,7 +156,7 @@ class Pipeline:
         """Say what has come of it, in the log."""
         counts = self._decoder.counts
         _log.info(
-            "packets: %d, frames: %d, readings: %d; frames of unknown length: %d, cut off: %d; "
+            "packets: %d, reports: %d, readings: %d; reports of unknown length: %d, messages cut off: %d; "
             "implausible values: %d, held back: %d",
             self.packets,
             counts.known,
@@ -166,6 +166,8 @@ class Pipeline:
             self._decoder.readings.counts.implausible,
             self.held_back,
         )
+        if fragments := self._decoder.packets.counts.fragments:
+            _log.info("%d IP fragments were ignored", fragments)
         if isinstance(self._capture, LiveCapture) and self._capture.dropped:
             _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
 
@@ -250,7 +252,7 @@ class Pipeline:
             self._guard = Guard() if after.guard else None
 
     def _tell_change(self) -> None:
-        state = (self.device, self.problem, self.frames, self.unknown)
+        state = (self.device, self.problem, self.reports, self.unknown)
         if state != self._told:
             self._told = state
             self._on_change()

@@ -129,7 +129,7 @@ def content(status: Status, recent: list[Recent]) -> Json:
         "capturing": status.capturing,
         "problem": status.problem,
         "packets": status.packets,
-        "reports": status.frames,
+        "reports": status.reports,
         "unknown": status.unknown,
         "readings": status.readings,
         "held_back": status.held_back,

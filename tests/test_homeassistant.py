@@ -56,7 +56,7 @@ FIRST_IDS = """
 aux_power battery_capacity battery_charge_today battery_charge_total battery_current
 battery_discharge_today battery_discharge_total battery_power battery_soc battery_temperature battery_voltage
 bms_charge_limit_current bms_charge_voltage bms_current bms_discharge_limit_current bms_soc bms_temperature
-bms_voltage essential_power frames grid_connected grid_current grid_export_today grid_export_total
+bms_voltage essential_power grid_connected grid_current grid_export_today grid_export_total
 grid_frequency grid_import_today grid_import_total grid_power grid_power_ct grid_power_l1 grid_voltage
 inverter_current inverter_energy_today inverter_energy_total inverter_faults inverter_faults_problem
 inverter_power inverter_state inverter_temperature_ac inverter_temperature_dc inverter_voltage
@@ -89,7 +89,7 @@ def state(
     kind: Kind = SINGLE_PHASE,
     layout: Layout = LAYOUTS[292],
 ) -> dict[str, Any]:
-    status = no_status()._replace(frames=3, backends=BACKENDS)
+    status = no_status()._replace(reports=3, backends=BACKENDS)
     reading = Reading(SERIAL, time, values, kind, layout)
     payload: dict[str, Any] = json.loads(homeassistant.state_payload(reading, 1200.4, status))
     return payload
@@ -261,7 +261,7 @@ def test_a_state() -> None:
     }
     assert payload["service"] == {
         "version": __version__,
-        "frames": 3,
+        "reports": 3,
         "backends": {
             "influxdb2_http_192_168_1_10_8086": {"connected": True, "waiting": 2, "dropped": 1},
             "influxdb2_http_192_168_1_10_8086_2": {"connected": True, "waiting": 0, "dropped": 0},

@@ -31,7 +31,7 @@ class Status(NamedTuple):
     device: str
     capturing: bool
     packets: int
-    frames: int
+    reports: int
     readings: int
     held_back: int
     """Values that the guard did not believe."""
@@ -44,4 +44,4 @@ StatusSource = Callable[[], Status]
 
 def no_status() -> Status:
     """The status where no service runs."""
-    return Status(started=0, device="", capturing=False, packets=0, frames=0, readings=0, held_back=0, backends=())
+    return Status(started=0, device="", capturing=False, packets=0, reports=0, readings=0, held_back=0, backends=())

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "--filter", metavar="BPF", default="", help="which packets to read, as for tcpdump; default: find them"
     )
     decode.add_argument(
-        "--raw", action="store_true", help="with a table: each frame in hex, too, also those of unknown length"
+        "--raw", action="store_true", help="with a table: each message in hex, too, also reports of unknown length"
     )
     decode.add_argument("--anonymise", action="store_true", help="replace serial numbers, for a bug report")
     decode.set_defaults(command=_decode)

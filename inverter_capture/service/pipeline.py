@@ -94,7 +94,7 @@ class Pipeline:
 
     @property
     def reports(self) -> int:
-        """Reports whose registers are known."""
+        """Reports with a known layout."""
         return self._decoder.counts.known
 
     @property

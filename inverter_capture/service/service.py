@@ -103,7 +103,7 @@ class Service:
             device=pipeline.device,
             capturing=pipeline.capturing,
             packets=pipeline.packets,
-            frames=pipeline.reports,
+            reports=pipeline.reports,
             readings=pipeline.readings,
             held_back=pipeline.held_back,
             backends=tuple(backend.status() for _, backend in self._backends),

@@ -144,7 +144,7 @@ def state_payload(reading: Reading, clock_behind: float, status: Status) -> byte
                 if name in names
             },
             "clock_behind": round(clock_behind),
-            "service": {"version": __version__, "frames": status.frames, "backends": backends},
+            "service": {"version": __version__, "reports": status.reports, "backends": backends},
         }
     )
 
@@ -332,7 +332,7 @@ def _diagnostics(backends: Iterable[BackendStatus]) -> Json:
             "device_class": "timestamp",
             "value_template": "{{ value_json.time }}",
         },
-        "frames": _count("Frames seen", "frames", "total_increasing"),
+        "reports": _count("Reports received", "reports", "total_increasing"),
     }
     for key, backend in backend_keys(backends).items():
         where = backend.name.replace("://", " ") + key.removeprefix(_key(backend.name)).replace("_", " ")

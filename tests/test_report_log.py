@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from inverter_capture.protocol.guard import INVERTERS_MAX
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.service import report_log
-from inverter_capture.service.report_log import INVERTERS_MAX, QUIET_SECONDS, Observer
+from inverter_capture.service.report_log import QUIET_SECONDS, Observer
 from tests import wire
 from tests.dongle.frames import encode
 from tests.wire import SECOND

@@ -6,7 +6,7 @@ import logging
 
 from inverter_capture.config.timezone import distance_text, remedy
 from inverter_capture.protocol.clock import ClockWatch
-from inverter_capture.protocol.guard import Held
+from inverter_capture.protocol.guard import INVERTERS_MAX, Held
 from inverter_capture.protocol.packets import address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event, Skipped, Unknown
 from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
@@ -17,8 +17,6 @@ QUIET_SECONDS = 30 * 60
 CLOCK_SET_SECONDS = 60
 """Whoever looks so much later than asked for looks at a clock that was set meanwhile."""
 DAY_SECONDS = 24 * 3600
-INVERTERS_MAX = 64
-"""Inverters spoken of. Whoever forges frames can make up any number of serials; those beyond are passed over."""
 
 
 _log = logging.getLogger(__name__)

@@ -171,7 +171,7 @@ class Session:
             device = next((serial for serial in self._announced if self._topics.device(serial) == message.topic), "")
             if message.retained and device:
                 if self._remove_what_is_gone(device, message.payload):
-                    payload = homeassistant.device_payload(device, self._topics, self._announced[device])
+                    payload = self._device_payload(device, self._announced[device])
                     self._connection.publish(message.topic, payload)
             elif message.topic in self._echoes:
                 if not message.retained:
@@ -204,14 +204,14 @@ class Session:
         before = self._announced.get(serial)
         announced = b""
         if before is not None:
-            announced = homeassistant.device_payload(serial, self._topics, before)
+            announced = self._device_payload(serial, before)
         else:
             # Before we publish: then what an earlier version has announced comes first.
             self._connection.subscribe([topic])
             self._expect_echo(topic)
         self._announced[serial] = self._status().backends
         self._remove_what_is_gone(serial, announced)
-        self._connection.publish(topic, homeassistant.device_payload(serial, self._topics, self._announced[serial]))
+        self._connection.publish(topic, self._device_payload(serial, self._announced[serial]))
 
     def _remove_what_is_gone(self, serial: str, announced: bytes) -> bool:
         """Publish which of the announced components are gone: Home Assistant keeps those that are merely left out.
@@ -219,12 +219,15 @@ class Session:
         Returns whether there are any. Then the present payload must follow.
         """
         backends = self._announced[serial]
-        gone = homeassistant.removals(announced, homeassistant.device_payload(serial, self._topics, backends))
+        gone = homeassistant.removals(announced, self._device_payload(serial, backends))
         if gone:
-            self._connection.publish(
-                self._topics.device(serial), homeassistant.device_payload(serial, self._topics, backends, gone)
-            )
+            self._connection.publish(self._topics.device(serial), self._device_payload(serial, backends, gone))
         return bool(gone)
+
+    def _device_payload(
+        self, serial: str, backends: tuple[BackendStatus, ...], gone: homeassistant.Json | None = None
+    ) -> bytes:
+        return homeassistant.device_payload(serial, self._topics, backends, self._config.stale_after, gone)
 
     def _send_waiting(self) -> None:
         shared = self._shared

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from inverter_capture.protocol.guard import INVERTERS_MAX
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.service import report_log

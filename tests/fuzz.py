@@ -1,8 +1,8 @@
 """Feeds a decoder with broken packets: `python -m tests.fuzz --seconds N [--seed S]`.
 
-A dongle's connections, in every wrapping, are changed, cut off, mixed, repeated and joined with hostile segments and
-fragments. Nothing may raise, every bound must hold after each packet, and memory may not grow. A failure prints the
-packets of its round; the same seed repeats the whole run.
+A dongle's connections and its server's answers, in every wrapping, are changed, cut off, mixed, repeated and joined
+with hostile segments, fragments and poll maps. Nothing may raise, every bound must hold after each packet, and memory
+may not grow. A failure prints the packets of its round; the same seed repeats the whole run.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-from inverter_capture.protocol.frames import FRAME_LENGTH_MAX
-
-from inverter_capture.protocol import packets, streams
+from inverter_capture.protocol import streams
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
+from inverter_capture.protocol.learnt_layouts import LAYOUTS_MAX
+from inverter_capture.protocol.messages import MESSAGE_LENGTH_MAX
 from inverter_capture.protocol.packets import Packet
-from inverter_capture.protocol.packets_to_readings import REPEATS_MAX, Decoded, Decoder, Event
+from inverter_capture.protocol.packets_to_readings import DONGLES_MAX, REPEATS_MAX, Decoded, Decoder, Event
 from tests import wire
 from tests.dongle import messages
-from tests.dongle.frames import encode, pack_clock
+from tests.dongle.messages import RECORDED_MAP, Entry, pack_clock, ranges_of
+from tests.dongle.reports import encode, encode_values
 from tests.strategies import LINK_TYPES, WRAPPINGS, Wrapping
 from tests.wire import SECOND
 
@@ -31,15 +33,17 @@ ROUND_PACKETS = 400
 ROUNDS_OF_A_DECODER = 25
 WARM_UP_ROUNDS = 75
 """Rounds until all that is made once has been made; then memory is measured."""
-OBJECTS_GROWTH_MAX = 2000
+OBJECTS_GROWTH_MAX = 20_000  # The plans of some learnt layouts are kept, and no two are equally large.
 RESIDENT_GROWTH_MAX = 16 * 1024 * 1024
 """By how many small objects, and resident bytes, memory may grow from one closed decoder to another, much later."""
 
 START = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp()) * SECOND
 SERIALS = ["1235687108", "2211229876", "AB12cd34EF"]
-FRAMES = {
+REPORTS = {
     serial: [
-        encode(serial, datetime(2026, 6, 1), {"battery_soc": soc}, length) for length in (292, 302) for soc in (50, 200)
+        encode_values(serial, datetime(2026, 6, 1), {"battery_soc": soc}, length)
+        for length in (292, 302, 306)
+        for soc in (50, 200)
     ]
     for serial in SERIALS
 }
@@ -67,7 +71,7 @@ class Fuzzer:
         return made[:ROUND_PACKETS]
 
     def _connection(self) -> list[Packet]:
-        """A connection of a dongle, with good frames and bad ones in segments of any size."""
+        """A connection of a dongle, with good and bad reports and the server's answers, in segments of any size."""
         chance = self._chance
         place = chance.randrange(2)
         wrapping = self._wrapping()
@@ -82,6 +86,9 @@ class Fuzzer:
             now = connection.open(now)
         for _ in range(chance.randrange(1, 6)):
             now = connection.send(now, self._payload(), [chance.randrange(1, 400) for _ in range(chance.randrange(4))])
+            if chance.random() < 0.5:
+                sizes = [chance.randrange(1, 200) for _ in range(chance.randrange(3))]
+                now = connection.reply(now, self._answer(), sizes)
             if chance.random() < 0.2:
                 connection.keep_alive(now)
             if chance.random() < 0.2:
@@ -195,22 +202,53 @@ class Fuzzer:
         chance = self._chance
         serial = chance.choice(SERIALS)
         clock = pack_clock(datetime(2026, 6, 1) + timedelta(seconds=chance.randrange(10**7)))
-        frame = chance.choice(FRAMES[serial])
-        frame = frame[:37] + clock + frame[43:]
-        kind = chance.randrange(8)
+        report = chance.choice([*REPORTS[serial], self._report_of_any_layout(serial)])
+        report = report[:37] + clock + report[43:]
+        kind = chance.randrange(9)
         if kind == 0:
-            return frame[: chance.randrange(len(frame))]
+            return report[: chance.randrange(len(report))]
         if kind == 1:
-            return frame[:9] + chance.choice([b"\0\0", b"\xff\xff", chance.randbytes(2)]) + frame[11:]
+            return report[:9] + chance.choice([b"\0\0", b"\xff\xff", chance.randbytes(2)]) + report[11:]
         if kind == 2:
-            return messages.heartbeat(serial, 1) + frame + messages.login(serial)
+            return messages.control() + report + messages.login()
         if kind == 3:
-            return chance.choice([b"\xa5", frame[:43], frame[:42]]) * chance.randrange(1, 60)
+            return chance.choice([b"\xa5", report[:43], report[:42], report[:11]]) * chance.randrange(1, 60)
         if kind == 4:
-            return self._change(frame)
+            return self._change(report)
         if kind == 5:
             return chance.randbytes(chance.randrange(2000))
-        return frame * chance.randrange(1, 4)
+        if kind == 6:
+            return self._answer()
+        return report * chance.randrange(1, 4)
+
+    def _report_of_any_layout(self, serial: str) -> bytes:
+        words = {register: self._chance.randrange(1 << 16) for register in (59, 79, 150, 183, 191, 500, 590, 677)}
+        ranges = ranges_of(self._map(10))
+        return encode(serial, datetime(2026, 6, 1), words, ranges or ((59, 124),))
+
+    def _answer(self) -> bytes:
+        """What a server may say, and what it never would."""
+        chance = self._chance
+        entries = chance.choice([RECORDED_MAP, self._map(chance.choice([3, 20, 255]))])
+        said = chance.choice([None, None, 0, chance.randrange(256)])
+        poll_map = messages.poll_map(entries, from_dongle=chance.random() < 0.1, said=said)
+        kind = chance.randrange(4)
+        if kind == 0:
+            return self._change(poll_map)
+        if kind == 1:
+            return messages.answer(chance.choice(REPORTS[SERIALS[0]])) + poll_map
+        return poll_map
+
+    def _map(self, count: int) -> tuple[Entry, ...]:
+        chance = self._chance
+        return tuple(
+            Entry(
+                chance.choice([59, 150, 500, chance.randrange(1 << 16)]),
+                chance.randrange(60),
+                (chance.choice([0, 0, 1]), 0),
+            )
+            for _ in range(chance.randrange(count))
+        )
 
     def _wrapping(self) -> Wrapping:
         return self._chance.choice(list(WRAPPINGS.values()))
@@ -219,24 +257,25 @@ class Fuzzer:
 def check_bounds(decoder: Decoder) -> None:
     """Raises Failure where the decoder holds more than it may, or counts do not add up."""
     counts = decoder.packets.counts
-    datagrams = decoder.packets._datagrams.values()
     flows = decoder.streams._flows.values()
     held = sum(segment.cost for flow in flows for segment in flow.held)
+    layouts = decoder._layouts
     for what, holds in {
         "packet counts add up": counts.packets == counts.segments + counts.other + counts.malformed,
-        "datagrams": len(datagrams) <= packets.FRAGMENTED_DATAGRAMS_MAX,
-        "fragments": all(len(datagram.parts) <= packets.FRAGMENTS_PER_DATAGRAM_MAX for datagram in datagrams),
-        "bytes of fragments": all(
-            sum(len(payload) for _, payload in datagram.parts) <= packets.DATAGRAM_LENGTH_MAX for datagram in datagrams
-        ),
         "flows": len(flows) <= streams.FLOWS_MAX,
-        "waiting flows": sum(bool(flow.held) for flow in flows) == len(decoder.streams._waiting),
+        "waiting flows": sum(bool(flow.held) and flow.is_open for flow in flows) == len(decoder.streams._waiting),
+        "opening flows": sum(not flow.is_open for flow in flows) == len(decoder.streams._opening),
         "bytes of a flow": all(flow.held_bytes <= streams.FLOW_BYTES_MAX for flow in flows),
         "bytes of all flows": held == decoder.streams.held_bytes <= streams.TOTAL_BYTES_MAX,
         "holes": all(len(flow.holes) <= streams.HOLES_MAX for flow in flows),
-        "parsers": set(decoder._parsers) == set(decoder._flows) == {flow.stream for flow in flows} - {None},
-        "bytes of parsers": all(len(parser._buffer) <= FRAME_LENGTH_MAX for parser in decoder._parsers.values()),
-        "remembered frames": len(decoder._recent) <= REPEATS_MAX,
+        "parsers": set(decoder._parsers) == set(decoder._latest) == {flow.stream for flow in flows} - {None},
+        "bytes of parsers": all(len(parser._buffer) <= MESSAGE_LENGTH_MAX for parser in decoder._parsers.values()),
+        "remembered reports": len(decoder._recent) <= REPEATS_MAX,
+        "remembered dongles": len(decoder._dongles) <= DONGLES_MAX,
+        "learnt layouts": len(layouts._by_connection) <= LAYOUTS_MAX
+        and len(layouts._by_address) <= LAYOUTS_MAX
+        and len(layouts._by_serial) <= LAYOUTS_MAX,
+        "inverters": len(decoder.readings._detector._inverters) <= INVERTERS_MAX,
     }.items():
         if not holds:
             raise Failure(what)

@@ -202,10 +202,10 @@ def test_news_of_frames_is_in_the_log(network: Network, tmp_path: Path) -> None:
         assert ["battery_soc" in reading["values"] for reading in readings] == [False, False, True, True]
         assert program.stop().code == 0
         warnings = [line for line in program.log if line.startswith("warning: ")]
-        texts = ["frames of 312 bytes", "battery_soc is out", 'timezone = "Asia/Kathmandu"', "more than a day ahead"]
+        texts = ["reports of 312 bytes", "battery_soc is out", 'timezone = "Asia/Kathmandu"', "more than a day ahead"]
         assert len(warnings) == len(texts)
         assert all(text in line for text, line in zip(texts, warnings, strict=True)), warnings
-        assert summary(program)["frames of unknown length"] == 2
+        assert summary(program)["reports of unknown length"] == 2
 
 
 def test_reports_of_an_unknown_dongle_may_be_cut_anywhere(network: Network, tmp_path: Path) -> None:
@@ -292,6 +292,39 @@ def test_no_segment_is_lost_while_the_filter_is_exchanged(network: Network) -> N
         assert seen == count, (copies, exchanges)
 
 
+def test_every_reading_comes_once_while_others_make_the_filter_change(network: Network, tmp_path: Path) -> None:
+    client, server = dongle_at(210), CLOUD._replace(port=6666)
+    connection = wire.Connection(client, server)
+    sent = reports(40)
+    sequence = 1000
+    with (
+        service(write_config(tmp_path / "c.toml", BRIDGE), network.router) as program,
+        Talker(network, "eth0") as talker,
+    ):
+        for number, report in enumerate(sent):
+            message = report.message()
+            for part in [message] if number == 0 else [message[:1], message[1:40], message[40:]]:
+                connection.packet(0, client, sequence, part, wire.PSH | wire.ACK)
+                talker.say(connection.records[-1].data)
+                sequence += len(part)
+            if number == 0:
+                program.wait_for_readings(1)
+                time.sleep(0.3)
+            # Somebody else's report, to a port of its own each time.
+            forged = encode_values(f"FORGED{number:04}", datetime(2024, 6, 21), {})
+            other = wire.Connection(dongle_at(100 + number), CLOUD._replace(port=7000 + number))
+            other.packet(0, other.client, 1000, forged, wire.PSH | wire.ACK)
+            talker.say(other.records[0].data)
+            time.sleep(0.1)
+        program.wait_for_readings(2 * len(sent))
+        time.sleep(1.2)
+        assert program.stop().code == 0
+        assert [each for each in program.readings if each["serial"] == SMALL.serial] == [
+            report.expected() for report in sent
+        ]
+        assert len(program.readings) == 2 * len(sent)
+
+
 def test_the_filter_is_exchanged_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     handle_of = device._open
@@ -362,7 +395,7 @@ def test_a_device_that_fails_at_once_is_opened_again_after_a_pause(
         until = time.monotonic() + 1
         while time.monotonic() < until:
             capture.wait(0.05)
-    assert 3 <= Failing.opened <= 6
+    assert 3 <= Failing.opened <= 12
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "capturing on lo",
         '[pcap] device = "lo"',
@@ -477,7 +510,7 @@ def test_other_changes_of_the_network_are_no_news(network: Network, tmp_path: Pa
         capturing.wait_for_readings(2)
         assert capturing.readings == sent
         assert len(waiting.log) == 1
-        assert len(capturing.log) == 2
+        assert capturing.said(BRIDGE) == 1
         assert waiting.stop().code == capturing.stop().code == 0
 
 
@@ -649,7 +682,7 @@ def test_other_devices_traffic_stays_in_the_kernel(network: Network, tmp_path: P
             counts = summary(program)
             # Those captured before the filter was set are among them.
             assert counts["packets"] < 200
-            assert counts["readings"] == counts["frames"] == 4
+            assert counts["readings"] == counts["reports"] == 4
             assert program.said("Warning") == 0, program.log
             assert program.said("capturing") == 1, program.log
     assert passed > 500

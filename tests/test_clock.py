@@ -14,8 +14,8 @@ import pytest
 from inverter_capture.config.timezone import OFFSETS, distance_text, fitting_zones, named_zone, offset_text, remedy
 from inverter_capture.protocol.clock import (
     BACKLOG_SECONDS,
+    CLOCK_TOLERANCE_SECONDS,
     QUARTER_HOUR,
-    TOLERANCE_SECONDS,
     ClockError,
     ClockWatch,
     off_by_quarters,
@@ -26,6 +26,7 @@ from tests.test_readings import system_zone
 from tests.wire import SECOND
 
 SERIAL = "1235687108"
+WRONG = CLOCK_TOLERANCE_SECONDS
 NOW = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp())
 HOUR = 3600
 
@@ -126,8 +127,8 @@ def test_each_inverter_has_its_own_clock() -> None:
 @pytest.mark.parametrize(
     ("seconds", "quarters"),
     [
-        (0, 0), (TOLERANCE_SECONDS, 0), (450, 0), (900, 1), (900 + TOLERANCE_SECONDS, 1), (901 + TOLERANCE_SECONDS, 0),
-        (900 - TOLERANCE_SECONDS, 1), (899 - TOLERANCE_SECONDS, 0), (-900, -1), (-7200, -8), (7200, 8), (20700, 23),
+        (0, 0), (WRONG, 0), (450, 0), (900, 1), (900 + WRONG, 1), (901 + WRONG, 0),
+        (900 - WRONG, 1), (899 - WRONG, 0), (-900, -1), (-7200, -8), (7200, 8), (20700, 23),
     ],
 )  # fmt: skip
 def test_off_by_quarters(seconds: int, quarters: int) -> None:

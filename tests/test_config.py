@@ -26,6 +26,7 @@ from inverter_capture.config.schema import (
     ConsoleConfig,
     InfluxDb2Config,
     LogConfig,
+    MetricsConfig,
     MqttConfig,
     PcapConfig,
     Section,
@@ -90,6 +91,7 @@ def test_the_least_that_is_needed() -> None:
         influxdb2=(),
         mqtt=(),
         console=(ConsoleConfig(format="table"),),
+        metrics=MetricsConfig(listen=""),
         log=LogConfig(level="info"),
     )
 
@@ -140,6 +142,8 @@ def test_every_setting(zone_data: Path) -> None:
         format = "json"
         [[console]]
         format = "line-protocol"
+        [metrics]
+        listen = "[::1]:9101"
         [log]
         level = "debug"
     """
@@ -181,6 +185,7 @@ def test_every_setting(zone_data: Path) -> None:
             MqttConfig(url="mqtt://broker"),
         ),
         console=(ConsoleConfig(format="json"), ConsoleConfig(format="line-protocol")),
+        metrics=MetricsConfig(listen="[::1]:9101"),
         log=LogConfig(level="debug"),
     )
 
@@ -333,7 +338,7 @@ def test_unknown_sections() -> None:
     assert complaint(GOOD + "\n[[Consoles]]\n") == "6: [[Consoles]]: unknown section: did you mean console?"
     assert (
         complaint(GOOD + "[xyzzy]\na.b = 1\n")
-        == "5: [xyzzy]: unknown section: known are pcap, influxdb2, mqtt, console, log"
+        == "5: [xyzzy]: unknown section: known are pcap, influxdb2, mqtt, console, metrics, log"
     )
 
 
@@ -404,11 +409,11 @@ def test_a_name_that_is_empty() -> None:
 
 
 def test_settings_outside_any_section() -> None:
-    known = "[pcap], [[influxdb2]], [[mqtt]], [[console]], [log]"
+    known = "[pcap], [[influxdb2]], [[mqtt]], [[console]], [metrics], [log]"
     assert complaints('# x\ndevice = "x"\nformt = 1\nxyzzy = {}\nzzz = 1\n') == [
         "2: device: a setting outside any section: move it below [pcap]",
         "3: formt: unknown setting outside any section: did you mean format, below [[console]]?",
-        "4: [xyzzy]: unknown section: known are pcap, influxdb2, mqtt, console, log",
+        "4: [xyzzy]: unknown section: known are pcap, influxdb2, mqtt, console, metrics, log",
         f"5: zzz: unknown setting outside any section: known sections are {known}",
     ]
 
@@ -936,6 +941,7 @@ class WiderConfig(NamedTuple):
     mqtt: tuple[MqttConfig, ...]
     console: tuple[ConsoleConfig, ...]
     letter: tuple[LetterConfig, ...]
+    metrics: MetricsConfig
 
 
 @pytest.fixture
@@ -995,6 +1001,7 @@ def test_the_schema_is_data() -> None:
         "[[influxdb2]]": InfluxDb2Config,
         "[[mqtt]]": MqttConfig,
         "[[console]]": ConsoleConfig,
+        "[metrics]": MetricsConfig,
         "[log]": LogConfig,
     }
     settings = config.SECTIONS["pcap"].settings
@@ -1149,3 +1156,20 @@ def test_wrong_mqtt_settings(line: str, said: str) -> None:
     assert re.match(r"\d+: \[\[mqtt]] ", message)
     assert said in message
     assert SECRET not in message
+
+
+# Metrics
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9101", "0.0.0.0:80", "[::1]:9101", ""])
+def test_where_metrics_are_served(listen: str) -> None:
+    assert parse(f'{GOOD}[metrics]\nlisten = "{listen}"', "c.toml").metrics.listen == listen
+
+
+@pytest.mark.parametrize(
+    "listen", ["9101", ":9101", "127.0.0.1", "localhost:9101", "::1:9101", "[::1]", "[127.0.0.1]:9101", "127.0.0.1:0"]
+)
+def test_what_metrics_cannot_be_served_on(listen: str) -> None:
+    assert complaint(f'{GOOD}[metrics]\nlisten = "{listen}"').startswith(
+        f'6: [metrics] listen = "{listen}": expected an IP address of this system and a port such as "127.0.0.1:9101"'
+    )

@@ -1,4 +1,4 @@
-"""A capture file without a filter gives exactly what it gives with the right one, on whatever port the dongle reports."""
+"""A capture file without a filter gives what it gives with the right one, whatever port the dongle reports to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def in_segments(
 
 def split_at(data: bytes, *places: int) -> list[bytes]:
     ends = [0, *places, len(data)]
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 SCENARIOS: dict[str, Packets] = {

@@ -29,6 +29,7 @@ from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
 from tests import tables
 
 SERIAL = "AB12cd34EF"
+STALE_AFTER = 900.0
 TOPICS = Topics("inverter-capture", "homeassistant")
 BACKENDS = (
     BackendStatus("influxdb2 http://192.168.1.10:8086", True, 10, 2, 1, ""),
@@ -56,7 +57,7 @@ FIRST_IDS = """
 aux_power battery_capacity battery_charge_today battery_charge_total battery_current
 battery_discharge_today battery_discharge_total battery_power battery_soc battery_temperature battery_voltage
 bms_charge_limit_current bms_charge_voltage bms_current bms_discharge_limit_current bms_soc bms_temperature
-bms_voltage essential_power frames grid_connected grid_current grid_export_today grid_export_total
+bms_voltage essential_power grid_connected grid_current grid_export_today grid_export_total
 grid_frequency grid_import_today grid_import_total grid_power grid_power_ct grid_power_l1 grid_voltage
 inverter_current inverter_energy_today inverter_energy_total inverter_faults inverter_faults_problem
 inverter_power inverter_state inverter_temperature_ac inverter_temperature_dc inverter_voltage
@@ -89,7 +90,7 @@ def state(
     kind: Kind = SINGLE_PHASE,
     layout: Layout = LAYOUTS[292],
 ) -> dict[str, Any]:
-    status = no_status()._replace(frames=3, backends=BACKENDS)
+    status = no_status()._replace(reports=3, backends=BACKENDS)
     reading = Reading(SERIAL, time, values, kind, layout)
     payload: dict[str, Any] = json.loads(homeassistant.state_payload(reading, 1200.4, status))
     return payload
@@ -97,9 +98,11 @@ def state(
 
 def lookup(payload: dict[str, Any], template: str) -> Any:
     """What a simple template gives."""
-    path = template.removeprefix("{{ value_json").removesuffix(" }}")
-    assert path.startswith((".", "[")), template
-    for key in re.findall(r"\w+", path):
+    found = re.fullmatch(
+        r"\{\{ \(?value_json([^ ]+)( \| default\(\{\}\)\)([^ ]+))? \| default\((none|\{\})\) \}\}", template
+    )
+    assert found is not None, template
+    for key in re.findall(r"\w+", found[1] + (found[3] or "")):
         payload = payload[key]
     return payload
 
@@ -184,6 +187,7 @@ def test_what_home_assistant_wants() -> None:
             assert not {"unit_of_measurement", "state_class"} & component.keys()
         if kind == "energy":
             assert component["state_class"] in ("total", "total_increasing")
+        assert component.get("expire_after") == (None if "entity_category" in component else 900)
         if component["platform"] == "binary_sensor":
             assert kind in ("problem", "connectivity")
     for name in ("unique_id", "object_id", "name"):
@@ -228,9 +232,8 @@ def test_every_template_finds_something() -> None:
         if component["platform"] == "sensor":
             lookup(payload, template)
         else:
-            found = re.fullmatch(
-                r"\{\{ \{none: 'None', 0: 'OFF'\}\.get\(value_json\['values'\]\.(\w+), 'ON'\) \}\}", template
-            )
+            problem = r"\{none: 'None', 0: 'OFF'\}\.get\(value_json\['values'\]\.(\w+) \| default\(none\), 'ON'\)"
+            found = re.fullmatch(r"\{\{ " + problem + r" \| default\(none\) \}\}", template)
             assert found is not None
             assert found[1] in FIELDS_BY_ID
         if "json_attributes_template" in component:
@@ -261,7 +264,7 @@ def test_a_state() -> None:
     }
     assert payload["service"] == {
         "version": __version__,
-        "frames": 3,
+        "reports": 3,
         "backends": {
             "influxdb2_http_192_168_1_10_8086": {"connected": True, "waiting": 2, "dropped": 1},
             "influxdb2_http_192_168_1_10_8086_2": {"connected": True, "waiting": 0, "dropped": 0},
@@ -303,15 +306,15 @@ def test_what_is_left_is_read_again(time: int, behind: float) -> None:
 )
 def test_what_others_leave_is_no_state(payload: bytes) -> None:
     assert homeassistant.read_state(SERIAL, payload) is None
-    assert homeassistant.removals(payload, homeassistant.device_payload(SERIAL, TOPICS, ())) == {}
+    assert homeassistant.removals(payload, homeassistant.device_payload(SERIAL, TOPICS, (), STALE_AFTER)) == {}
 
 
 # What is no more
 
 
 def test_what_is_gone_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS)
-    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:])
+    before = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, STALE_AFTER)
+    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:], STALE_AFTER)
     assert homeassistant.removals(now, now) == {}
     assert homeassistant.removals(now, before) == {}
     gone = homeassistant.removals(before, now)
@@ -319,7 +322,7 @@ def test_what_is_gone_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
         f"influxdb2_http_192_168_1_10_8086{number}_{what}" for number in ("", "_2") for what in ("waiting", "dropped")
     }
     assert all(component == {"platform": "sensor"} for component in gone.values())
-    told = json.loads(homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:], gone))
+    told = json.loads(homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:], STALE_AFTER, gone))
     assert told["components"] == json.loads(now)["components"] | gone
     monkeypatch.setitem(homeassistant.RETIRED, "moon_phase", "binary_sensor")
     assert homeassistant.removals(b"", now) == {"moon_phase": {"platform": "binary_sensor"}}

@@ -316,7 +316,7 @@ def test_an_abandoned_answer_goes_to_nobody() -> None:
         ("", ""),
         ("database not found\n", "database not found"),
         ('{"code":"invalid","message":"a\\nb"}', "a b"),
-        ('{"error":"no  \\u001b[1m"}', "no ?[1m"),
+        ('{"error":"no  \\u001b[1m"}', "no \\x1b[1m"),
         ('{"error":"","message":"x"}', "x"),
         ('{"other":1}', '{"other":1}'),
         ('["message"]', '["message"]'),

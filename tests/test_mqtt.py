@@ -168,7 +168,7 @@ def test_what_a_broker_gets(mqtt: Any, broker: Mosquitto) -> None:
     assert kept[SERVICE] == "offline"
     assert kept[AVAILABILITY] == "online"
     assert json.loads(kept[STATE]) == state
-    assert kept[DEVICE] == homeassistant.device_payload(SERIAL, TOPICS, ()).decode()
+    assert kept[DEVICE] == homeassistant.device_payload(SERIAL, TOPICS, (), 900.0).decode()
     assert len(kept) == 4
 
 
@@ -262,7 +262,7 @@ def test_diagnostics(mqtt: Any, broker: Mosquitto) -> None:
     backends = [BackendStatus("influxdb2 http://a:8086", False, 0, 12, 3, "no")]
 
     def status() -> Status:
-        return no_status()._replace(frames=17, backends=(*backends, backend.status()))
+        return no_status()._replace(reports=17, backends=(*backends, backend.status()))
 
     with Listener(broker) as listener:
         backend = mqtt.Mqtt(MqttConfig(url=broker.url), status)
@@ -270,7 +270,7 @@ def test_diagnostics(mqtt: Any, broker: Mosquitto) -> None:
         backend.put(reading(7))
         listener.wait_for_text(AVAILABILITY, "online")
         service = listener.last(STATE)["service"]
-        assert service["frames"] == 17
+        assert service["reports"] == 17
         ours = f"mqtt_mqtt_127_0_0_1_{broker.port}"
         assert service["backends"] == {
             "influxdb2_http_a_8086": {"connected": False, "waiting": 12, "dropped": 3},

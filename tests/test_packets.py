@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import struct
 from collections.abc import Iterable
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture.protocol import packets
 from inverter_capture.protocol.packets import Flow, Packet, PacketParser, Segment
 from tests import wire
 from tests.strategies import LINK_TYPES, WRAPPINGS, Wrapping, filler
@@ -57,7 +55,7 @@ def check_counts(parser: PacketParser) -> None:
     counts = parser.counts
     assert counts.packets == counts.segments + counts.other + counts.malformed
     assert counts.cut <= counts.segments
-    assert counts.fragments_dropped <= counts.fragments
+    assert counts.fragments <= counts.other
 
 
 # --- what a packet is wrapped in ------------------------------------------------------------------------------------
@@ -195,10 +193,10 @@ def test_extension_headers(wrapping: Wrapping, extensions: list[tuple[int, bytes
 
 @pytest.mark.parametrize("body", [wire.fragment_body(more=True), wire.fragment_body(8), wire.fragment_body(65528)])
 @pytest.mark.parametrize("before", [[], [HOPS]])
-def test_ipv6_fragments_are_dropped_and_counted(body: bytes, before: list[tuple[int, bytes]]) -> None:
+def test_ipv6_fragments_are_counted_and_ignored(body: bytes, before: list[tuple[int, bytes]]) -> None:
     parser = PacketParser()
     assert parser.parse(Packet(TIME, 12, ip6(b"\xa5" * 64, extensions=[*before, (wire.FRAGMENT, body)]))) is None
-    assert (parser.counts.fragments, parser.counts.fragments_dropped, parser.counts.other) == (1, 1, 1)
+    assert (parser.counts.fragments, parser.counts.other) == (1, 1)
 
 
 def test_endless_extension_headers() -> None:
@@ -296,7 +294,7 @@ def test_nothing_raises_and_counts_add_up(broken: list[Packet]) -> None:
         segment = parser.parse(packet)
         check_counts(parser)
         if segment is not None:
-            assert segment.payload in packet.data or parser.counts.fragments
+            assert segment.payload in packet.data
             assert 0 <= segment.cut <= 65535
             assert {len(segment.flow.source), len(segment.flow.destination)} in ({4}, {16})
 
@@ -304,164 +302,27 @@ def test_nothing_raises_and_counts_add_up(broken: list[Packet]) -> None:
 # --- IPv4 fragments -------------------------------------------------------------------------------------------------
 
 
-def parse_all(parser: PacketParser, fragments: Iterable[bytes], time: int = TIME) -> list[Segment]:
-    found = [parser.parse(Packet(time, 12, fragment)) for fragment in fragments]
-    check_counts(parser)
-    return [segment for segment in found if segment is not None]
-
-
-@given(st.data())
-def test_fragments_in_any_order(data: st.DataObject) -> None:
-    payload = filler(data.draw(st.integers(0, 1000)), data.draw(st.integers(20, 400)))
-    whole = tcp4(payload, options=b"\1" * 4)
-    sizes = [8 * size for size in data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=20))]
-    while sum(sizes) >= len(whole):
-        sizes.pop()
-    sizes = sizes or [8]
-    fragments = wire.ipv4_fragments(CLIENT, SERVER, whole, sizes)
-    *order, missing = data.draw(st.permutations(fragments))
-    copies = data.draw(st.lists(st.sampled_from(order), max_size=5))
-    parser = PacketParser()
-    assert parse_all(parser, [*order, *copies]) == []
-    assert parse_all(parser, [missing]) == [Segment(TIME, FLOW, SEQUENCE, PSH | ACK, payload, 0)]
-    assert parser.counts.fragments_dropped == 0
-
-
-@given(st.data())
-def test_overlapping_fragments(data: st.DataObject) -> None:
-    # The judge: each byte where it first came, and the first end there was.
-    parser = PacketParser()
-    known: dict[int, int] = {}
-    end: int | None = None
-    header = tcp4(bytes(100))[:20]
-    for number in range(data.draw(st.integers(1, 14))):
-        start = 8 * data.draw(st.integers(0, 12))
-        length = data.draw(st.integers(0, 48))
-        more = data.draw(st.booleans())
-        content = bytes([number]) * length
-        # The TCP header is the same in each copy.
-        content = (header[start:] + content)[:length] if start < 20 else content
-        packet = wire.ipv4(CLIENT, SERVER, content, offset=start, more=more)
-        if not start and not more:
-            continue
-        segments = parse_all(parser, [packet])
-        for place, byte in enumerate(content, start):
-            known.setdefault(place, byte)
-        if not more and end is None:
-            end = start + length
-        if end is not None and all(place in known for place in range(end)):
-            expected = bytes(known[place] for place in range(end))
-            assert [segment.payload for segment in segments] == ([expected[20:]] if end > 20 else [])
-            assert parser.counts.malformed == (end < 20)
-            return
-        assert segments == []
-
-
-def test_first_fragment_shorter_than_the_tcp_header() -> None:
-    fragments = wire.ipv4_fragments(CLIENT, SERVER, tcp4(b"\xa5" * 292), [8, 8, 8, 80])
-    assert len(parse_all(PacketParser(), fragments)) == 1
-
-
-def test_fragments_of_different_datagrams_are_not_mixed() -> None:
-    payloads = [filler(seed, 292) for seed in range(6)]
-    datagrams = [
-        wire.ipv4_fragments(CLIENT, SERVER, tcp4(payloads[0]), [160], identification=7),
-        wire.ipv4_fragments(CLIENT, SERVER, tcp4(payloads[1]), [160], identification=8),
-        wire.ipv4_fragments("192.168.0.203", SERVER, tcp4(payloads[2]), [160], identification=7),
-        wire.ipv4_fragments(CLIENT, "47.242.67.222", tcp4(payloads[3]), [160], identification=7),
-    ]
-    parser = PacketParser()
-    assert parse_all(parser, [fragments[0] for fragments in datagrams]) == []
-    segments = parse_all(parser, [fragments[1] for fragments in datagrams])
-    assert [segment.payload for segment in segments] == payloads[:4]
-
-
 @every_wrapping
-def test_fragments_in_every_wrapping(wrapping: Wrapping) -> None:
-    # Ethernet pads the last, short one.
+def test_ipv4_fragments_are_counted_and_ignored(wrapping: Wrapping) -> None:
     parser = PacketParser()
-    fragments = wire.ipv4_fragments(CLIENT, SERVER, tcp4(bytes(300)), [104, 208])
-    found = [
-        parser.parse(Packet(TIME, wrapping.link_type, wrapping.wrap(fragment))) for fragment in reversed(fragments)
-    ]
-    assert [segment and segment.payload for segment in found] == [None, None, bytes(300)]
+    fragments = wire.ipv4_fragments(CLIENT, SERVER, tcp4(filler(5, 300)), [8, 104, 104])
+    for fragment in [*fragments, *reversed(fragments)]:
+        assert parser.parse(Packet(TIME, wrapping.link_type, wrapping.wrap(fragment))) is None
+    assert (parser.counts.fragments, parser.counts.other, parser.counts.malformed) == (8, 8, 0)
+    # They keep nothing else from being found.
+    assert parser.parse(Packet(TIME, wrapping.link_type, wrapping.wrap(ip4(b"\xa5")))) is not None
 
 
-@pytest.mark.parametrize(("seconds", "complete"), [(0, 1), (29, 1), (-29, 1), (31, 0), (-31, 0), (-7200, 0)])
-def test_a_datagram_has_its_time(seconds: int, complete: int) -> None:
+def test_a_packet_that_must_not_be_fragmented_is_whole() -> None:
+    segment = parse(wire.ipv4(CLIENT, SERVER, tcp4(b"\xa5" * 64), dont_fragment=True))
+    assert segment == Segment(TIME, FLOW, SEQUENCE, PSH | ACK, b"\xa5" * 64, 0)
+
+
+def test_fragments_of_other_protocols_do_not_count() -> None:
     parser = PacketParser()
-    first, second, last = wire.ipv4_fragments(CLIENT, SERVER, tcp4(bytes(300)), [104, 104])
-    assert parse_all(parser, [first, second]) == []
-    assert len(parse_all(parser, [last], TIME + seconds * SECOND)) == complete
-    assert parser.counts.fragments_dropped == (0 if complete else 2)
-
-
-def test_unfinished_datagrams_are_bounded() -> None:
-    parser = PacketParser()
-    datagrams = [
-        wire.ipv4_fragments(CLIENT, SERVER, tcp4(bytes(300)), [104], identification=number)
-        for number in range(packets.FRAGMENTED_DATAGRAMS_MAX + 1)
-    ]
-    assert parse_all(parser, [fragments[0] for fragments in datagrams]) == []
-    assert parser.counts.fragments_dropped == 1
-    # All but the oldest can still be completed.
-    assert len(parse_all(parser, [fragments[1] for fragments in datagrams[1:]])) == packets.FRAGMENTED_DATAGRAMS_MAX
-    assert parse_all(parser, datagrams[0][1:]) == []
-
-
-def held_fragments(parser: PacketParser) -> tuple[int, int, int]:
-    """Datagrams, the most fragments and the most bytes that one of them holds."""
-    held = parser._datagrams.values()
-    sizes = [sum(len(payload) for _, payload in datagram.parts) for datagram in held]
-    assert sizes == [datagram.held_bytes for datagram in held]
-    return len(held), max([0, *(len(datagram.parts) for datagram in held)]), max([0, *sizes])
-
-
-def test_fragments_of_one_datagram_are_bounded() -> None:
-    parser = PacketParser()
-    fragments = wire.ipv4_fragments(CLIENT, SERVER, tcp4(bytes(2000)), [8] * 200)
-    assert parse_all(parser, fragments[1:]) == []
-    assert held_fragments(parser)[1] <= packets.FRAGMENTS_PER_DATAGRAM_MAX
-    assert parser.counts.fragments_dropped >= 2 * packets.FRAGMENTS_PER_DATAGRAM_MAX
-    # Just as many as there may be make a segment.
-    count = packets.FRAGMENTS_PER_DATAGRAM_MAX
-    fragments = wire.ipv4_fragments(CLIENT, SERVER, tcp4(bytes(2000)), [8] * (count - 1), identification=2)
-    assert len(parse_all(parser, reversed(fragments))) == 1
-
-
-def test_bytes_of_overlapping_fragments_are_bounded() -> None:
-    parser = PacketParser()
-    chance = random.Random(1)
-    for number in range(2000):
-        offset = 8 * chance.randrange(1, 100)
-        fragment = wire.ipv4(CLIENT, SERVER, bytes(64_000), offset=offset, more=True, identification=number % 10)
-        assert parse_all(parser, [fragment]) == []
-        datagrams, _, held = held_fragments(parser)
-        assert datagrams <= packets.FRAGMENTED_DATAGRAMS_MAX
-        assert held <= packets.DATAGRAM_LENGTH_MAX
-
-
-def test_a_fragment_that_reaches_too_far_spoils_its_datagram() -> None:
-    parser = PacketParser()
-    first, last = wire.ipv4_fragments(CLIENT, SERVER, tcp4(bytes(300)), [104])
-    assert parse_all(parser, [first, wire.ipv4(CLIENT, SERVER, bytes(100), offset=65528), last]) == []
-    assert parser.counts.fragments_dropped == 2
-
-
-def test_a_fragment_that_the_capture_cut_spoils_its_datagram() -> None:
-    parser = PacketParser()
-    first, last = wire.ipv4_fragments(CLIENT, SERVER, tcp4(bytes(300)), [104])
-    assert parse_all(parser, [last, first[:-1]]) == []
-    assert parser.counts.fragments_dropped == 2
-    assert parse_all(parser, [first]) == []
-
-
-def test_fragments_of_other_protocols_are_not_held() -> None:
-    parser = PacketParser()
-    fragments = wire.ipv4_fragments(CLIENT, SERVER, bytes(300), [104], protocol=wire.PROTOCOL_UDP)
-    assert parse_all(parser, fragments[:1]) == []
+    for fragment in wire.ipv4_fragments(CLIENT, SERVER, bytes(200), [104], protocol=wire.PROTOCOL_UDP):
+        assert parser.parse(Packet(TIME, 12, fragment)) is None
     assert parser.counts.fragments == 0
-    assert held_fragments(parser)[0] == 0
 
 
 # --- flows ----------------------------------------------------------------------------------------------------------

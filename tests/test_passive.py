@@ -59,10 +59,11 @@ MARK = bytes(6) + bytes(6) + b"\x88\xb5" + b"the end of what is watched".ljust(4
 
 def packets_in(path: Path) -> list[bytes]:
     """Without the marks, which both hosts can see."""
-    capture = FileCapture(str(path), lambda _: "")
-    packets = [packet.data for packet in capture]
-    capture.close()
-    return [packet for packet in packets if packet != MARK]
+    packets = []
+    with FileCapture(str(path), "") as capture:
+        while not capture.ended:
+            packets += capture.wait()
+    return [packet.data for packet in packets if packet.data != MARK]
 
 
 def look(packet: bytes) -> Seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,7 @@ def test_what_comes_while_the_device_is_opened_anew(dongle: Dongle, monkeypatch:
         begin(*arguments)
 
     before = PcapConfig(device="lo", filter=dongle.filter, timezone=ZONE, guard=False)
-    one = Pipeline(before, found.append, lambda: None)
+    one = Pipeline(before, found.append, lambda: None, lambda: None)
     one.open()
     one.start()
     try:
@@ -386,6 +387,9 @@ def test_a_file_does_not_wait_for_a_backend_that_went(tmp_path: Path) -> None:
         config = write(tmp_path / "c.toml", CONSOLE, influxdb2(server.url, buffer="16 KiB"), **pcap)
         with Program([*PROGRAM, "run", str(config)]) as program:
             program.wait_until_said("token")
+            # Until its buffer is full, and the file waits.
+            program.wait_for(lambda: program.out, "readings")
+            time.sleep(0.3)
             write(config, CONSOLE, **pcap)
             reload(program)
             assert program.wait() == 1, "it went with readings"

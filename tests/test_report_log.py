@@ -9,13 +9,23 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from inverter_capture.protocol.guard import INVERTERS_MAX
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.service import report_log
-from inverter_capture.service.report_log import INVERTERS_MAX, QUIET_SECONDS, Observer
+from inverter_capture.service.report_log import (
+    DEFAULT_INTERVAL_SECONDS,
+    INVERTERS_MAX,
+    MISSED_REPORTS,
+    QUIET_SECONDS_MIN,
+    Observer,
+)
 from tests import wire
 from tests.dongle.reports import encode_values
 from tests.wire import SECOND
+
+QUIET_SECONDS = MISSED_REPORTS * DEFAULT_INTERVAL_SECONDS
+"""As long as no interval is known."""
 
 NOW = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp())
 MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
@@ -30,7 +40,7 @@ class House:
         self._caplog = caplog
         self._decoder = Decoder(ZONE, live=live)
         self.observer = Observer(self._decoder, started * SECOND, live=live)
-        self._sequence = 1000
+        self._port = 50000
 
     def frame(
         self,
@@ -48,14 +58,15 @@ class House:
         return self.send(captured, data or encode_values(serial, clock, values), host)
 
     def send(self, captured: int, data: bytes, host: str = "192.168.8.202") -> list[str]:
-        """A segment of a dongle is captured."""
-        client = wire.Endpoint(host, 50586)
+        """A dongle connects, and what it says is captured."""
+        self._port += 1
+        client = wire.Endpoint(host, self._port)
         connection = wire.Connection(client, wire.Endpoint("203.0.113.10", 51100, wire.MAC_B))
-        connection.packet(captured * SECOND, client, self._sequence, data, wire.PSH | wire.ACK)
-        self._sequence += len(data)
-        (record,) = connection.records
-        for event in self._decoder.receive(Packet(record.time, wire.LINK_ETHERNET, record.data)):
-            self.observer.observe(event)
+        connection.packet(captured * SECOND, client, 999, flags=wire.SYN)
+        connection.packet(captured * SECOND, client, 1000, data, wire.PSH | wire.ACK)
+        for record in connection.records:
+            for event in self._decoder.receive(Packet(record.time, wire.LINK_ETHERNET, record.data)):
+                self.observer.observe(event)
         return self.news()
 
     def advance(self, now: int) -> list[str]:
@@ -76,7 +87,7 @@ def house(caplog: pytest.LogCaptureFixture) -> House:
     caplog.set_level(logging.INFO)
     made = House(caplog)
     assert made.frame(NOW) == [
-        f"info: inverter {SERIAL}: 292-byte frames from 192.168.8.202 to 203.0.113.10 port 51100"
+        f"info: inverter {SERIAL}: 292-byte reports from 192.168.8.202 to 203.0.113.10 port 51100"
     ]
     return made
 
@@ -103,7 +114,7 @@ def test_who_sends_frames_is_said_once(house: House) -> None:
     assert house.frame(NOW + 900) == []
     # It has got another address.
     (line,) = house.frame(NOW + 1200, host="192.168.8.77")
-    assert "292-byte frames from 192.168.8.77 to" in line
+    assert "292-byte reports from 192.168.8.77 to" in line
 
 
 def test_made_up_serials_fill_neither_memory_nor_log(house: House) -> None:
@@ -112,13 +123,6 @@ def test_made_up_serials_fill_neither_memory_nor_log(house: House) -> None:
     assert len(house.observer._senders) == INVERTERS_MAX
     # Those that were there before are still spoken of.
     assert house.frame(NOW + 300, host="192.168.8.77") != []
-
-
-def test_other_messages_are_shown_for_whoever_looks(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    assert house.send(NOW + 10, b"no frame at all") == []
-    caplog.set_level(logging.DEBUG)
-    (line,) = house.send(NOW + 20, b"hello")
-    assert line == "debug: 192.168.8.202 port 50586 to 203.0.113.10 port 51100: no frame: 68 65 6c 6c 6f"
 
 
 # --- lengths ------------------------------------------------------------------------------------------------------
@@ -132,18 +136,18 @@ def unknown(length: int, number: int, serial: str = SERIAL) -> bytes:
 
 def test_unknown_lengths_are_reported_once_a_day(house: House) -> None:
     (line,) = house.frame(NOW, data=unknown(318, 0))
-    assert line == (
-        f"warning: inverter {SERIAL}: frames of 318 bytes, which are unknown here and not decoded (1 so far); please "
-        "report the frame that `inverter-capture decode --raw --anonymise CAPTURE` shows"
-    )
+    assert line.startswith(f"warning: inverter {SERIAL}: reports of 318 bytes")
+    assert "(1 so far)" in line
+    assert "`inverter-capture decode --raw --anonymise CAPTURE`" in line
     for number in range(1, 20):
         assert house.frame(NOW + number * HOUR, data=unknown(318, number)) == []
     # Each length, and each inverter, by itself.
-    assert "frames of 310 bytes" in house.frame(NOW + 20 * HOUR, data=unknown(310, 20))[0]
-    assert "E47R2K0193: frames of 318 bytes" in house.frame(NOW + 20 * HOUR, data=unknown(318, 21, "E47R2K0193"))[0]
+    assert "reports of 310 bytes" in house.frame(NOW + 20 * HOUR, data=unknown(310, 20))[0]
+    assert "E47R2K0193: reports of 318 bytes" in house.frame(NOW + 20 * HOUR, data=unknown(318, 21, "E47R2K0193"))[0]
     assert house.frame(NOW + DAY - 1, data=unknown(318, 22)) == []
     (line,) = house.frame(NOW + DAY, data=unknown(318, 23))
-    assert "frames of 318 bytes, which are unknown here and not decoded (24 so far)" in line
+    assert "reports of 318 bytes" in line
+    assert "(24 so far)" in line
     assert house.frame(NOW + DAY + HOUR, data=unknown(318, 24)) == []
 
 
@@ -212,8 +216,8 @@ def test_frames_from_the_future_are_said_once(house: House) -> None:
     moment = datetime.fromtimestamp(NOW + 300 - 4, ZONE).replace(tzinfo=None) + timedelta(days=3)
     (line,) = house.frame(NOW + 300, ahead=3 * DAY)
     assert line == (
-        f"warning: inverter {SERIAL}: its frame says {moment}, more than a day ahead of this system's clock; such "
-        "frames are left out: set the inverter's clock, or this system's"
+        f"warning: inverter {SERIAL}: its report says {moment}, more than a day ahead of this system's clock; such "
+        "reports are left out: set the inverter's clock, or this system's"
     )
     assert house.frame(NOW + 600, ahead=3 * DAY) == []
     assert house.frame(NOW + 900) == []
@@ -234,20 +238,34 @@ def test_silence_is_said_once_and_so_is_its_end(house: House) -> None:
     assert house.observer.deadline == (NOW + QUIET_SECONDS) * SECOND
     assert house.advance(NOW + QUIET_SECONDS - 1) == []
     (line,) = house.advance(NOW + QUIET_SECONDS)
-    assert line.startswith("warning: no frame for 30 minutes: ")
+    assert line.startswith("warning: no report for 30 minutes: ")
     assert "[pcap] device" in line
     assert house.observer.deadline is None
     assert house.advance(NOW + 5 * QUIET_SECONDS) == []
-    assert house.frame(NOW + 2 * HOUR) == ["info: frames again, after 120 minutes without"]
-    assert house.observer.deadline == (NOW + 2 * HOUR + QUIET_SECONDS) * SECOND
-    assert len(house.advance(NOW + 2 * HOUR + QUIET_SECONDS)) == 1
+    assert house.frame(NOW + 2 * HOUR) == ["info: reports again, after 120 minutes without"]
+    assert house.frame(NOW + 2 * HOUR + 300) == []
+    # The middle interval counts, so the long silence is none.
+    quiet_from = NOW + 2 * HOUR + 300
+    assert house.observer.deadline == (quiet_from + QUIET_SECONDS) * SECOND
+    assert len(house.advance(quiet_from + QUIET_SECONDS)) == 1
 
 
 def test_every_frame_ends_silence_whatever_it_is(house: House) -> None:
     for number, length in enumerate((310, 318)):
-        assert len(house.frame(NOW + (number + 1) * 1500, data=unknown(length, number))) == 1
-    assert house.advance(NOW + 2 * 1500 + QUIET_SECONDS - 1) == []
-    assert len(house.advance(NOW + 2 * 1500 + QUIET_SECONDS)) == 1
+        assert len(house.frame(NOW + (number + 1) * 300, data=unknown(length, number))) == 1
+    assert house.advance(NOW + 2 * 300 + QUIET_SECONDS - 1) == []
+    assert len(house.advance(NOW + 2 * 300 + QUIET_SECONDS)) == 1
+
+
+@pytest.mark.parametrize(("interval", "minutes"), [(69, 10), (300, 30), (900, 90)])
+def test_silence_is_measured_by_the_interval_between_reports(house: House, interval: int, minutes: int) -> None:
+    # With a backlog in between, whose reports say nothing about the interval.
+    times = [NOW + number * interval for number in range(1, 12)]
+    for time in sorted([*times, *(times[3] + number for number in range(1, 6))]):
+        assert house.frame(time) == []
+    assert house.advance(times[-1] + 60 * minutes - 1) == []
+    (line,) = house.advance(times[-1] + 60 * minutes)
+    assert f"no report for {minutes} minutes" in line
 
 
 def test_silence_from_the_beginning_is_said_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -267,5 +285,6 @@ def test_setting_the_clock_is_no_silence(caplog: pytest.LogCaptureFixture, step:
 
 
 def test_the_numbers_that_the_log_names() -> None:
-    assert report_log.QUIET_SECONDS == 30 * MINUTE
+    assert QUIET_SECONDS == 30 * MINUTE
+    assert QUIET_SECONDS_MIN == 10 * MINUTE
     assert report_log.DAY_SECONDS == DAY

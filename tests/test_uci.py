@@ -417,7 +417,7 @@ DATABASE = "config influxdb2 'home'\n\toption host 'db'\n\toption org 'o'\n\topt
         ("config service s\noption enable 1", "service 's' option enable", "unknown setting: known is enabled"),
         ("config influx x\noption token t", "influx 'x'", "unknown section type: did you mean influxdb2?"),
         ("config Log", "@Log[0]", "unknown section type: did you mean log?"),
-        ("config xyzzy", "@xyzzy[0]", "known are service, pcap, influxdb2, mqtt, console, log"),
+        ("config xyzzy", "@xyzzy[0]", "known are service, pcap, influxdb2, mqtt, console, metrics, log"),
         (
             "config pcap\noption device x",
             "@pcap[1]",
@@ -595,6 +595,7 @@ class WiderConfig(NamedTuple):
     influxdb2: tuple[InfluxDb2Config, ...]
     mqtt: tuple[MqttConfig, ...]
     console: tuple[config.ConsoleConfig, ...]
+    metrics: config.MetricsConfig
     log: config.LogConfig
     letter: tuple[LetterConfig, ...]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from datetime import tzinfo
 from typing import Any
 
@@ -21,6 +22,9 @@ class Backend(ABC):
     """For the log; unique among the backends of one configuration."""
     stop_seconds: float
     """Seconds granted for the last readings when the service stops. procd kills the service after five."""
+    on_change: Callable[[], None] = staticmethod(lambda: None)
+    """Called in any thread when `status` tells something new. Returns at once."""
+    _told: BackendStatus | None = None
 
     @abstractmethod
     def start(self) -> None:
@@ -68,6 +72,13 @@ class Backend(ABC):
     @abstractmethod
     def status(self) -> BackendStatus:
         """How the backend is doing. May be called from any thread. Returns at once."""
+
+    def _tell_change(self) -> None:
+        """To be called by the backend wherever its status may have changed."""
+        status = self.status()
+        if status != self._told:
+            self._told = status
+            self.on_change()
 
     def check(self) -> str | None:
         """Try whether readings could be delivered, without delivering any. Returns what is wrong; None if nothing is.

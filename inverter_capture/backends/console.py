@@ -8,6 +8,7 @@ import os
 import select
 import sys
 import threading
+import time
 from collections import deque
 from datetime import tzinfo
 
@@ -48,6 +49,7 @@ class Console(Backend):
         """Standard output can never be written to again."""
         self._problem: str | None = None
         """What was logged about standard output. None again when all that waited is written."""
+        self._failing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def start(self) -> None:
@@ -106,6 +108,7 @@ class Console(Backend):
             waiting=len(self._waiting) + self._writing,
             dropped=self.dropped,
             problem=self._problem or "",
+            failing_since=self._failing_since,
         )
 
     def _run(self) -> None:
@@ -140,14 +143,15 @@ class Console(Backend):
                     self.delivered += 1
                     if self._problem is not None and not self._waiting:
                         _log.info("console: standard output takes readings again; %d were dropped", self.dropped)
-                        self._problem = None
+                        self._problem = self._failing_since = None
                 else:
                     self.dropped += 1 + len(self._waiting)
                     self._waiting.clear()
                     self._closed = True
                 self._changed.notify_all()
-                if self._closed:
-                    return
+            self._tell_change()
+            if self._closed:
+                return
 
     def _write(self, data: bytes) -> bool:
         """Write the data, however long that takes. Returns False when it never can be, or the backend stops."""
@@ -172,7 +176,10 @@ class Console(Backend):
     def _say(self, problem: str) -> None:
         if problem != self._problem:
             _log.warning("%s", problem)
+            if self._problem is None:
+                self._failing_since = time.time()
             self._problem = problem
+            self._tell_change()
 
 
 def _formatter(config: ConsoleConfig, zone: tzinfo | None) -> Formatter:

@@ -21,6 +21,8 @@ class BackendStatus(NamedTuple):
     """Readings that were lost."""
     problem: str
     """Why nothing can be delivered now. Empty when nothing is known to be wrong."""
+    failing_since: float | None = None
+    """Seconds since the epoch. None when nothing is known to be wrong."""
 
 
 class Status(NamedTuple):
@@ -31,11 +33,15 @@ class Status(NamedTuple):
     device: str
     capturing: bool
     packets: int
-    frames: int
+    reports: int
     readings: int
     held_back: int
     """Values that the guard did not believe."""
     backends: tuple[BackendStatus, ...]
+    unknown: int = 0
+    """Reports whose registers are not known."""
+    problem: str = ""
+    """Why nothing is captured. Empty when nothing is known to be wrong."""
 
 
 StatusSource = Callable[[], Status]
@@ -44,4 +50,4 @@ StatusSource = Callable[[], Status]
 
 def no_status() -> Status:
     """The status where no service runs."""
-    return Status(started=0, device="", capturing=False, packets=0, frames=0, readings=0, held_back=0, backends=())
+    return Status(started=0, device="", capturing=False, packets=0, reports=0, readings=0, held_back=0, backends=())

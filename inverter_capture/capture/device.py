@@ -23,8 +23,8 @@ from inverter_capture.protocol.packets import Packet
 
 SNAPSHOT_LENGTH = 8000
 """Bytes kept of a packet: more than a dongle has on its way at a time, if network cards merge all of it."""
-BUFFER_LENGTH = 512 * 1024
-"""Bytes of kernel memory for packets that wait to be read: 64 slots, each for a packet of any length."""
+BUFFER_LENGTH = 1024 * 1024
+"""Bytes of kernel memory for packets that wait to be read: 128 slots, each for a packet of any length."""
 READ_PACKETS = 32
 """Packets read with one call."""
 READ_BYTES_MAX = 256 * 1024
@@ -89,8 +89,8 @@ class LiveCapture:
         """What has been said about why there is nothing to capture from."""
         self._retry_at: float | None = None
         self._opened_at = 0.0
-        self._unsteady = False
-        """Whether the device failed as soon as it was open, and no packet has come since."""
+        self._fails_at_once = False
+        """Whether the device has failed as soon as it was open, and has not lasted since."""
         self._exchange_at = 0.0
         """Not to exchange the filter before this monotonic time."""
         self._exchange_due = False
@@ -120,11 +120,23 @@ class LiveCapture:
         """Whether the device is there and open."""
         return self._handle is not None
 
+    @property
+    def problem(self) -> str:
+        """Why nothing can be captured, as it was logged. Empty when nothing is known to be wrong."""
+        return self._problem or ""
+
     def wait(self, seconds: float | None) -> list[Packet]:
         """Packets as soon as there are some; none after this time (None: no limit), or when woken or busy otherwise."""
         if self._exchange_due and self._handle is not None and time.monotonic() >= self._exchange_at:
             return self._exchange()
-        times = [self._retry_at, self._exchange_at if self._exchange_due and self._handle is not None else None]
+        if self._fails_at_once and self._handle is not None and time.monotonic() >= self._opened_at + REOPEN_SECONDS:
+            self._fails_at_once = False
+            self._say_capturing()
+        times = [
+            self._retry_at,
+            self._exchange_at if self._exchange_due and self._handle is not None else None,
+            self._opened_at + REOPEN_SECONDS if self._fails_at_once and self._handle is not None else None,
+        ]
         for until in times:
             if until is not None:
                 left = max(0.0, until - time.monotonic())
@@ -137,16 +149,14 @@ class LiveCapture:
             # First of all: what has been captured before the device went away counts.
             packets, broken = self._read(self._handle)
             broken = broken or bool(happened & ~select.POLLIN)
-            if self._unsteady and packets:
-                self._unsteady = False
-                self._say_capturing()
         if self._wake_reader in events:
             os.read(self._wake_reader, 4096)
-        if self._changes.fileno() in events:
+        changed = self._changes.fileno() in events
+        if changed:
             self._drain_changes()
         elif not broken and (self._retry_at is None or time.monotonic() < self._retry_at):
             return packets
-        self._follow_device(broken=broken)
+        self._follow_device(broken=broken, changed=changed)
         return packets
 
     def wake(self) -> None:
@@ -208,10 +218,14 @@ class LiveCapture:
         # Room for what comes until the second handle is ready.
         packets = self.drain()
         try:
-            handle, _ = self._open()
+            handle, link_type = self._open()
         except CaptureError as error:
             # The filter is right, so the device is gone or down; the kernel tells of it.
             _log.debug("%s", error)
+            return packets
+        if link_type != self.link_type:
+            # Another device of the same name has come. The kernel tells of that, too.
+            handle.close()
             return packets
         self._exchange_due = False
         # Until it had a filter, it took all there was, and may be full of it.
@@ -231,16 +245,19 @@ class LiveCapture:
             # ENOBUFS: so much changed that some was lost. We look at the device itself in any case.
             _log.debug("network changes: %s", error)
 
-    def _follow_device(self, *, starting: bool = False, broken: bool = False) -> None:
-        """Open the device when it is there, close it when it is gone or another of the same name has come."""
+    def _follow_device(self, *, starting: bool = False, broken: bool = False, changed: bool = False) -> None:
+        """Open the device when it is there, close it when it is gone or another of the same name has come.
+
+        `broken`: the handle is of no use any more. `changed`: the kernel has told of a change of devices.
+        """
         index, problem = _device_state(self.device)
         if self._handle is not None and (problem or index != self._index or broken):
             self._release()
         self._retry_at = None
         if problem:
             self._say(f"device = {problem}; waiting for it")
-        elif broken and time.monotonic() < self._opened_at + REOPEN_SECONDS:
-            self._unsteady = True
+        elif broken and not changed and time.monotonic() < self._opened_at + REOPEN_SECONDS:
+            self._fails_at_once = True
             self._retry_at = time.monotonic() + REOPEN_SECONDS
             self._say(f'device = "{self.device}": fails as soon as it is open; trying again', fault=True)
         elif self._handle is None:
@@ -260,7 +277,7 @@ class LiveCapture:
         self._use(handle)
         self._opened_at = time.monotonic()
         self._exchange_due = False
-        if not self._unsteady:
+        if not self._fails_at_once:
             self._say_capturing()
         self._index = index
 

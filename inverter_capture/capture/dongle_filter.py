@@ -85,15 +85,15 @@ class DongleFilter:
 
     def _condition(self, fields: TcpFields) -> str:
         if self.all_tcp:
-            return ""
-        conditions = [fields.port([SERVER_PORT])]
+            return fields.is_of_interest
+        connections = [fields.port([SERVER_PORT])]
         known = [endpoint for endpoint in self._endpoints if len(endpoint.host) == fields.address_length]
         if known:
             # Of several dongles each may use the other's port: that keeps the program small.
             hosts = fields.host({endpoint.host: None for endpoint in known})
-            conditions.append(all_of([hosts, fields.port({endpoint.server_port: None for endpoint in known})]))
+            connections.append(all_of([hosts, fields.port({endpoint.server_port: None for endpoint in known})]))
         # The payload comes last: a packet without any is rejected as soon as its first byte is looked for.
-        return any_of([*conditions, _begins_message(fields)])
+        return any_of([all_of([any_of(connections), fields.is_of_interest]), _begins_message(fields)])
 
 
 def _begins_message(fields: TcpFields) -> str:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterable
 
 from inverter_capture.protocol import link_layers
+from inverter_capture.protocol.packets import FIN, RST, SYN
 
 _IPV6_HEADER_LENGTH = 40
 
@@ -38,6 +39,11 @@ class TcpFields:
         self._payload = f"(({self._tcp(12)} & 0xf0) >> 2)"
         self.payload_length = f"{self._end} - {self._header_length} - {self._payload}"
         """Bytes. Of a packet whose length is left to the network card: not a number below 2^31."""
+
+    @property
+    def is_of_interest(self) -> str:
+        """Whether the packet carries data, or begins or ends a connection; others only acknowledge."""
+        return f"({self._tcp(13)} & {FIN | SYN | RST} != 0 or {self.payload_length} != 0)"
 
     def port(self, numbers: Iterable[int]) -> str:
         """Whether one of the ports is one of these."""

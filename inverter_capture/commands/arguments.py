@@ -28,8 +28,10 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 _log = logging.getLogger(__name__)
 
 DISCOVER_SECONDS = 660
-"""Long enough for two frames of a dongle that sends one every five minutes."""
+"""Long enough for two reports of a dongle that sends one every five minutes."""
 SECONDS_MAX = 1_000_000
+STATUS_FILE = "/var/run/inverter-capture/status.json"
+"""Where OpenWrt's init script lets the service keep it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +76,13 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="capture and deliver, as configured, until SIGTERM or the end of the file")
     run.add_argument("config", metavar="CONFIG.toml")
+    run.add_argument("--status", metavar="FILE", default="", help="keep a status file, for `status`; default: none")
     run.set_defaults(command=_run)
+
+    status = commands.add_parser("status", help="show how the running service is doing")
+    status.add_argument("file", metavar="FILE", nargs="?", default=STATUS_FILE, help="default: %(default)s")
+    status.add_argument("--json", action="store_true", help="the file as it is, for scripts")
+    status.set_defaults(command=_status)
 
     check = commands.add_parser("check", help="check a configuration")
     check.add_argument("config", metavar="CONFIG.toml")
@@ -93,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         "--filter", metavar="BPF", default="", help="which packets to read, as for tcpdump; default: find them"
     )
     decode.add_argument(
-        "--raw", action="store_true", help="with a table: each frame in hex, too, also those of unknown length"
+        "--raw", action="store_true", help="with a table: each message in hex, too, also reports of unknown length"
     )
     decode.add_argument("--anonymise", action="store_true", help="replace serial numbers, for a bug report")
     decode.set_defaults(command=_decode)
@@ -143,11 +151,24 @@ def _run(options: argparse.Namespace) -> int:
     from inverter_capture.service.service import Service
 
     try:
-        return Service(config, lambda: load(options.config)).run()
+        return Service(config, lambda: load(options.config), status_path=options.status).run()
     except FilterError as error:
         return _fail(WRONG_USE, f"{options.config}: [pcap] filter = {error}")
     except CaptureError as error:
         return _fail(FAILED, f"{options.config}: [pcap] device = {error}")
+
+
+def _status(options: argparse.Namespace) -> int:
+    from inverter_capture.commands.status import StatusError, read_status, status_text
+    from inverter_capture.output.terminal import has_colour, width
+
+    try:
+        text = read_status(options.file)
+        if not options.json:
+            text = status_text(text, colour=has_colour(sys.stdout), width=width(sys.stdout))
+    except StatusError as error:
+        return _fail(FAILED, str(error))
+    return _print(text)
 
 
 def _check(options: argparse.Namespace) -> int:

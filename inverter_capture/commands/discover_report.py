@@ -86,8 +86,9 @@ class _Dongle:
         self.endpoint = endpoint
         self.reports = 0
         self._servers: set[str] = set()
-        self._dongle_serials: dict[str, None] = {}
-        self._inverter_serials: dict[str, None] = {}
+        self._serials: dict[str, str] = {}
+        self._inverters: dict[str, str] = {}
+        """The kind of each serial number; empty until a reading tells it."""
         self._lengths: dict[int, str] = {}
         self._map_heard = False
         self._intervals: list[int] = []
@@ -108,12 +109,13 @@ class _Dongle:
         elif isinstance(event, MapHeard):
             self._map_heard = True
         elif serial := dongle_serial(event.message):
-            _note(self._dongle_serials, serial)
+            _note(self._serials, serial)
 
     def _add_report(self, event: Decoded | Unknown) -> None:
         self.reports += 1
         self._servers.add(address_text(event.flow.destination))
-        _note(self._inverter_serials, event.report.serial)
+        kind = event.reading.kind.name if isinstance(event, Decoded) and event.reading is not None else ""
+        _note(self._inverters, event.report.serial, kind)
         layout = "unknown" if event.report.layout is None else "learnt" if event.report.learnt else "known"
         self._lengths[len(event.report.data)] = layout
         interval = None if self._last_captured is None else (event.time - self._last_captured) // SECOND
@@ -131,8 +133,8 @@ class _Dongle:
             f"{length} bytes ({LAYOUT_TEXTS[layout]})" for length, layout in sorted(self._lengths.items())
         )
         rows = {
-            "dongle": ", ".join(self._dongle_serials) or "serial number unknown: it is sent when the dongle connects",
-            "inverter": ", ".join(self._inverter_serials),
+            "dongle": ", ".join(self._serials) or "serial number unknown: it is sent when the dongle connects",
+            "inverter": ", ".join(serial + (f" ({kind})" if kind else "") for serial, kind in self._inverters.items()),
             "server": f"{', '.join(sorted(self._servers))} port {self.endpoint.server_port}",
             "reports": f"{self.reports} {_plural(self.reports, 'report')} of {lengths}{self._how_often()}",
             "poll map": "heard" if self._map_heard else "not heard: the server sends it when the dongle connects",
@@ -163,10 +165,10 @@ class _Dongle:
         return f"{off}: set the inverter's clock, unless the report is an old one that the dongle had kept"
 
 
-def _note(known: dict[str, None], serial: str) -> None:
+def _note(known: dict[str, str], serial: str, what: str = "") -> None:
     """Remember a serial number, unless there are too many, which must be forged."""
-    if len(known) < SERIALS_MAX:
-        known[serial] = None
+    if serial in known or len(known) < SERIALS_MAX:
+        known[serial] = what or known.get(serial, "")
 
 
 def _plural(count: int, word: str) -> str:

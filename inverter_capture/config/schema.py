@@ -16,6 +16,7 @@ from inverter_capture.config.values import (
     CLIENT_ID,
     DURATION,
     KEEPALIVE,
+    LISTEN,
     MEASUREMENT,
     NAME,
     PATH,
@@ -205,6 +206,16 @@ class ConsoleConfig(SectionConfig):
     format: str = setting(choice(*FORMATS), "table", help=f"Output format: {', '.join(FORMATS)}")
 
 
+class MetricsConfig(SectionConfig):
+    """What Prometheus reads, over HTTP."""
+
+    listen: str = setting(
+        LISTEN,
+        "",
+        help="Address and port to serve metrics for Prometheus on, such as 127.0.0.1:9101; if empty, none are served",
+    )
+
+
 class LogConfig(SectionConfig):
     """What the log tells."""
 
@@ -222,6 +233,7 @@ class Config(NamedTuple):
     influxdb2: tuple[InfluxDb2Config, ...]
     mqtt: tuple[MqttConfig, ...]
     console: tuple[ConsoleConfig, ...]
+    metrics: MetricsConfig
     log: LogConfig
 
 
@@ -247,6 +259,7 @@ SECTIONS: dict[str, Section] = {
         Section("influxdb2", InfluxDb2Config, repeated=True),
         Section("mqtt", MqttConfig, repeated=True),
         Section("console", ConsoleConfig, repeated=True),
+        Section("metrics", MetricsConfig),
         Section("log", LogConfig),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -137,6 +138,21 @@ def split_port(authority: str) -> tuple[str, str]:
     return (name, port) if port.isdecimal() else (authority, "")
 
 
+def check_listen(value: str) -> str:
+    """An address and a port to listen on; empty for none."""
+    if not value:
+        return value
+    host, port = split_port(value)
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        socket.inet_pton(socket.AF_INET6 if bracketed else socket.AF_INET, host[1:-1] if bracketed else host)
+    except (OSError, ValueError):
+        raise SettingError from None
+    if not port.isascii() or not port or not 0 < int(port) < 65536:
+        raise SettingError
+    return value
+
+
 def check_topic(value: str) -> str:
     """The beginning of topics."""
     if any(letter in value for letter in "+#") or value.startswith("$"):
@@ -232,6 +248,7 @@ TEXT = ValueType((str,), "text", check_text)
 NAME = ValueType((str,), "text that is not empty", check_name)
 URL = ValueType((str,), "a server's address", check_url, "http://192.168.1.10:8086")
 BROKER = ValueType((str,), "a broker's address", check_broker, "mqtt://192.168.1.10:1883")
+LISTEN = ValueType((str,), "an IP address of this system and a port", check_listen, "127.0.0.1:9101")
 TOPIC = ValueType((str,), "a topic prefix", check_topic)
 TOPIC_OR_OFF = ValueType((bool, str), "a topic prefix, or false", check_topic_or_off)
 CLIENT_ID = ValueType((str,), "text", check_client_id)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from os.path import basename
 from typing import Self, TextIO
 
 from inverter_capture.output.terminal import is_terminal, width
@@ -16,7 +17,6 @@ INTERVAL_SECONDS = 0.5
 """Between two drawings, before the first one, and for how long a cleared line stays away at least."""
 BAR_WIDTH, MEGABYTE = 30, 1_000_000
 
-_ERASE = "\r\x1b[K"
 # Without automatic wrapping, a line that is wider than it seems (a name may have wide letters) stays one line.
 _LINE = "\r\x1b[?7l{}\x1b[K\x1b[?7h"
 
@@ -43,7 +43,7 @@ class StatusLine:
             self._away_until = time.monotonic() + INTERVAL_SECONDS
             if self._shown:
                 self._shown = False
-                self._write(_ERASE)
+                self._write("\r\x1b[K")
 
     def _write(self, text: str) -> None:
         try:
@@ -54,14 +54,11 @@ class StatusLine:
 
 
 class ProgressBar(StatusLine):
-    """Shows from a thread of its own how much of `total` bytes has been read, while the `with` block runs.
+    """Shows how much of `total` bytes has been read, from a thread of its own, which asks `position` until OSError."""
 
-    `position` is called in that thread. When it raises OSError, as for a pipe, the bar does not appear any more.
-    """
-
-    def __init__(self, position: Callable[[], int], total: int, label: str, stream: TextIO | None = None) -> None:
+    def __init__(self, position: Callable[[], int], total: int, path: str, stream: TextIO | None = None) -> None:
         super().__init__(stream)
-        self._position, self._total, self._label = position, total, label
+        self._position, self._total, self._name = position, total, basename(path)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -80,14 +77,14 @@ class ProgressBar(StatusLine):
         began = time.monotonic()
         with suppress(OSError):
             while self.active and not self._stopped.wait(INTERVAL_SECONDS):
-                self.show(progress_text(self._label, self._position(), self._total, time.monotonic() - began))
+                self.show(progress_text(self._name, self._position(), self._total, time.monotonic() - began))
 
 
-def progress_text(label: str, position: int, total: int, seconds: float) -> str:
+def progress_text(name: str, position: int, total: int, seconds: float) -> str:
     """The bar's line. `position` and `total` are in bytes, `total` above 0; `seconds` is the time spent so far."""
     part = min(max(position / total, 0), 1)
     full = int(BAR_WIDTH * part)
     left = f", {seconds / part - seconds:.0f} s left" if part else ""
     return (
-        f"{part:4.0%} [{'=' * full:{BAR_WIDTH}}] {position / MEGABYTE:.0f} of {total / MEGABYTE:.0f} MB{left}: {label}"
+        f"{part:4.0%} [{'=' * full:{BAR_WIDTH}}] {position / MEGABYTE:.0f} of {total / MEGABYTE:.0f} MB{left}: {name}"
     )

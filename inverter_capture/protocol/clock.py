@@ -11,7 +11,7 @@ from inverter_capture.protocol.times import SECOND
 
 QUARTER_HOUR = 15 * 60
 """Seconds. Time zones differ by whole quarter hours."""
-TOLERANCE_SECONDS = 120
+CLOCK_TOLERANCE_SECONDS = 120
 """How wrong inverter clocks are of themselves."""
 BACKLOG_SECONDS = 60
 """Reports of a backlog follow each other faster than this; live ones do not."""
@@ -56,4 +56,4 @@ def off_by_quarters(reading: Reading, captured: int) -> int:
     """By how many quarter hours a reading lies ahead of its capture; 0 when it is not a whole number of them."""
     seconds = (reading.time - captured) // SECOND
     quarters = round(seconds / QUARTER_HOUR)
-    return quarters if abs(seconds - quarters * QUARTER_HOUR) <= TOLERANCE_SECONDS else 0
+    return quarters if abs(seconds - quarters * QUARTER_HOUR) <= CLOCK_TOLERANCE_SECONDS else 0

@@ -17,7 +17,7 @@ from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.guard import Guard
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
-from inverter_capture.protocol.readings import Reading, ReportReader
+from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.report_log import Observer
 
 CHANGE_SECONDS = 2
@@ -34,8 +34,11 @@ Deliver = Callable[[Reading], None]
 class Pipeline:
     """One capture, and what comes of it. Its thread ends with the capture file, or when it is told to."""
 
-    def __init__(self, config: PcapConfig, deliver: Deliver, ended: Callable[[], None]) -> None:
-        """`deliver` gets each reading and `ended` tells of the end, both in the thread.
+    def __init__(
+        self, config: PcapConfig, deliver: Deliver, ended: Callable[[], None], on_change: Callable[[], None]
+    ) -> None:
+        """All are called in the thread: `deliver` with each reading, `ended` at the end, and `on_change` when reports
+        have come or capturing has become possible or impossible.
 
         Raises FilterError for a wrong filter, and for a file CaptureError when it cannot be used.
         """
@@ -45,6 +48,8 @@ class Pipeline:
         self._config = config
         self._deliver = deliver
         self._ended = ended
+        self._on_change = on_change
+        self._told: tuple[object, ...] = ()
         self._next: PcapConfig | None = None
         self._changed = threading.Event()
         self._stopping = False
@@ -93,9 +98,19 @@ class Pipeline:
         return self._decoder.packets.counts.packets
 
     @property
-    def frames(self) -> int:
-        """Frames of known lengths."""
+    def reports(self) -> int:
+        """Reports whose registers are known."""
         return self._decoder.counts.known
+
+    @property
+    def unknown(self) -> int:
+        """Reports whose registers are not known."""
+        return self._decoder.counts.unknown
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is captured. Empty when nothing is known to be wrong."""
+        return self._capture.problem if isinstance(self._capture, LiveCapture) else ""
 
     @property
     def held_back(self) -> int:
@@ -141,7 +156,7 @@ class Pipeline:
         """Say what has come of it, in the log."""
         counts = self._decoder.counts
         _log.info(
-            "packets: %d, frames: %d, readings: %d; frames of unknown length: %d, cut off: %d; "
+            "packets: %d, reports: %d, readings: %d; reports of unknown length: %d, messages cut off: %d; "
             "implausible values: %d, held back: %d",
             self.packets,
             counts.known,
@@ -151,6 +166,8 @@ class Pipeline:
             self._decoder.readings.counts.implausible,
             self.held_back,
         )
+        if fragments := self._decoder.packets.counts.fragments:
+            _log.info("%d IP fragments were ignored", fragments)
         if isinstance(self._capture, LiveCapture) and self._capture.dropped:
             _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
 
@@ -187,8 +204,10 @@ class Pipeline:
 
     def _follow_device(self) -> None:
         """Handle what is captured until the thread is to end or the settings change, and change them."""
+        self._tell_change()
         for events in events_of(self.capture, self._decoder, lambda: self._observer.deadline):
             self._handle(events)
+            self._tell_change()
             self._observer.advance(time.time_ns())
             if self._stopping or self._next is not None:
                 break
@@ -200,6 +219,7 @@ class Pipeline:
         try:
             for events in events_of(self.capture, self._decoder):
                 self._handle(events)
+                self._tell_change()
                 if self._stopping:
                     return
         finally:
@@ -226,10 +246,16 @@ class Pipeline:
                 self._capture = capture
         self._config = after
         if before.timezone != after.timezone:
-            self._decoder.readings = ReportReader(named_zone(after.timezone), live=True)
+            self._decoder.readings.zone = named_zone(after.timezone)
             self._observer = Observer(self._decoder, time.time_ns(), live=True)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None
+
+    def _tell_change(self) -> None:
+        state = (self.device, self.problem, self.reports, self.unknown)
+        if state != self._told:
+            self._told = state
+            self._on_change()
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:

@@ -22,6 +22,7 @@ from inverter_capture.config.schema import Config, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.log import set_level
+from inverter_capture.service.monitoring import Monitoring
 from inverter_capture.service.pipeline import Pipeline
 from inverter_capture.service.signals import on_signals, without_signals
 from inverter_capture.text import counted
@@ -53,20 +54,24 @@ class _Removed(NamedTuple):
 class Service:
     """One run of the program."""
 
-    def __init__(self, config: Config, load: Callable[[], Config], create: Create = create_backend) -> None:
-        """`load` reads the configuration again, for SIGHUP. `create` makes a backend of its section.
+    def __init__(
+        self, config: Config, load: Callable[[], Config], create: Create = create_backend, *, status_path: str = ""
+    ) -> None:
+        """`load` reads the configuration again, for SIGHUP. `create` makes a backend of its section. `status_path` is
+        where a status file is kept; empty for none.
 
         Raises FilterError for a wrong filter, and for a file CaptureError when it cannot be used.
         """
         self._config = config
         self._load = load
         self._create = create
-        self._started = time.time_ns()
+        self._started = time.monotonic_ns()
         self._stopping = False
         self._stopped_at = 0.0
         self._wishes: SimpleQueue[str] = SimpleQueue()
         """What is to be done next; signal handlers may put something."""
-        self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END))
+        self._monitoring = Monitoring(status_path, self.status)
+        self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END), self._monitoring.tell)
         self._importing = bool(config.pcap.file)
         """A file is being read: its readings can wait for the backends."""
         self._backends = [self._open(section) for section in sections(config)]
@@ -85,11 +90,13 @@ class Service:
                 for _, backend in self._backends:
                     backend.start()
                 self._pipeline.start()
+            self._monitoring.start(self._config.metrics)
             with _progress(self._pipeline.capture):
                 self._follow_wishes()
             self._pipeline.stop()
             self._pipeline.join(self._seconds_left(STOP_SECONDS))
             undelivered = self._finish()
+            self._monitoring.stop()
         if self._pipeline.failure:
             _log.error("%s", self._pipeline.failure)
         self._pipeline.summarise()
@@ -99,14 +106,17 @@ class Service:
         """How the service is doing. May be called from any thread."""
         pipeline = self._pipeline
         return Status(
-            started=self._started,
+            # The clock may have been set since then.
+            started=time.time_ns() - (time.monotonic_ns() - self._started),
             device=pipeline.device,
             capturing=pipeline.capturing,
             packets=pipeline.packets,
-            frames=pipeline.frames,
+            reports=pipeline.reports,
             readings=pipeline.readings,
             held_back=pipeline.held_back,
             backends=tuple(backend.status() for _, backend in self._backends),
+            unknown=pipeline.unknown,
+            problem=pipeline.problem,
         )
 
     # --- the end ---
@@ -162,6 +172,7 @@ class Service:
     # --- readings ---
 
     def _deliver(self, reading: Reading) -> None:
+        self._monitoring.take(reading)
         for _, backend in self._backends:
             try:
                 self._make_room(backend)
@@ -210,6 +221,8 @@ class Service:
         if not config.pcap.file:
             self._pipeline.reconfigure(config.pcap)
         self._replace_backends(zone_changed=config.pcap.timezone != before.pcap.timezone)
+        self._monitoring.reconfigure(config.metrics)
+        self._monitoring.tell()
         _log.info("the configuration has been read again")
 
     def _say_wrong(self, *messages: str) -> None:
@@ -259,6 +272,7 @@ class Service:
 
     def _open(self, section: SectionConfig) -> _Running:
         backend = self._create(section, self._zone, self.status)
+        backend.on_change = self._monitoring.tell
         if self._importing:
             backend.begin_import()
         return _Running(section, backend)

@@ -17,7 +17,7 @@ from tests.bench.service import DEPENDENCIES, seconds_to_capture, service_memory
 
 PACKETS = 1_000_000
 SMALL_PACKETS = 50_000
-FRAMES = 10_000
+REPORTS = 10_000
 ROUNDS = 5
 BACKENDS = "inverter_capture.backends.influxdb2.delivery, inverter_capture.backends.mqtt.delivery"
 IMPORTS = f"import inverter_capture.service.service, {BACKENDS}"
@@ -42,11 +42,11 @@ def main() -> int:
 
 def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
     """Title, ratio, limit, whether the limit is a lower one, and the figures behind the ratio."""
-    busy, small, frames, wire = (folder / f"{name}.pcap" for name in ("busy", "small", "frames", "wire"))
+    busy, small, reports, wire = (folder / f"{name}.pcap" for name in ("busy", "small", "reports", "wire"))
     write_busy_capture(busy, PACKETS)
     write_busy_capture(small, SMALL_PACKETS)
-    write_reports_capture(frames, FRAMES)
-    write_wire_capture(wire, FRAMES)
+    write_reports_capture(reports, REPORTS)
+    write_wire_capture(wire, REPORTS)
 
     host_filter = f"host {DONGLE_HOST}"
     start = best(lambda: decode(small, "--filter", "port 1"))
@@ -59,7 +59,7 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
         f"{ours:.2f} s against {tcpdump:.2f} s; without a filter {found:.2f} s",
     )
 
-    for path, what in ((frames, "nothing but frames"), (wire, "frames with acknowledgements and answers")):
+    for path, what in ((reports, "nothing but reports"), (wire, "reports with acknowledgements and answers")):
         rates = [frame_rates(path) for _ in range(ROUNDS)]
         yield (
             f"from packets to readings, against a bare dpkt loop over the same packets: {what}",
@@ -77,7 +77,7 @@ def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
     bare_memory = peak_of("import pcap, dpkt")
     service, readings = service_memory(folder, mqtt=False)
     yield (
-        "memory of the service after a day's frames, against importing pcap and dpkt",
+        "memory of the service after a day's reports, against importing pcap and dpkt",
         *(service / bare_memory, 1.5, False),
         f"{service} kB after {readings} readings, against {bare_memory} kB",
     )
@@ -157,7 +157,7 @@ def frame_rates(path: Path) -> tuple[float, float]:
         decoder = Decoder()
         for packet in packets:
             decoder.receive(packet)
-        assert decoder.readings.counts.readings == FRAMES
+        assert decoder.readings.counts.readings == REPORTS
 
     def bare() -> None:
         for buffer in buffers:

@@ -92,7 +92,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
 
 def test_inverters_appear_each_with_all_its_entities(rig: Rig, fields: list[Row]) -> None:
     ids = {row["id"] for row in fields}
-    others = {*(f"{name}_problem" for name in CODES), "last_reading", "frames"}
+    others = {*(f"{name}_problem" for name in CODES), "last_reading", "reports"}
     for house in rig.houses:
         house.wait(lambda house=house: ids | others <= set(house.look()), "all entities")  # type: ignore[misc] # the loop's
         house.wait_for_reading()
@@ -110,7 +110,7 @@ def test_inverters_appear_each_with_all_its_entities(rig: Rig, fields: list[Row]
             assert entity.category is None, entity
             assert (row["id"] in states) == entity.enabled, entity
         assert {entity.category for entity in house.entities.values()} == {None, "diagnostic"}
-        for key in ("last_reading", "frames"):
+        for key in ("last_reading", "reports"):
             assert house.entities[key].category == "diagnostic"
         names = [entity.name for entity in house.entities.values()]
         assert len(set(names)) == len(names)

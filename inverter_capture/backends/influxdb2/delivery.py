@@ -129,6 +129,7 @@ class InfluxDb2(Backend):
                 waiting=len(self._buffer),
                 dropped=self._buffer.counts.dropped + self.refused,
                 problem="" if self._failing_since is None else self._problem,
+                failing_since=self._failing_since,
             )
 
     def check(self) -> str | None:
@@ -143,6 +144,7 @@ class InfluxDb2(Backend):
                 if self._wanted is not None:
                     api = self._take_over()
                     self._say_whether_ready(api)
+                    self._tell_change()
                 with self._changed:
                     self._changed.wait_for(lambda: len(self._buffer) or self._stopping or self._wanted)
                 seconds = self._deliver(api)
@@ -190,6 +192,8 @@ class InfluxDb2(Backend):
                     self._buffer.release()
             if verdict is not None:
                 self._fail(verdict.reason)
+            self._tell_change()
+            if verdict is not None:
                 if verdict.outcome is Outcome.PASSING:
                     return self._backoff.passing(verdict.retry_after)
                 return self._backoff.lasting()

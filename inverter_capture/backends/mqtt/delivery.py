@@ -140,6 +140,7 @@ class Mqtt(Backend):
                 waiting=self._waiting(),
                 dropped=self._shared.dropped,
                 problem=self._problem,
+                failing_since=self._failing_since,
             )
 
     def check(self) -> str | None:
@@ -161,6 +162,7 @@ class Mqtt(Backend):
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
                 _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
                 seconds = RESTART_SECONDS
+            self._tell_change()
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or self._reconfigured, seconds)
         with self._changed:
@@ -214,6 +216,7 @@ class Mqtt(Backend):
                 self._backoff.reset()
             if is_heard and session.settled and self._broken < SERIES:
                 self._recover()
+            self._tell_change()
             return self._stopping or self._reconfigured
 
         session.serve(self._wake_reader, is_over)

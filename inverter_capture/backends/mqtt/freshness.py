@@ -8,7 +8,7 @@ from __future__ import annotations
 from inverter_capture.protocol.readings import CLOCK_SET_AFTER
 from inverter_capture.protocol.times import SECOND
 
-TOLERANCE_SECONDS = 60
+LAG_TOLERANCE_SECONDS = 60
 """Lags that differ by no more count as equal."""
 APART_SECONDS = 60
 """Live readings are further apart than this; kept ones follow each other faster."""
@@ -41,7 +41,7 @@ class Presence:
         monotonic time of its arrival, in seconds.
         """
         lag = (arrived - time) / SECOND
-        if time == self.newest and lag <= self.behind + TOLERANCE_SECONDS:
+        if time == self.newest and lag <= self.behind + LAG_TOLERANCE_SECONDS:
             return False
         # A router without a battery-backed clock starts in the past.
         knows = arrived > CLOCK_SET_AFTER * SECOND
@@ -64,11 +64,11 @@ class Presence:
             self.until = now + self.stale_after - max(0.0, (wall - time) / SECOND - behind)
 
     def _is_live(self, lag: float, now: float) -> bool:
-        if lag <= self.behind + TOLERANCE_SECONDS:
+        if lag <= self.behind + LAG_TOLERANCE_SECONDS:
             self.behind = min(self.behind, lag)
             self._unconfirmed = None
             return True
-        if self._unconfirmed is None or abs(lag - self._unconfirmed[0]) > TOLERANCE_SECONDS:
+        if self._unconfirmed is None or abs(lag - self._unconfirmed[0]) > LAG_TOLERANCE_SECONDS:
             self._unconfirmed = lag, now
             return False
         if now - self._unconfirmed[1] < APART_SECONDS:

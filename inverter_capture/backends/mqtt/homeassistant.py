@@ -144,7 +144,7 @@ def state_payload(reading: Reading, clock_behind: float, status: Status) -> byte
                 if name in names
             },
             "clock_behind": round(clock_behind),
-            "service": {"version": __version__, "frames": status.frames, "backends": backends},
+            "service": {"version": __version__, "reports": status.reports, "backends": backends},
         }
     )
 
@@ -215,7 +215,7 @@ def device_payload(
         component["default_entity_id"] = f"{component['platform']}.{entity}"
         if key in _PROBLEMS:
             component["json_attributes_topic"] = topics.state(serial)
-            component["json_attributes_template"] = f"{{{{ value_json.codes.{key} | tojson }}}}"
+            component["json_attributes_template"] = f"{{{{ value_json.codes.{key} | default({{}}) | tojson }}}}"
         if component.get("entity_category"):
             # It is about the service, also while the inverter is silent.
             component["availability"] = [{"topic": topics.service}]
@@ -296,7 +296,7 @@ def _field_component(field: Field, codes: Codes) -> Json:
         component = {
             "platform": "sensor",
             "name": field.title,
-            "value_template": f"{{{{ value_json{place}.{field.id} }}}}",
+            "value_template": _template(f"value_json{place}.{field.id}"),
         }
         if field.id in codes.states:
             component["device_class"] = "enum"
@@ -320,7 +320,9 @@ def _binary_component(title: str, device_class: str, field: str) -> Json:
         "platform": "binary_sensor",
         "name": title,
         "device_class": device_class,
-        "value_template": f"{{{{ {{none: 'None', 0: 'OFF'}}.get(value_json['values'].{field}, 'ON') }}}}",
+        "value_template": _template(
+            f"{{none: 'None', 0: 'OFF'}}.get(value_json['values'].{field} | default(none), 'ON')"
+        ),
     }
 
 
@@ -330,16 +332,16 @@ def _diagnostics(backends: Iterable[BackendStatus]) -> Json:
             "platform": "sensor",
             "name": "Last reading",
             "device_class": "timestamp",
-            "value_template": "{{ value_json.time }}",
+            "value_template": _template("value_json.time"),
         },
-        "frames": _count("Frames seen", "frames", "total_increasing"),
+        "reports": _count("Reports received", "reports", "total_increasing"),
     }
     for key, backend in backend_keys(backends).items():
         where = backend.name.replace("://", " ") + key.removeprefix(_key(backend.name)).replace("_", " ")
-        components[f"{key}_waiting"] = _count(f"Readings waiting, {where}", f"backends.{key}.waiting", "measurement")
-        components[f"{key}_dropped"] = _count(
-            f"Readings dropped, {where}", f"backends.{key}.dropped", "total_increasing"
-        )
+        # After a reload the state can be older than the backend.
+        place = f"(value_json.service.backends.{key} | default({{}}))"
+        components[f"{key}_waiting"] = _count(f"Readings waiting, {where}", f"{place}.waiting", "measurement")
+        components[f"{key}_dropped"] = _count(f"Readings dropped, {where}", f"{place}.dropped", "total_increasing")
     for component in components.values():
         component["entity_category"] = "diagnostic"
     return components
@@ -350,5 +352,10 @@ def _count(title: str, path: str, state_class: str) -> Json:
         "platform": "sensor",
         "name": title,
         "state_class": state_class,
-        "value_template": f"{{{{ value_json.service.{path} }}}}",
+        "value_template": _template(path),
     }
+
+
+def _template(path: str) -> str:
+    """Jinja for a value of the state. None where a state of an earlier version does not have it."""
+    return f"{{{{ {path} | default(none) }}}}"

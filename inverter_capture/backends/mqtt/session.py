@@ -228,6 +228,11 @@ class Session:
             self._connection.publish(self._topics.device(serial), self._device_payload(serial, gone))
         return bool(gone)
 
+    def _device_payload(
+        self, serial: str, backends: tuple[BackendStatus, ...], gone: homeassistant.Json | None = None
+    ) -> bytes:
+        return homeassistant.device_payload(serial, self._topics, backends, self._config.stale_after, gone)
+
     def _send_waiting(self) -> None:
         shared = self._shared
         if shared.importing and time.monotonic() < self._next_at:

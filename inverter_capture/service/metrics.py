@@ -1,0 +1,110 @@
+"""What Prometheus reads: the last reading of every inverter and the service's counters, as OpenMetrics text. No I/O.
+
+The format: https://prometheus.io/docs/specs/om/open_metrics_spec/
+"""
+
+from __future__ import annotations
+
+from inverter_capture import __version__
+from inverter_capture.backends.status import BackendStatus, Status
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.times import SECOND
+from inverter_capture.service.recent_readings import Recent
+
+CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+STALE_SECONDS = 900
+"""After so long without a reading the values of an inverter are left out: databases would take them for new."""
+
+_SUFFIXES = {"counter": "_total", "info": "_info"}
+"""What the names of samples end with."""
+
+
+class _Families:
+    """Metrics by name: all samples of one must stand together, below its type and help."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[str]] = {}
+
+    def add(self, name: str, type: str, help: str, value: float, **labels: str) -> None:
+        """Add a sample; the name without the suffix that its type brings."""
+        if name not in self._lines:
+            self._lines[name] = [f"# TYPE {name} {type}\n", f"# HELP {name} {_escape(help)}\n"]
+        inner = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
+        self._lines[name].append(f"{name}{_SUFFIXES.get(type, '')}{{{inner}}} {value}\n")
+
+    def text(self) -> str:
+        """All of it."""
+        return "".join(line for lines in self._lines.values() for line in lines) + "# EOF\n"
+
+
+def metrics_text(status: Status, recent: list[Recent], now: float, monotonic: float) -> str:
+    """All metrics at this time, in seconds since the epoch and of the monotonic clock."""
+    families = _Families()
+    _add_service(families, status)
+    for backend in status.backends:
+        _add_backend(families, backend)
+    for each in recent:
+        _add_inverter(families, each, now, monotonic)
+    return families.text()
+
+
+def _add_service(families: _Families, status: Status) -> None:
+    prefix = "inverter_capture"
+    families.add(f"{prefix}_build", "info", "The program.", 1, version=__version__)
+    families.add(f"{prefix}_start_time_seconds", "gauge", "When the service was started.", status.started / SECOND)
+    families.add(
+        f"{prefix}_capturing", "gauge", "Whether packets can be captured.", int(status.capturing), device=status.device
+    )
+    families.add(f"{prefix}_packets", "counter", "Packets captured.", status.packets)
+    families.add(f"{prefix}_reports", "counter", "Reports whose registers are known.", status.reports)
+    families.add(f"{prefix}_unknown_reports", "counter", "Reports whose registers are not known.", status.unknown)
+    families.add(f"{prefix}_readings", "counter", "Readings decoded.", status.readings)
+    families.add(f"{prefix}_held_back_values", "counter", "Values held back as implausible.", status.held_back)
+
+
+def _add_backend(families: _Families, backend: BackendStatus) -> None:
+    prefix, name = "inverter_capture_backend", backend.name
+    families.add(
+        f"{prefix}_connected", "gauge", "Whether the latest attempt succeeded.", int(backend.connected), backend=name
+    )
+    families.add(f"{prefix}_waiting", "gauge", "Readings that wait for delivery.", backend.waiting, backend=name)
+    families.add(f"{prefix}_delivered", "counter", "Readings delivered.", backend.delivered, backend=name)
+    families.add(f"{prefix}_dropped", "counter", "Readings lost.", backend.dropped, backend=name)
+    if backend.failing_since is not None:
+        families.add(
+            f"{prefix}_failing_since_seconds",
+            "gauge",
+            "Since when nothing can be delivered; absent while all is well.",
+            backend.failing_since,
+            backend=name,
+        )
+
+
+def _add_inverter(families: _Families, recent: Recent, now: float, monotonic: float) -> None:
+    reading = recent.reading
+    silent = monotonic - recent.received
+    families.add(
+        "inverter_last_report_seconds",
+        "gauge",
+        "When the last report of the inverter was received.",
+        round(now - silent),
+        serial=reading.serial,
+    )
+    if silent > STALE_SECONDS:
+        return
+    for field in reading.fields:
+        if field.id in reading.values:
+            title = f"{field.title} ({field.unit})" if field.unit else field.title
+            families.add(*_metric(field), title, reading.values[field.id], serial=reading.serial)
+
+
+def _metric(field: Field) -> tuple[str, str]:
+    """Name and type. Only what never decreases is a counter, and its samples are called inverter_..._total."""
+    name = f"inverter_{field.id}"
+    if field.state_class == "total_increasing" and name.endswith("_total"):
+        return name.removesuffix("_total"), "counter"
+    return name, "gauge"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

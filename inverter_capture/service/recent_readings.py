@@ -1,0 +1,116 @@
+"""The recent readings of each inverter, in memory: the last one whole, and a day of the values that a chart shows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+from bisect import bisect_left
+from collections import deque
+from typing import NamedTuple
+
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
+from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.times import SECOND
+
+CHART_FIELDS = ("pv_power", "load_power", "grid_power", "battery_power", "battery_soc")
+"""Every kind of inverter has them; in W, the last in percent."""
+SLOT_SECONDS = 120
+"""Of the readings in one slot of the chart the latest is kept."""
+CHART_SECONDS = 24 * 3600
+INTERVALS_MAX = 5
+"""Of the latest so many intervals between reports the median counts: one that is lost, or extra, changes nothing."""
+
+_LARGEST = 2**31 - 1
+_ABSENT = -(2**31)
+"""In a chart, for a value that the reading does not have, or that is too large to be one."""
+
+
+class Chart:
+    """A day of an inverter's values, in order of their times."""
+
+    def __init__(self) -> None:
+        self._times = array("q")
+        """Seconds since the epoch."""
+        self._columns = [array("i") for _ in CHART_FIELDS]
+
+    def add(self, reading: Reading) -> None:
+        """Keep what a chart needs of a reading, which may be older than others."""
+        seconds = reading.time // SECOND
+        start = seconds - seconds % SLOT_SECONDS
+        first = bisect_left(self._times, start)
+        last = bisect_left(self._times, start + SLOT_SECONDS)
+        self._times[first:last] = array("q", [seconds])
+        for column, field in zip(self._columns, CHART_FIELDS, strict=True):
+            value = reading.values.get(field, _ABSENT)
+            column[first:last] = array("i", [round(value) if abs(value) <= _LARGEST else _ABSENT])
+        old = bisect_left(self._times, self._times[-1] - CHART_SECONDS)
+        for column in (self._times, *self._columns):
+            del column[:old]
+
+    def columns(self) -> dict[str, list[int | None]]:
+        """The times, and the values of each field at these times."""
+        found: dict[str, list[int | None]] = {"time": list(self._times)}
+        for field, column in zip(CHART_FIELDS, self._columns, strict=True):
+            found[field] = [None if value == _ABSENT else value for value in column]
+        return found
+
+
+class Recent(NamedTuple):
+    """What is known of an inverter."""
+
+    reading: Reading
+    """The last one that was received."""
+    received: float
+    """When, in seconds of the monotonic clock."""
+    interval: float | None
+    """Seconds between reports, as observed; None before the second."""
+    chart: dict[str, list[int | None]]
+    """Empty where none is kept."""
+
+
+class _Inverter:
+    def __init__(self, chart: Chart | None) -> None:
+        self.reading: Reading | None = None
+        self.received = 0.0
+        self.intervals: deque[float] = deque(maxlen=INTERVALS_MAX)
+        self.chart = chart
+
+
+class RecentReadings:
+    """Of no more than INVERTERS_MAX inverters: those that have been silent the longest are forgotten first."""
+
+    def __init__(self, *, chart: bool) -> None:
+        """`chart`: whether a day of values is kept, in 20 KB for each inverter."""
+        self._chart = chart
+        self._lock = threading.Lock()
+        self._inverters: dict[str, _Inverter] = {}
+        """The one that was heard last stands last."""
+
+    def take(self, reading: Reading) -> None:
+        """Take a reading that was received now."""
+        now = time.monotonic()
+        with self._lock:
+            inverter = self._inverters.pop(reading.serial, None) or _Inverter(Chart() if self._chart else None)
+            self._inverters[reading.serial] = inverter
+            if len(self._inverters) > INVERTERS_MAX:
+                del self._inverters[next(iter(self._inverters))]
+            if inverter.reading is not None:
+                inverter.intervals.append(now - inverter.received)
+            inverter.reading, inverter.received = reading, now
+            if inverter.chart is not None:
+                inverter.chart.add(reading)
+
+    def all(self) -> list[Recent]:
+        """What is known of each inverter, by serial number. May be called from any thread."""
+        with self._lock:
+            return [
+                Recent(
+                    inverter.reading,
+                    inverter.received,
+                    sorted(inverter.intervals)[len(inverter.intervals) // 2] if inverter.intervals else None,
+                    {} if inverter.chart is None else inverter.chart.columns(),
+                )
+                for _, inverter in sorted(self._inverters.items())
+                if inverter.reading is not None
+            ]

@@ -1,0 +1,180 @@
+"""The status file: how the service is doing, in JSON, for the router's web page, `inverter-capture status` and scripts.
+
+It is replaced as a whole by renaming, so that a reader never sees half of one. The service holds a lock on it: a file
+that nobody has locked was left by a service that was killed. README describes the content, which has no secrets.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from inverter_capture import __version__
+from inverter_capture.backends.status import Status
+from inverter_capture.protocol.codes import describe
+from inverter_capture.protocol.times import SECOND
+from inverter_capture.service.recent_readings import Recent, RecentReadings
+from inverter_capture.text import printable, utc_text
+
+WRITE_SECONDS = 1.0
+"""The least time between two writes; a change waits as long, for what follows from it."""
+WORK_SHARE = 10
+"""Where writing takes long, because there are many inverters, the pause is so many times as long."""
+MODE = 0o644
+
+_log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+
+class StatusFile:
+    """Keeps a status file up to date, in a thread of its own that sleeps until there is something new."""
+
+    def __init__(self, path: str, status: Callable[[], Status], recent: RecentReadings) -> None:
+        self._path = path
+        self._status = status
+        self._recent = recent
+        self._changed = threading.Event()
+        self._stopping = threading.Event()
+        self._file: int | None = None
+        """The descriptor of the present file, which holds its lock."""
+        self._problem = ""
+        self._thread = threading.Thread(target=self._run, name="status file", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with a first file soon."""
+        self._changed.set()
+        self._thread.start()
+
+    def tell(self) -> None:
+        """Something has changed. May be called from any thread; returns at once."""
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Let the thread end, and remove the file. Returns at once."""
+        self._stopping.set()
+        self._changed.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait for that, at most this time."""
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while True:
+            self._changed.wait()
+            if self._stopping.wait(pause):
+                break
+            self._changed.clear()
+            began = time.monotonic()
+            try:
+                self._write()
+            except OSError as error:
+                self._fail(f"--status {printable(self._path)}: cannot be written ({error.strerror})")
+            except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
+                _log.exception("an error in inverter-capture itself, please report it")
+            pause = max(WRITE_SECONDS, WORK_SHARE * (time.monotonic() - began))
+        with suppress(OSError):
+            self._remove()
+
+    def _write(self) -> None:
+        text = json.dumps(content(self._status(), self._recent.all()), allow_nan=False, separators=(",", ":"))
+        new = f"{self._path}.new"
+        with suppress(FileNotFoundError):
+            os.unlink(new)
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+        try:
+            os.fchmod(file, MODE)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with open(file, "w", encoding="ascii", closefd=False) as stream:
+                stream.write(text + "\n")
+            os.rename(new, self._path)
+        except BaseException:
+            os.close(file)
+            with suppress(OSError):
+                os.unlink(new)
+            raise
+        if self._file is not None:
+            os.close(self._file)
+        self._file = file
+        self._problem = ""
+
+    def _fail(self, problem: str) -> None:
+        """Say it once; the next change is another attempt."""
+        if problem != self._problem:
+            self._problem = problem
+            _log.error("%s: check its directory, who may write there, and how full it is", problem)
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            os.unlink(self._path)
+            os.close(self._file)
+            self._file = None
+
+
+def content(status: Status, recent: list[Recent]) -> Json:
+    """What the file holds. Times are in seconds since the epoch where they are numbers."""
+    return {
+        "version": __version__,
+        "written": round(time.time()),
+        "started": status.started // SECOND,
+        "device": status.device,
+        "capturing": status.capturing,
+        "problem": status.problem,
+        "packets": status.packets,
+        "reports": status.reports,
+        "unknown": status.unknown,
+        "readings": status.readings,
+        "held_back": status.held_back,
+        "backends": [backend._asdict() for backend in status.backends],
+        "inverters": [_inverter(each) for each in recent],
+    }
+
+
+def _inverter(recent: Recent) -> Json:
+    reading = recent.reading
+    # The clock may have been set since then.
+    received = time.time() - (time.monotonic() - recent.received)
+    interval = round(recent.interval or 0)
+    return {
+        "serial": reading.serial,
+        "kind": reading.kind.name,
+        "timestamp": reading.time,
+        "time": utc_text(reading.time),
+        "received": round(received),
+        "interval": interval or None,
+        "due": round(received) + interval if interval else None,
+        "values": reading.values,
+        "texts": {
+            name: describe(name, reading.values[name], reading.kind.codes)
+            for name in reading.kind.codes.fields
+            if name in reading.values
+        },
+        "chart": recent.chart,
+    }
+
+
+def read_status_file(path: str) -> str | None:
+    """The content that a running service keeps in this file; None when there is no such service. Raises OSError."""
+    while True:
+        try:
+            file = open(path, encoding="ascii")  # noqa: SIM115 (closed below)
+        except FileNotFoundError:
+            return None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read()
+            with suppress(FileNotFoundError):
+                if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    # It was replaced in this moment.
+                    continue
+            return None

@@ -75,7 +75,9 @@ def device(kind: Kind, layout: Layout | None = None) -> Device:
 
 
 def announced(serial: str = SERIAL, gone: dict[str, Any] | None = None, inverter: Device = USUAL) -> dict[str, Any]:
-    payload: dict[str, Any] = json.loads(homeassistant.device_payload(serial, TOPICS, BACKENDS, gone, inverter))
+    payload: dict[str, Any] = json.loads(
+        homeassistant.device_payload(serial, TOPICS, BACKENDS, STALE_AFTER, gone, inverter)
+    )
     return payload
 
 
@@ -359,7 +361,7 @@ def test_what_is_announced_is_what_reports_hold(kind: Kind, layout: Layout) -> N
         if component["platform"] == "sensor":
             lookup(payload, template)
         else:
-            assert re.findall(r"\.(\w+), 'ON'", template)[0] in payload["values"]
+            assert re.findall(r"\['values'\]\.(\w+)", template)[0] in payload["values"]
         if "json_attributes_template" in component:
             lookup(payload, component["json_attributes_template"].replace(" | tojson", ""))
 
@@ -405,6 +407,8 @@ def test_states_of_earlier_versions_and_of_others() -> None:
 
 
 def test_fields_that_reports_no_longer_hold_are_removed() -> None:
-    before = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, device=device(SINGLE_PHASE, LAYOUTS[306]))
-    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, device=device(SINGLE_PHASE, LAYOUTS[302]))
+    before = homeassistant.device_payload(
+        SERIAL, TOPICS, BACKENDS, STALE_AFTER, device=device(SINGLE_PHASE, LAYOUTS[306])
+    )
+    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, STALE_AFTER, device=device(SINGLE_PHASE, LAYOUTS[302]))
     assert homeassistant.removals(before, now) == {"work_mode": {"platform": "sensor"}}

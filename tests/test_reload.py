@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from inverter_capture.capture.device import LiveCapture
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.pipeline import Pipeline
-from tests.dongle.server import CloudServer
 from tests.faulty_server import FaultyServer, answering, well
 from tests.network import BRIDGE, Network, wait_for
-from tests.programs import DAY, PROGRAM, ZONE, Json, Program, cloud, run_program, send, service
+from tests.programs import DAY, PROGRAM, ZONE, Dongle, Json, Program, cloud, run_program, send, service
 
 AGAIN = "the configuration has been read again"
 WRONG = "error: the new configuration is wrong; going on with the one before"
@@ -67,34 +65,6 @@ def times(lines: list[str]) -> list[int]:
 
 def stamps(*sent: list[Json]) -> list[int]:
     return [reading["timestamp"] for readings in sent for reading in readings]
-
-
-class Dongle:
-    """A dongle and its cloud on this very machine, where the databases are, too."""
-
-    def __init__(self) -> None:
-        self._cloud = CloudServer()
-        self.port = self._cloud.address[1]
-        self.filter = f"tcp dst port {self.port}"
-        self._days = 0
-
-    def send(self, count: int) -> list[Json]:
-        """So many readings of a new day. Returns what should be decoded from them."""
-        self._days += 1
-        words = [sys.executable, "-m", "tests.dongle.client", "--server", f"127.0.0.1:{self.port}"]
-        with Program([*words, "--readings", str(count), "--start", f"2024-06-{self._days:02}T05:00"]) as dongle:
-            assert dongle.wait() == 0
-            return dongle.readings
-
-    def close(self) -> None:
-        self._cloud.close()
-
-
-@pytest.fixture
-def dongle() -> Iterator[Dongle]:
-    made = Dongle()
-    yield made
-    made.close()
 
 
 def test_what_waits_is_delivered_once_the_settings_are_right(dongle: Dongle, tmp_path: Path) -> None:

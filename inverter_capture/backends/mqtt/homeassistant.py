@@ -198,9 +198,17 @@ def read_device(payload: bytes) -> Device:
 
 
 def device_payload(
-    serial: str, topics: Topics, backends: Iterable[BackendStatus], gone: Json | None = None, device: Device = USUAL
+    serial: str,
+    topics: Topics,
+    backends: Iterable[BackendStatus],
+    stale_after: float,
+    gone: Json | None = None,
+    device: Device = USUAL,
 ) -> bytes:
-    """What tells Home Assistant about an inverter. `gone` are components to remove, as `removals` gives them."""
+    """The discovery of an inverter for Home Assistant.
+
+    `stale_after`: seconds after which its values expire. `gone`: components to remove, as `removals` returns them.
+    """
     kind = device.kind
     components = {name: _field_component(kind.fields_by_id[name], kind.codes) for name in device.fields}
     for name, title in _PROBLEMS.items():
@@ -219,6 +227,9 @@ def device_payload(
         if component.get("entity_category"):
             # It is about the service, also while the inverter is silent.
             component["availability"] = [{"topic": topics.service}]
+        else:
+            # After a power cut a broker may say `online` of a service that does not return.
+            component["expire_after"] = max(1, round(stale_after))
     model = "Hybrid inverter" if kind is SINGLE_PHASE else "Three-phase hybrid inverter"
     if device.rated_power:
         model += f", {device.rated_power / 1000:g} kW"
@@ -334,7 +345,7 @@ def _diagnostics(backends: Iterable[BackendStatus]) -> Json:
             "device_class": "timestamp",
             "value_template": _template("value_json.time"),
         },
-        "reports": _count("Reports received", "reports", "total_increasing"),
+        "reports": _count("Reports received", "value_json.service.reports", "total_increasing"),
     }
     for key, backend in backend_keys(backends).items():
         where = backend.name.replace("://", " ") + key.removeprefix(_key(backend.name)).replace("_", " ")

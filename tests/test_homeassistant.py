@@ -29,6 +29,7 @@ from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
 from tests import tables
 
 SERIAL = "AB12cd34EF"
+STALE_AFTER = 900.0
 TOPICS = Topics("inverter-capture", "homeassistant")
 BACKENDS = (
     BackendStatus("influxdb2 http://192.168.1.10:8086", True, 10, 2, 1, ""),
@@ -74,7 +75,9 @@ def device(kind: Kind, layout: Layout | None = None) -> Device:
 
 
 def announced(serial: str = SERIAL, gone: dict[str, Any] | None = None, inverter: Device = USUAL) -> dict[str, Any]:
-    payload: dict[str, Any] = json.loads(homeassistant.device_payload(serial, TOPICS, BACKENDS, gone, inverter))
+    payload: dict[str, Any] = json.loads(
+        homeassistant.device_payload(serial, TOPICS, BACKENDS, STALE_AFTER, gone, inverter)
+    )
     return payload
 
 
@@ -97,9 +100,11 @@ def state(
 
 def lookup(payload: dict[str, Any], template: str) -> Any:
     """What a simple template gives."""
-    path = template.removeprefix("{{ value_json").removesuffix(" }}")
-    assert path.startswith((".", "[")), template
-    for key in re.findall(r"\w+", path):
+    found = re.fullmatch(
+        r"\{\{ \(?value_json([^ ]+)( \| default\(\{\}\)\)([^ ]+))? \| default\((none|\{\})\) \}\}", template
+    )
+    assert found is not None, template
+    for key in re.findall(r"\w+", found[1] + (found[3] or "")):
         payload = payload[key]
     return payload
 
@@ -184,6 +189,7 @@ def test_what_home_assistant_wants() -> None:
             assert not {"unit_of_measurement", "state_class"} & component.keys()
         if kind == "energy":
             assert component["state_class"] in ("total", "total_increasing")
+        assert component.get("expire_after") == (None if "entity_category" in component else 900)
         if component["platform"] == "binary_sensor":
             assert kind in ("problem", "connectivity")
     for name in ("unique_id", "object_id", "name"):
@@ -228,9 +234,8 @@ def test_every_template_finds_something() -> None:
         if component["platform"] == "sensor":
             lookup(payload, template)
         else:
-            found = re.fullmatch(
-                r"\{\{ \{none: 'None', 0: 'OFF'\}\.get\(value_json\['values'\]\.(\w+), 'ON'\) \}\}", template
-            )
+            problem = r"\{none: 'None', 0: 'OFF'\}\.get\(value_json\['values'\]\.(\w+) \| default\(none\), 'ON'\)"
+            found = re.fullmatch(r"\{\{ " + problem + r" \| default\(none\) \}\}", template)
             assert found is not None
             assert found[1] in FIELDS_BY_ID
         if "json_attributes_template" in component:
@@ -303,15 +308,15 @@ def test_what_is_left_is_read_again(time: int, behind: float) -> None:
 )
 def test_what_others_leave_is_no_state(payload: bytes) -> None:
     assert homeassistant.read_state(SERIAL, payload) is None
-    assert homeassistant.removals(payload, homeassistant.device_payload(SERIAL, TOPICS, ())) == {}
+    assert homeassistant.removals(payload, homeassistant.device_payload(SERIAL, TOPICS, (), STALE_AFTER)) == {}
 
 
 # What is no more
 
 
 def test_what_is_gone_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS)
-    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:])
+    before = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, STALE_AFTER)
+    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:], STALE_AFTER)
     assert homeassistant.removals(now, now) == {}
     assert homeassistant.removals(now, before) == {}
     gone = homeassistant.removals(before, now)
@@ -319,7 +324,7 @@ def test_what_is_gone_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
         f"influxdb2_http_192_168_1_10_8086{number}_{what}" for number in ("", "_2") for what in ("waiting", "dropped")
     }
     assert all(component == {"platform": "sensor"} for component in gone.values())
-    told = json.loads(homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:], gone))
+    told = json.loads(homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:], STALE_AFTER, gone))
     assert told["components"] == json.loads(now)["components"] | gone
     monkeypatch.setitem(homeassistant.RETIRED, "moon_phase", "binary_sensor")
     assert homeassistant.removals(b"", now) == {"moon_phase": {"platform": "binary_sensor"}}
@@ -356,7 +361,7 @@ def test_what_is_announced_is_what_reports_hold(kind: Kind, layout: Layout) -> N
         if component["platform"] == "sensor":
             lookup(payload, template)
         else:
-            assert re.findall(r"\.(\w+), 'ON'", template)[0] in payload["values"]
+            assert re.findall(r"\['values'\]\.(\w+)", template)[0] in payload["values"]
         if "json_attributes_template" in component:
             lookup(payload, component["json_attributes_template"].replace(" | tojson", ""))
 
@@ -402,6 +407,8 @@ def test_states_of_earlier_versions_and_of_others() -> None:
 
 
 def test_fields_that_reports_no_longer_hold_are_removed() -> None:
-    before = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, device=device(SINGLE_PHASE, LAYOUTS[306]))
-    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, device=device(SINGLE_PHASE, LAYOUTS[302]))
+    before = homeassistant.device_payload(
+        SERIAL, TOPICS, BACKENDS, STALE_AFTER, device=device(SINGLE_PHASE, LAYOUTS[306])
+    )
+    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, STALE_AFTER, device=device(SINGLE_PHASE, LAYOUTS[302]))
     assert homeassistant.removals(before, now) == {"work_mode": {"platform": "sensor"}}

@@ -168,7 +168,7 @@ def test_what_a_broker_gets(mqtt: Any, broker: Mosquitto) -> None:
     assert kept[SERVICE] == "offline"
     assert kept[AVAILABILITY] == "online"
     assert json.loads(kept[STATE]) == state
-    assert kept[DEVICE] == homeassistant.device_payload(SERIAL, TOPICS, ()).decode()
+    assert kept[DEVICE] == homeassistant.device_payload(SERIAL, TOPICS, (), 900.0).decode()
     assert len(kept) == 4
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +357,9 @@ def test_a_file_does_not_wait_for_a_backend_that_went(tmp_path: Path) -> None:
         config = write(tmp_path / "c.toml", CONSOLE, influxdb2(server.url, buffer="16 KiB"), **pcap)
         with Program([*PROGRAM, "run", str(config)]) as program:
             program.wait_until_said("token")
+            # Until its buffer is full, and the file waits.
+            program.wait_for(lambda: program.out, "readings")
+            time.sleep(0.3)
             write(config, CONSOLE, **pcap)
             reload(program)
             assert program.wait() == 1, "it went with readings"

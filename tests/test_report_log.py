@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.service import report_log
 from inverter_capture.service.report_log import (
     DEFAULT_INTERVAL_SECONDS,
-    INVERTERS_MAX,
     MISSED_REPORTS,
     QUIET_SECONDS_MIN,
     Observer,

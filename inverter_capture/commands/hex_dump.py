@@ -47,8 +47,11 @@ class Anonymiser:
         self._names: dict[str, str] = {}
 
     def serial(self, serial: str) -> str:
-        """The made-up serial number, as long as the real one, which has at least five characters."""
-        return self._names.setdefault(serial, f"ANON{len(self._names) + 1:0{len(serial) - 4}d}")
+        """The made-up serial number, as long as the real one. Inverters' and dongles' are counted apart."""
+        if serial not in self._names:
+            number = 1 + sum(len(name) == len(serial) for name in self._names)
+            self._names[serial] = f"ANON{number:0{len(serial) - 4}d}"
+        return self._names[serial]
 
     def event(self, event: Event) -> Event:
         """The same event without a real serial number in what is shown of it."""

@@ -73,7 +73,8 @@ class ReportReader:
         self.counts = ReadingCounts()
         self.implausible: dict[str, int] = {}
         """How often each field, by id, was outside its range."""
-        self._zone = zone
+        self.zone = zone
+        """May be changed at any time."""
         self._live = live
         self._detector = KindDetector()
 
@@ -82,7 +83,7 @@ class ReportReader:
         layout = report.layout
         assert layout is not None
         now = captured // SECOND
-        moment = utc_seconds(report.clock, self._zone, now)
+        moment = utc_seconds(report.clock, self.zone, now)
         if self._live and moment - now > AHEAD_SECONDS_MAX and now > CLOCK_SET_AFTER:
             self.counts.ahead += 1
             return None

@@ -17,7 +17,7 @@ from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.guard import Guard
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
-from inverter_capture.protocol.readings import Reading, ReportReader
+from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.report_log import Observer
 
 CHANGE_SECONDS = 2
@@ -246,7 +246,7 @@ class Pipeline:
                 self._capture = capture
         self._config = after
         if before.timezone != after.timezone:
-            self._decoder.readings = ReportReader(named_zone(after.timezone), live=True)
+            self._decoder.readings.zone = named_zone(after.timezone)
             self._observer = Observer(self._decoder, time.time_ns(), live=True)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None

@@ -7,7 +7,7 @@ import logging
 from inverter_capture.config.timezone import distance_text, remedy
 from inverter_capture.protocol.clock import ClockWatch
 from inverter_capture.protocol.guard import Held
-from inverter_capture.protocol.inverter_kinds import Kind
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX, Kind
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.packets import address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event, Unknown
@@ -28,8 +28,6 @@ INTERVALS_MAX = 9
 CLOCK_SET_SECONDS = 60
 """Whoever looks so much later than asked for looks at a clock that was set meanwhile."""
 DAY_SECONDS = 24 * 3600
-INVERTERS_MAX = 64
-"""Inverters spoken of. Whoever forges reports can make up any number of serials; those beyond are passed over."""
 
 
 _log = logging.getLogger(__name__)

@@ -198,9 +198,17 @@ def read_device(payload: bytes) -> Device:
 
 
 def device_payload(
-    serial: str, topics: Topics, backends: Iterable[BackendStatus], gone: Json | None = None, device: Device = USUAL
+    serial: str,
+    topics: Topics,
+    backends: Iterable[BackendStatus],
+    stale_after: float,
+    gone: Json | None = None,
+    device: Device = USUAL,
 ) -> bytes:
-    """What tells Home Assistant about an inverter. `gone` are components to remove, as `removals` gives them."""
+    """The discovery of an inverter for Home Assistant.
+
+    `stale_after`: seconds after which its values expire. `gone`: components to remove, as `removals` returns them.
+    """
     kind = device.kind
     components = {name: _field_component(kind.fields_by_id[name], kind.codes) for name in device.fields}
     for name, title in _PROBLEMS.items():
@@ -215,10 +223,13 @@ def device_payload(
         component["default_entity_id"] = f"{component['platform']}.{entity}"
         if key in _PROBLEMS:
             component["json_attributes_topic"] = topics.state(serial)
-            component["json_attributes_template"] = f"{{{{ value_json.codes.{key} | tojson }}}}"
+            component["json_attributes_template"] = f"{{{{ value_json.codes.{key} | default({{}}) | tojson }}}}"
         if component.get("entity_category"):
             # It is about the service, also while the inverter is silent.
             component["availability"] = [{"topic": topics.service}]
+        else:
+            # After a power cut a broker may say `online` of a service that does not return.
+            component["expire_after"] = max(1, round(stale_after))
     model = "Hybrid inverter" if kind is SINGLE_PHASE else "Three-phase hybrid inverter"
     if device.rated_power:
         model += f", {device.rated_power / 1000:g} kW"
@@ -296,7 +307,7 @@ def _field_component(field: Field, codes: Codes) -> Json:
         component = {
             "platform": "sensor",
             "name": field.title,
-            "value_template": f"{{{{ value_json{place}.{field.id} }}}}",
+            "value_template": _template(f"value_json{place}.{field.id}"),
         }
         if field.id in codes.states:
             component["device_class"] = "enum"
@@ -320,7 +331,9 @@ def _binary_component(title: str, device_class: str, field: str) -> Json:
         "platform": "binary_sensor",
         "name": title,
         "device_class": device_class,
-        "value_template": f"{{{{ {{none: 'None', 0: 'OFF'}}.get(value_json['values'].{field}, 'ON') }}}}",
+        "value_template": _template(
+            f"{{none: 'None', 0: 'OFF'}}.get(value_json['values'].{field} | default(none), 'ON')"
+        ),
     }
 
 
@@ -330,16 +343,16 @@ def _diagnostics(backends: Iterable[BackendStatus]) -> Json:
             "platform": "sensor",
             "name": "Last reading",
             "device_class": "timestamp",
-            "value_template": "{{ value_json.time }}",
+            "value_template": _template("value_json.time"),
         },
-        "reports": _count("Reports received", "reports", "total_increasing"),
+        "reports": _count("Reports received", "value_json.service.reports", "total_increasing"),
     }
     for key, backend in backend_keys(backends).items():
         where = backend.name.replace("://", " ") + key.removeprefix(_key(backend.name)).replace("_", " ")
-        components[f"{key}_waiting"] = _count(f"Readings waiting, {where}", f"backends.{key}.waiting", "measurement")
-        components[f"{key}_dropped"] = _count(
-            f"Readings dropped, {where}", f"backends.{key}.dropped", "total_increasing"
-        )
+        # After a reload the state can be older than the backend.
+        place = f"(value_json.service.backends.{key} | default({{}}))"
+        components[f"{key}_waiting"] = _count(f"Readings waiting, {where}", f"{place}.waiting", "measurement")
+        components[f"{key}_dropped"] = _count(f"Readings dropped, {where}", f"{place}.dropped", "total_increasing")
     for component in components.values():
         component["entity_category"] = "diagnostic"
     return components
@@ -350,5 +363,10 @@ def _count(title: str, path: str, state_class: str) -> Json:
         "platform": "sensor",
         "name": title,
         "state_class": state_class,
-        "value_template": f"{{{{ value_json.service.{path} }}}}",
+        "value_template": _template(path),
     }
+
+
+def _template(path: str) -> str:
+    """Jinja for a value of the state. None where a state of an earlier version does not have it."""
+    return f"{{{{ {path} | default(none) }}}}"

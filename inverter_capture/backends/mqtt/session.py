@@ -216,7 +216,7 @@ class Session:
 
     def _device_payload(self, serial: str, gone: homeassistant.Json | None = None) -> bytes:
         backends, device = self._announced[serial]
-        return homeassistant.device_payload(serial, self._topics, backends, gone, device)
+        return homeassistant.device_payload(serial, self._topics, backends, self._config.stale_after, gone, device)
 
     def _remove_what_is_gone(self, serial: str, announced: bytes) -> bool:
         """Publish which of the announced components are gone: Home Assistant keeps those that are merely left out.

@@ -113,10 +113,13 @@ class StatusFile:
             _log.error("%s: check its directory, who may write there, and how full it is", problem)
 
     def _remove(self) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        # Not that of a service which has been started since.
+        if os.path.samestat(os.fstat(self._file), os.stat(self._path)):
             os.unlink(self._path)
-            os.close(self._file)
-            self._file = None
+        os.close(self._file)
+        self._file = None
 
 
 def content(status: Status, recent: list[Recent]) -> Json:

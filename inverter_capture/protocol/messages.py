@@ -137,9 +137,9 @@ class MessageParser:
         messages: list[Message] = []
         at = 0
         while True:
-            start = buffer.find(START[:1], at)
+            start = buffer.find(START, at)
             if start < 0:
-                start = len(buffer)
+                start = len(buffer) - buffer.endswith(START[:1], at)
             self._counts.skipped += start - at
             at = start
             length = self._length(buffer[at : at + 2 * MESSAGE_LENGTH_MAX], ended=ended) if at < len(buffer) else 0

@@ -260,6 +260,8 @@ def test_settings_alone_are_not_read_as_single_phase() -> None:
         {79: 0xFFFF, 183: 5343, 182: 1210, 59: 2},
         {79: 4986, 183: 5343, 182: 0xFFFF, 59: 0xFFFF},
         {79: 0, 183: 0, 182: 0},
+        # Without a grid and a battery, whose connectors carry 0.01 V.
+        {79: 0, 183: 1, 182: 0, 192: 5000},
         {79: 0xFFFF, 183: 0xFFFF, 182: 0xFFFF, 59: 0xFFFF},
     ],
 )

@@ -53,8 +53,8 @@ WHOLE_KWH_RELEASE = 0x1098
 """From this control firmware on, high-voltage inverters count the energies of a day in whole kWh."""
 
 SINGLE_PHASE_RANGES = {79: (4500, 6500), 182: (500, 1800), 183: (3800, 6400), 192: (4500, 6500)}
-"""What these registers hold in single-phase inverters, when it is not 0: the grid's frequency, the battery's temperature
-and voltage, and the load's frequency."""
+"""What these registers hold in single-phase inverters, when it is not 0: the grid's frequency, the battery's
+temperature and voltage, and the load's frequency."""
 SETTING_RANGES = {182: (0, 11), 183: (0, 1)}
 """What some of them hold in three-phase inverters: the grid's standard and frequency, each as a code."""
 OPERATION_RANGES = SINGLE_PHASE_RANGES | {150: (900, 2800), 154: (900, 2800), 193: (4500, 6500)}

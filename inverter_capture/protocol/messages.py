@@ -32,8 +32,6 @@ TYPE_NAMES = {
 }
 """What is known of the types; a message of another type is skipped by its length."""
 STATUS_OFFSET = 4
-ZEROS_OFFSET = 6
-"""Two bytes that are zero in every message on record."""
 NUMBER_OFFSET = 8
 """One byte; the answer to a message repeats it."""
 LENGTH_OFFSET = 9
@@ -60,7 +58,8 @@ _HEADER = re.compile(
     % (START, FROM_DONGLE, REPORT, SERIAL_LENGTH, START, re.escape(_DIRECTIONS), _TYPES),
     re.DOTALL,
 )
-"""What begins a message beyond doubt: a report with a serial number, or a known type and the two zeros."""
+"""What begins a message beyond doubt: a report with a serial number, or a known type and the two bytes before the number
+that are zero in every message on record."""
 
 
 class Message(NamedTuple):
@@ -137,9 +136,9 @@ class MessageParser:
         messages: list[Message] = []
         at = 0
         while True:
-            start = buffer.find(START[:1], at)
+            start = buffer.find(START, at)
             if start < 0:
-                start = len(buffer)
+                start = len(buffer) - buffer.endswith(START[:1], at)
             self._counts.skipped += start - at
             at = start
             length = self._length(buffer[at : at + 2 * MESSAGE_LENGTH_MAX], ended=ended) if at < len(buffer) else 0

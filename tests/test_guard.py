@@ -20,6 +20,7 @@ from inverter_capture.protocol.guard import (
     LATE_SECONDS,
     READINGS_CONFIRM,
     ZEROS_CONFIRM,
+    ZEROS_SECONDS,
     Guard,
     Held,
 )
@@ -419,6 +420,15 @@ def test_a_replaced_inverter_is_believed_when_confirmed(field: Field, after: flo
     assert verdicts(series(field.id, values), guard) == ([True] * 4 + [False] * (READINGS_CONFIRM - 1) + [True] * 4)
     assert guard.counts.held == READINGS_CONFIRM - 1
     assert guard.counts.confirmed == 1
+
+
+@pytest.mark.parametrize("seconds", [69, 150, 300])
+def test_zeros_take_as_long_however_often_the_dongle_reports(seconds: int) -> None:
+    believed = verdicts(series("pv_production_total", [5000.0] * 4 + [0] * 40, every=timedelta(seconds=seconds)))
+    until = believed.index(True, 4)
+    assert not any(believed[4:until])
+    assert all(believed[until:])
+    assert ZEROS_SECONDS <= (until - 4) * seconds <= ZEROS_SECONDS + 2 * seconds
 
 
 @pytest.mark.parametrize("field", TOTALS, ids=ids)

@@ -432,7 +432,8 @@ def test_a_restart_of_the_broker(
                     listener.wait_for(topic)
                 assert listener.texts(AVAILABILITY)[-1] == "online"
                 assert power(listener.of(STATE))[-1] == 7
-            wait_for(lambda: backend.status().problem == "", "recovery")
+            wait_for(lambda: "delivering again" in log.text, "recovery")
+            assert backend.status().problem == ""
             assert len(errors(log)) == 1, errors(log)
             assert log.text.count("delivering again") == 1
             log.clear()

@@ -278,12 +278,10 @@ class _Inverter:
             return None
         phases = _signed(words, 170) + _signed(words, 171)
         if abs(phases) >= CT_WATTS_MIN and 172 in words:
-            ratio = _signed(words, 172) / phases
-            if _near(ratio, 1):
+            told = _tenth_or_whole(_signed(words, 172) / phases)
+            if told == _ORDINARY:
                 return power
-            if _near(ratio, 0.1) and power == _ORDINARY:
-                return _TENTHS
-            return None
+            return told if power == _ORDINARY else None
         # Nothing told them apart, so they stay what they are, or go along.
         return self._grid_power.answer if power == _ORDINARY else power
 

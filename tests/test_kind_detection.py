@@ -28,7 +28,7 @@ from inverter_capture.protocol.packets import Flow
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder
 from inverter_capture.protocol.readings import Reading, ReportReader
 from inverter_capture.protocol.reports import Report
-from inverter_capture.service.report_log import Observer
+from inverter_capture.service.report_log import ReportLog
 from tests import tables
 from tests.tables import Table, expected
 from tests.tables.real import REPORT_2022, REPORTS_2026
@@ -585,12 +585,12 @@ def test_readings_in_any_order_never_mix_kinds(order: list[int], high: bool) -> 
 def test_the_log_tells_of_experimental_kinds_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     decoder = Decoder(UTC)
-    observer = Observer(decoder, NOW * SECOND, live=False)
+    report_log = ReportLog(decoder, NOW * SECOND, live=False)
     flow = Flow(bytes(4), 1, bytes(4), 2)
 
     def lines(sent: Report) -> list[str]:
         caplog.clear()
-        observer.observe(Decoded(NOW * SECOND, flow, sent, decoder.readings.read(sent, NOW * SECOND)))
+        report_log.observe(Decoded(NOW * SECOND, flow, sent, decoder.readings.read(sent, NOW * SECOND)))
         return [line for line in caplog.messages if not re.search("bytes|-byte|its range", line)]
 
     three = report(WITHOUT_IDENTITY, three_phase() | {217: 1200}, "0000000003", learnt=True)

@@ -17,7 +17,7 @@ from inverter_capture.service.report_log import (
     DEFAULT_INTERVAL_SECONDS,
     MISSED_REPORTS,
     QUIET_SECONDS_MIN,
-    Observer,
+    ReportLog,
 )
 from tests import wire
 from tests.dongle.reports import encode_values
@@ -33,12 +33,12 @@ ZONE = ZoneInfo("Africa/Johannesburg")
 
 
 class House:
-    """A decoder and its observer, and dongles whose packets pass them. Times are in seconds since the epoch."""
+    """A decoder and its log, and dongles whose packets pass them. Times are in seconds since the epoch."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture, *, live: bool = True, started: int = NOW) -> None:
         self._caplog = caplog
         self._decoder = Decoder(ZONE, live=live)
-        self.observer = Observer(self._decoder, started * SECOND, live=live)
+        self.report_log = ReportLog(self._decoder, started * SECOND, live=live)
         self._port = 50000
 
     def frame(
@@ -65,12 +65,12 @@ class House:
         connection.packet(captured * SECOND, client, 1000, data, wire.PSH | wire.ACK)
         for record in connection.records:
             for event in self._decoder.receive(Packet(record.time, wire.LINK_ETHERNET, record.data)):
-                self.observer.observe(event)
+                self.report_log.observe(event)
         return self.news()
 
     def advance(self, now: int) -> list[str]:
         """Time passes."""
-        self.observer.advance(now * SECOND)
+        self.report_log.advance(now * SECOND)
         return self.news()
 
     def news(self) -> list[str]:
@@ -119,7 +119,7 @@ def test_who_sends_frames_is_said_once(house: House) -> None:
 def test_made_up_serials_fill_neither_memory_nor_log(house: House) -> None:
     lines = [house.frame(NOW + number, serial=f"FORGED{number:04}") for number in range(2 * INVERTERS_MAX)]
     assert sum(map(len, lines)) == INVERTERS_MAX - 1
-    assert len(house.observer._senders) == INVERTERS_MAX
+    assert len(house.report_log._senders) == INVERTERS_MAX
     # Those that were there before are still spoken of.
     assert house.frame(NOW + 300, host="192.168.8.77") != []
 
@@ -207,7 +207,7 @@ def test_a_file_says_nothing_about_clocks_or_silence(caplog: pytest.LogCaptureFi
     assert len(house.frame(NOW)) == 1
     for number in range(1, 10):
         assert house.frame(NOW + number * 300, ahead=4 * HOUR) == []
-    assert house.observer.deadline is None
+    assert house.report_log.deadline is None
     assert house.advance(NOW + DAY) == []
 
 
@@ -234,18 +234,18 @@ def test_a_router_that_has_not_got_the_time_compares_nothing(caplog: pytest.LogC
 
 
 def test_silence_is_said_once_and_so_is_its_end(house: House) -> None:
-    assert house.observer.deadline == (NOW + QUIET_SECONDS) * SECOND
+    assert house.report_log.deadline == (NOW + QUIET_SECONDS) * SECOND
     assert house.advance(NOW + QUIET_SECONDS - 1) == []
     (line,) = house.advance(NOW + QUIET_SECONDS)
     assert line.startswith("warning: no report for 30 minutes: ")
     assert "[pcap] device" in line
-    assert house.observer.deadline is None
+    assert house.report_log.deadline is None
     assert house.advance(NOW + 5 * QUIET_SECONDS) == []
     assert house.frame(NOW + 2 * HOUR) == ["info: reports again, after 120 minutes without"]
     assert house.frame(NOW + 2 * HOUR + 300) == []
     # The middle interval counts, so the long silence is none.
     quiet_from = NOW + 2 * HOUR + 300
-    assert house.observer.deadline == (quiet_from + QUIET_SECONDS) * SECOND
+    assert house.report_log.deadline == (quiet_from + QUIET_SECONDS) * SECOND
     assert len(house.advance(quiet_from + QUIET_SECONDS)) == 1
 
 
@@ -278,7 +278,7 @@ def test_setting_the_clock_is_no_silence(caplog: pytest.LogCaptureFixture, step:
     # As routers without a battery do it, soon after they have started.
     house = House(caplog)
     assert house.advance(NOW + 20 + step) == []
-    assert house.observer.deadline == (NOW + 20 + step + QUIET_SECONDS) * SECOND
+    assert house.report_log.deadline == (NOW + 20 + step + QUIET_SECONDS) * SECOND
     assert house.advance(NOW + 20 + step + QUIET_SECONDS - 1) == []
     assert len(house.advance(NOW + 20 + step + QUIET_SECONDS)) == 1
 

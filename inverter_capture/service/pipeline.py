@@ -18,7 +18,7 @@ from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.guard import Guard
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.service.report_log import Observer
+from inverter_capture.service.report_log import ReportLog
 
 CHANGE_SECONDS = 2
 """How long other settings may take before they are no longer waited for."""
@@ -54,7 +54,7 @@ class Pipeline:
         self._changed = threading.Event()
         self._stopping = False
         self._decoder = Decoder(named_zone(config.timezone), live=not config.file)
-        self._observer = Observer(self._decoder, time.time_ns(), live=not config.file)
+        self._report_log = ReportLog(self._decoder, time.time_ns(), live=not config.file)
         self._guard = Guard() if config.guard else None
         self._dongles = DongleFilter()
         self._capture: Capture | None = None
@@ -205,10 +205,10 @@ class Pipeline:
     def _follow_device(self) -> None:
         """Handle what is captured until the thread is to end or the settings change, and change them."""
         self._tell_change()
-        for events in events_of(self.capture, self._decoder, lambda: self._observer.deadline):
+        for events in events_of(self.capture, self._decoder, lambda: self._report_log.deadline):
             self._handle(events)
             self._tell_change()
-            self._observer.advance(time.time_ns())
+            self._report_log.advance(time.time_ns())
             if self._stopping or self._next is not None:
                 break
         if self._next is not None:
@@ -247,7 +247,7 @@ class Pipeline:
         self._config = after
         if before.timezone != after.timezone:
             self._decoder.readings.zone = named_zone(after.timezone)
-            self._observer = Observer(self._decoder, time.time_ns(), live=True)
+            self._report_log = ReportLog(self._decoder, time.time_ns(), live=True)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None
 
@@ -259,7 +259,7 @@ class Pipeline:
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
-            self._observer.observe(event)
+            self._report_log.observe(event)
             if isinstance(event, Decoded) and event.reading is not None:
                 self.readings += 1
                 self._deliver(self._guarded(event, event.reading))
@@ -269,5 +269,5 @@ class Pipeline:
             return reading
         reading, held = self._guard.check(event.report.clock, reading)
         if held:
-            self._observer.held(held)
+            self._report_log.held(held)
         return reading

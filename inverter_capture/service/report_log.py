@@ -33,7 +33,7 @@ DAY_SECONDS = 24 * 3600
 _log = logging.getLogger(__name__)
 
 
-class Observer:
+class ReportLog:
     """Watches what a decoder finds. Times are in nanoseconds since the epoch, as the events bring them."""
 
     def __init__(self, decoder: Decoder, started: int, *, live: bool) -> None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NoReturn
 from inverter_capture import __version__
 from inverter_capture.output.formats import FORMATS
 from inverter_capture.service.log import set_level, start_log
-from inverter_capture.service.signals import hold_reload
 from inverter_capture.text import printable
 
 if TYPE_CHECKING:
@@ -143,7 +142,6 @@ def _run(options: argparse.Namespace) -> int:
     from inverter_capture.config.toml_file import load
 
     try:
-        hold_reload()
         config = load(options.config)
     except ConfigError as error:
         return _fail(WRONG_USE, *error.messages)

@@ -146,15 +146,16 @@ class Pipeline:
             if self._capture is not None:
                 self._capture.close()
 
-    def reconfigure(self, config: PcapConfig) -> None:
+    def reconfigure(self, config: PcapConfig) -> bool:
         """Go on with other settings of a live capture, whose filter is right. Returns when that is done.
 
-        What has been decoded in part goes on where it was.
+        What has been decoded in part goes on where it was. Returns whether all settings are in use: the device and the
+        filter stay as they are when the device cannot be opened.
         """
         self._changed.clear()
         self._next = config
         self._wake()
-        self._changed.wait(CHANGE_SECONDS)
+        return self._changed.wait(CHANGE_SECONDS) and self._config == config
 
     def summarise(self) -> None:
         """Say what has come of it, in the log."""
@@ -230,7 +231,7 @@ class Pipeline:
             self._handle(self._decoder.close())
 
     def _change(self) -> None:
-        """Go over to the next settings; stay with the present ones where that cannot be done."""
+        """Go over to the next settings; stay with the present device and filter where that cannot be done."""
         before, after = self._config, self._next
         assert after is not None
         self._next = None
@@ -239,15 +240,10 @@ class Pipeline:
                 capture = LiveCapture(after.device, after.filter or self._dongles)
             except CaptureError as error:
                 setting = "filter" if isinstance(error, FilterError) else "device"
-                _log.error("[pcap] %s = %s; going on with the settings there were", setting, error)
-                return
-            # Both are open for a moment, so that nothing passes unseen; what is seen twice counts once.
-            assert isinstance(self._capture, LiveCapture)
-            for packet in self._capture.drain():
-                self._handle(self._decoder.receive(packet))
-            with self._replacing:
-                self._capture.close()
-                self._capture = capture
+                _log.error("[pcap] %s = %s; going on with the device and the filter there were", setting, error)
+                after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
+            else:
+                self._replace_capture(capture)
         self._config = after
         if before.timezone != after.timezone:
             self._decoder.readings.zone = named_zone(after.timezone)
@@ -255,6 +251,15 @@ class Pipeline:
         self._admission.serials = frozenset(after.serials)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None
+
+    def _replace_capture(self, capture: LiveCapture) -> None:
+        # Both are open for a moment, so that nothing passes unseen; what is seen twice counts once.
+        assert isinstance(self._capture, LiveCapture)
+        for packet in self._capture.drain():
+            self._handle(self._decoder.receive(packet))
+        with self._replacing:
+            self._capture.close()
+            self._capture = capture
 
     def _tell_change(self) -> None:
         state = (self.device, self.problem, self.reports, self.unknown)

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # No traceback for Ctrl-C or a closed pipe. `run` and `discover` end in their own way.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = _parser().parse_args(arguments)
-    start_log()
+    start_log(syslog=getattr(options, "syslog", False))
     command: Callable[[argparse.Namespace], int] = options.command
     return command(options)
 
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="capture and deliver, as configured, until SIGTERM or the end of the file")
     run.add_argument("config", metavar="CONFIG.toml")
     run.add_argument("--status", metavar="FILE", default="", help="keep a status file, for `status`; default: none")
+    run.add_argument("--syslog", action="store_true", help="log to the system log, unless run in a terminal")
     run.set_defaults(command=_run)
 
     status = commands.add_parser("status", help="show how the running service is doing")

@@ -23,6 +23,7 @@ No I/O and no clock: time comes with the readings. It may jump, and readings may
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -94,18 +95,19 @@ class Guard:
         self.counts = GuardCounts()
         self._inverters: dict[str, _Inverter] = {}
 
-    def check(self, clock: datetime, reading: Reading) -> tuple[Reading, list[Held]]:
+    def check(self, clock: datetime, reading: Reading, *, learn: bool = True) -> tuple[Reading, list[Held]]:
         """The reading without the values held back, and those. `clock` is the inverter's wall clock, without a zone.
 
-        The same reading again gets the same answer. Readings of more than INVERTERS_MAX inverters are not judged.
+        The same reading again gets the same answer. Without `learn` the reading does not change what is believed. Of
+        more than INVERTERS_MAX inverters the one that has been silent for longest is forgotten.
         """
-        inverter = self._inverters.get(reading.serial)
-        if inverter is None:
-            if len(self._inverters) >= INVERTERS_MAX:
-                return reading, []
-            inverter = self._inverters[reading.serial] = _Inverter()
-        elif inverter.reading == reading:
+        inverter = self._inverters.get(reading.serial) or _Inverter()
+        if inverter.reading == reading:
             return inverter.believed, inverter.held
+        if learn:
+            self._remember(reading.serial, inverter)
+        else:
+            inverter = inverter.copied()
         held = inverter.judge(_Moment(clock, reading.time), reading)
         believed = reading
         if held:
@@ -117,6 +119,13 @@ class Guard:
         self.counts.confirmed += inverter.confirmed
         inverter.reading, inverter.believed, inverter.held = reading, believed, held
         return believed, held
+
+    def _remember(self, serial: str, inverter: _Inverter) -> None:
+        """As the latest."""
+        self._inverters.pop(serial, None)
+        if len(self._inverters) >= INVERTERS_MAX:
+            del self._inverters[next(iter(self._inverters))]
+        self._inverters[serial] = inverter
 
 
 class _Moment:
@@ -174,6 +183,12 @@ class _Inverter:
         self.held: list[Held] = []
         self.confirmed = 0
         """Changes that the last reading has confirmed."""
+
+    def copied(self) -> _Inverter:
+        """Another one that believes the same."""
+        other = copy(self)
+        other.fields = [copy(judge) for judge in self.fields]
+        return other
 
     def judge(self, moment: _Moment, reading: Reading) -> list[Held]:
         """What of a reading is not to be believed."""

@@ -15,9 +15,12 @@ from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
+from inverter_capture.protocol.admission import Admission
 from inverter_capture.protocol.guard import Guard
+from inverter_capture.protocol.packets import Flow
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
 from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.reports import Report
 from inverter_capture.service.report_log import ReportLog
 
 CHANGE_SECONDS = 2
@@ -53,7 +56,8 @@ class Pipeline:
         self._next: PcapConfig | None = None
         self._changed = threading.Event()
         self._stopping = False
-        self._decoder = Decoder(named_zone(config.timezone), live=not config.file)
+        self._admission = Admission(config.serials, live=not config.file)
+        self._decoder = Decoder(named_zone(config.timezone), live=not config.file, admit=self._admit)
         self._report_log = ReportLog(self._decoder, time.time_ns(), live=not config.file)
         self._guard = Guard() if config.guard else None
         self._dongles = DongleFilter()
@@ -248,6 +252,7 @@ class Pipeline:
         if before.timezone != after.timezone:
             self._decoder.readings.zone = named_zone(after.timezone)
             self._report_log = ReportLog(self._decoder, time.time_ns(), live=True)
+        self._admission.serials = frozenset(after.serials)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None
 
@@ -264,10 +269,17 @@ class Pipeline:
                 self.readings += 1
                 self._deliver(self._guarded(event, event.reading))
 
+    def _admit(self, report: Report, flow: Flow, captured: int) -> bool:
+        now = captured if self._config.file else time.monotonic_ns()
+        verdict = self._admission.judge(report.serial, flow.source, now)
+        self._report_log.judged(verdict, report, flow, captured)
+        return verdict.admitted
+
     def _guarded(self, event: Decoded, reading: Reading) -> Reading:
         if self._guard is None:
             return reading
-        reading, held = self._guard.check(event.report.clock, reading)
+        learn = self._admission.is_sender(reading.serial, event.flow.source)
+        reading, held = self._guard.check(event.report.clock, reading, learn=learn)
         if held:
-            self._report_log.held(held)
+            self._report_log.held(held, event.time)
         return reading

@@ -32,7 +32,7 @@ class Decoded(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """A report whose registers nobody has told: its length is not known, and no poll map has been heard."""
+    """A report with an unknown layout: its length is not one of LAYOUTS, and no poll map with this length was seen."""
 
     time: int
     flow: Flow

@@ -24,9 +24,9 @@ from inverter_capture.protocol.reports import Report
 from inverter_capture.service.report_log import ReportLog
 
 CHANGE_SECONDS = 2
-"""How long other settings may take before they are no longer waited for."""
+"""Maximum time in seconds that `reconfigure` waits for new settings to take effect."""
 RESTART_SECONDS = 5
-"""How long the capture rests after an error of ours."""
+"""Seconds before capturing resumes after an unexpected exception."""
 
 
 _log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ BURST_SECONDS = 20
 INTERVALS_MAX = 9
 """Intervals that are remembered; the middle one counts."""
 CLOCK_SET_SECONDS = 60
-"""Whoever looks so much later than asked for looks at a clock that was set meanwhile."""
+"""When `advance` is called later than its deadline by more than this, the system's clock has been set meanwhile."""
 DAY_SECONDS = 24 * 3600
 KIND_SECONDS = 60
 """Between two lines of a kind that others can provoke."""
@@ -145,7 +145,7 @@ class ReportLog:
     def advance(self, time: int) -> None:
         """Say so when there has been no report for long."""
         if not 0 <= time - self._last_report <= (self._quiet_seconds + CLOCK_SET_SECONDS) * SECOND and not self._quiet:
-            # Nobody waits that long without calling: the clock has been set.
+            # `advance` would have been called before: the clock has been set.
             self._last_report = time
         deadline = self.deadline
         if deadline is not None and time >= deadline:

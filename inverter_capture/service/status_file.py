@@ -24,7 +24,7 @@ from inverter_capture.service.recent_readings import Recent, RecentReadings
 from inverter_capture.text import printable, utc_text
 
 WRITE_SECONDS = 1.0
-"""The least time between two writes; a change waits as long, for what follows from it."""
+"""Minimum time between two writes. A write also waits this long for further changes."""
 WORK_SHARE = 10
 """Where writing takes long, because there are many inverters, the pause is so many times as long."""
 MODE = 0o644

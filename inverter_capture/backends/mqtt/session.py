@@ -18,7 +18,7 @@ from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
 
 STATE_BYTES_MAX = 64 * 1024
-"""Longer states are not ours."""
+"""Maximum size of a retained state in bytes. Larger ones are ignored."""
 LEARN_SECONDS = 0.5
 """Seconds after the answer to a subscription in which retained messages arrive."""
 ECHO_SECONDS = 5.0
@@ -94,7 +94,7 @@ class Session:
     ) -> None:
         """`connection` is open."""
         self.refused: list[str] = []
-        """Topics whose messages never came back. Whoever reads them clears them."""
+        """Topics whose messages never came back. The reader clears them."""
         self._connection = connection
         self._config = config
         self._topics = Topics(config.base_topic, config.discovery_prefix)

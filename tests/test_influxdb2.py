@@ -16,7 +16,7 @@ import pytest
 
 from inverter_capture.backends import backoff
 from inverter_capture.backends.influxdb2 import delivery as influxdb2
-from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX
+from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, Buffer
 from inverter_capture.backends.influxdb2.delivery import InfluxDb2
 from inverter_capture.backends.influxdb2.write_api import WriteApi
 from inverter_capture.config.schema import InfluxDb2Config
@@ -409,6 +409,33 @@ def test_many_poisoned_readings_hold_up_nothing(server: FaultyServer) -> None:
     # The newest showed each time that the server takes others.
     assert server.stored == [line(59)] * 50 + lines(10, 50)
     assert backend.refused == 50
+
+
+def test_each_reading_is_in_one_count_at_any_moment(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is asked for by other threads, also in the moment between a confirmation and the removal."""
+    server.play = poisoned(3)
+    remove = Buffer.remove
+    sums: list[int] = []
+
+    with delivering(server) as backend:
+
+        def count() -> None:
+            status = backend.status()
+            sums.append(status.delivered + status.waiting + status.dropped)
+
+        def remove_and_count(buffer: Buffer, number: int) -> None:
+            # This is the thread that delivers: what others see is what it would see.
+            count()
+            remove(buffer, number)
+
+        monkeypatch.setattr(Buffer, "remove", remove_and_count)
+        with backend._changed:
+            for number in range(8):
+                backend.put(reading(number))
+        assert backend.wait_until_empty(10)
+        count()
+        assert (backend.delivered, backend.refused) == (7, 1)
+    assert set(sums) == {8}
 
 
 @pytest.mark.parametrize("status", [400, 422, 413])

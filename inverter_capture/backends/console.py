@@ -101,15 +101,16 @@ class Console(Backend):
             self._formatter = _formatter(section, zone)
 
     def status(self) -> BackendStatus:
-        return BackendStatus(
-            name=self.name,
-            connected=self._problem is None,
-            delivered=self.delivered,
-            waiting=len(self._waiting) + self._writing,
-            dropped=self.dropped,
-            problem=self._problem or "",
-            failing_since=self._failing_since,
-        )
+        with self._changed:
+            return BackendStatus(
+                name=self.name,
+                connected=self._problem is None,
+                delivered=self.delivered,
+                waiting=len(self._waiting) + self._writing,
+                dropped=self.dropped,
+                problem=self._problem or "",
+                failing_since=self._failing_since,
+            )
 
     def _run(self) -> None:
         while True:
@@ -174,12 +175,14 @@ class Console(Backend):
         return True
 
     def _say(self, problem: str) -> None:
-        if problem != self._problem:
-            _log.warning("%s", problem)
+        with self._changed:
+            if problem == self._problem:
+                return
             if self._problem is None:
                 self._failing_since = time.time()
             self._problem = problem
-            self._tell_change()
+        _log.warning("%s", problem)
+        self._tell_change()
 
 
 def _formatter(config: ConsoleConfig, zone: tzinfo | None) -> Formatter:

@@ -173,7 +173,8 @@ class Pipeline:
         )
         if fragments := self._decoder.packets.counts.fragments:
             _log.info("%d IP fragments were ignored", fragments)
-        if isinstance(self._capture, LiveCapture) and self._capture.dropped:
+        # While the thread still runs, the device is its own.
+        if not self._thread.is_alive() and isinstance(self._capture, LiveCapture) and self._capture.dropped:
             _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
 
     def _wake(self) -> None:

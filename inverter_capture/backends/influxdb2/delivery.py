@@ -209,8 +209,7 @@ class InfluxDb2(Backend):
             if verdict.outcome is Outcome.TAKEN:
                 is_sure = False
                 self._latest_taken = part[-1]
-                self.delivered += len(part)
-                self._remove(len(part))
+                self._remove(delivered=len(part))
                 self._recover()
                 at += len(part)
                 size *= 2
@@ -239,14 +238,16 @@ class InfluxDb2(Backend):
         probes = [*([self._latest_taken] if self._latest_taken else []), *batch[-1:], *batch[:PROBES_MAX]]
         return any(api.write([text]).outcome is Outcome.TAKEN for text in probes)
 
-    def _remove(self, count: int) -> None:
+    def _remove(self, *, delivered: int = 0, refused: int = 0) -> None:
+        """Readings no longer wait. Whoever asks for the status at the same time sees each in one count."""
         with self._changed:
-            self._buffer.remove(count)
+            self._buffer.remove(delivered + refused)
+            self.delivered += delivered
+            self.refused += refused
             self._changed.notify_all()
 
     def _refuse(self, verdict: Verdict) -> None:
-        self.refused += 1
-        self._remove(1)
+        self._remove(refused=1)
         if time.monotonic() >= self._refusal_at:
             self._refusal_at = time.monotonic() + REPORT_SECONDS
             _log.error(

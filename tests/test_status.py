@@ -264,16 +264,15 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     assert victim.read_text() == "mine"
 
 
-def test_a_service_that_ends_leaves_the_file_of_the_next(tmp_path: Path) -> None:
+def test_the_next_service_takes_the_file_over(tmp_path: Path) -> None:
     file = tmp_path / "status.json"
     config = write(tmp_path / "c.toml")
     with running(config, file) as first:
         wait_for_status(file, lambda status: status["capturing"])
-        time.sleep(1.5)  # until nothing changes any more
-        inode = file.stat().st_ino
         with running(config, file):
-            wait_for(lambda: file.stat().st_ino != inode, "the next one's file")
-            first.stop()
+            assert first.wait() == 0
+            wait_for_status(file, lambda status: status.get("capturing"))
+            time.sleep(1.5)
             assert read_status_file(str(file)) is not None
 
 

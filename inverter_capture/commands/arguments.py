@@ -153,9 +153,13 @@ def _run(options: argparse.Namespace) -> int:
         return _fail(WRONG_USE, *error.messages)
     set_level(config.log.level)
     from inverter_capture.service.service import Service
+    from inverter_capture.service.single import AnotherServiceError, only_service
 
     try:
-        return Service(config, lambda: load(options.config), status_path=options.status).run()
+        with only_service(options.status):
+            return Service(config, lambda: load(options.config), status_path=options.status).run()
+    except AnotherServiceError as error:
+        return _fail(FAILED, str(error))
     except FilterError as error:
         return _fail(WRONG_USE, f"{options.config}: [pcap] filter = {error}")
     except CaptureError as error:

@@ -25,6 +25,7 @@ from inverter_capture.service.log import set_level
 from inverter_capture.service.monitoring import Monitoring
 from inverter_capture.service.pipeline import Pipeline
 from inverter_capture.service.signals import on_signals, without_signals
+from inverter_capture.service.single import end_with_jail
 from inverter_capture.text import counted
 
 STOP_SECONDS = 0.5
@@ -85,6 +86,7 @@ class Service:
         Raises CaptureError when the device cannot be opened.
         """
         with on_signals(self._stop, lambda: self._wishes.put(_RELOAD)):
+            end_with_jail(self._stop)
             self._pipeline.open()
             with without_signals():
                 for _, backend in self._backends:

@@ -1,0 +1,129 @@
+"""Only one service at a time: two would deliver everything twice, and the broker would throw them out in turns.
+
+Under procd the service is a child of ujail. When ujail itself is killed, procd starts the service anew, and knows
+nothing of the one that lives on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from inverter_capture.service.signals import without_signals
+from inverter_capture.text import printable
+
+TAKE_OVER_SECONDS = 6.0
+"""How long another service may take to end. It delivers what it can before."""
+JAIL = "ujail"
+
+_log = logging.getLogger(__name__)
+
+
+class AnotherServiceError(Exception):
+    """Another service is running, and does not end."""
+
+
+@contextmanager
+def only_service(status_path: str) -> Iterator[None]:
+    """Within, no other service keeps this status file: one that does is stopped first. Empty: nothing is done.
+
+    Raises AnotherServiceError.
+    """
+    file = _acquire(status_path) if status_path else None
+    try:
+        yield
+    finally:
+        if file is not None:
+            with suppress(OSError):  # its directory may be gone
+                os.unlink(_lock_path(status_path))
+            os.close(file)
+
+
+def _lock_path(status_path: str) -> str:
+    return f"{status_path}.lock"
+
+
+def _acquire(status_path: str) -> int | None:
+    """The descriptor that holds the lock, until it is closed or the process ends; None when there can be no lock."""
+    path = _lock_path(status_path)
+    deadline = time.monotonic() + TAKE_OVER_SECONDS
+    other: int | None = None
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            # The status file cannot be written there either, and that is said.
+            _log.debug("%s: cannot be locked (%s)", printable(path), error.strerror)
+            return None
+        if _lock(file):
+            if _is_at(file, path):
+                os.ftruncate(file, 0)
+                os.pwrite(file, str(os.getpid()).encode(), 0)
+                return file
+        elif other is None:
+            other = _holder(file, status_path)
+            if other is not None:
+                _log.warning("another inverter-capture is running (process %d): it is stopped", other)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(other, signal.SIGTERM)
+        os.close(file)
+        if time.monotonic() > deadline:
+            remedy = f"find out which (fuser {path}), and end it" if other is None else f"kill -9 {other}"
+            raise AnotherServiceError(f"another inverter-capture holds {path} and does not end: {remedy}")
+        time.sleep(0.05)
+
+
+def _is_at(file: int, path: str) -> bool:
+    """Whether an open file is still the one at this path: its holder removes it at the end."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def end_with_jail(stop: Callable[[], None]) -> None:
+    """Call `stop`, in another thread, when the process that has jailed this one ends. Does nothing without a jail."""
+    parent = os.getppid()
+    try:
+        with open(f"/proc/{parent}/comm", encoding="ascii", errors="replace") as name:
+            if name.read().strip() != JAIL:
+                return
+        file = os.pidfd_open(parent)
+    except OSError as error:
+        _log.debug("process %d: %s", parent, error)
+        return
+    with without_signals():
+        threading.Thread(target=_wait, args=(file, stop), name="jail", daemon=True).start()
+
+
+def _wait(file: int, stop: Callable[[], None]) -> None:
+    ended = select.poll()
+    ended.register(file, select.POLLIN)
+    ended.poll()
+    _log.warning("%s has ended, so the service ends too", JAIL)
+    stop()
+
+
+def _lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(file: int, status_path: str) -> int | None:
+    """The process that holds the lock, if it is a service that keeps this status file."""
+    try:
+        process = int(os.pread(file, 20, 0))
+        with open(f"/proc/{process}/cmdline", "rb") as arguments:
+            return process if os.fsencode(status_path) in arguments.read().split(b"\0") else None
+    except (OSError, ValueError):
+        return None

@@ -161,13 +161,19 @@ def _names(fields: list[Field]) -> str:
             series.setdefault((field.id.replace(ids[0], "#"), name.replace(ids[0], "%d")), []).append(int(ids[0]))
         else:
             series[field.id, name] = []
+    used: set[str] = set()
     for (id, name), numbers in series.items():
         if not numbers:
             lines.append(f"\t\t\t{id}: _({_text(name)})")
-            continue
-        if sorted(numbers) != list(range(min(numbers), max(numbers) + 1)):
-            raise ValueError(f"{id}: its numbers have gaps: {numbers}")
-        lines.append(f"\t\t\t'{id}': [_({_text(name)}), {min(numbers)}, {max(numbers)}]")
+        elif id not in used and sorted(numbers) == list(range(min(numbers), max(numbers) + 1)):
+            used.add(id)
+            lines.append(f"\t\t\t'{id}': [_({_text(name)}), {min(numbers)}, {max(numbers)}]")
+        else:
+            # Another name has that pattern already.
+            lines += [
+                f"\t\t\t{id.replace('#', str(number))}: _({_text(name.replace('%d', str(number)))})"
+                for number in numbers
+            ]
     return ",\n".join(lines)
 
 

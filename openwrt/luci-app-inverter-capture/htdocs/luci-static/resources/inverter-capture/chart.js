@@ -19,12 +19,10 @@ function titles() {
 	};
 }
 
-// A step of 1, 2 or 5 and zeros, for at most five steps.
+// A step of 1, 2 or 5 and zeros, for at most eight steps.
 function stepFor(range) {
-	let step = Math.pow(10, Math.floor(Math.log10(range / 5)));
-	while (range / step > 5)
-		step *= range / step > 12.5 ? 5 : range / step > 10 ? 2.5 : 2;
-	return step;
+	const unit = Math.pow(10, Math.floor(Math.log10(range / 8)));
+	return unit * [ 1, 2, 5, 10 ].filter(function(factor) { return range / (unit * factor) <= 8; })[0];
 }
 
 const Chart = baseclass.extend({
@@ -44,7 +42,7 @@ const Chart = baseclass.extend({
 		this.picture.addEventListener('blur', this.leave.bind(this));
 		this.picture.addEventListener('keydown', this.press.bind(this));
 		this.legend.replaceChildren.apply(this.legend, SERIES.map(this.button, this));
-		new ResizeObserver(this.draw.bind(this)).observe(this.picture);
+		new ResizeObserver(function() { window.requestAnimationFrame(this.draw.bind(this)); }.bind(this)).observe(this.picture);
 	},
 
 	button: function(name) {

@@ -183,7 +183,8 @@ return baseclass.extend({ groups: [
 		['W', 0, {
 			grid_power: _('Power'),
 			'grid_power_l#': [_('Power L%d (grid port)'), 1, 1],
-			'grid_power_l#': [_('Power L%d'), 2, 3],
+			grid_power_l2: _('Power L2'),
+			grid_power_l3: _('Power L3'),
 			grid_power_ct: _('Power CT'),
 			'grid_ct_power_l#': [_('CT power L%d'), 1, 3],
 			grid_inner_power: _('Power (grid port)'),

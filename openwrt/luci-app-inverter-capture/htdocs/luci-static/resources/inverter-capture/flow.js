@@ -72,7 +72,8 @@ function node(name, power, share) {
 	if (share != null)
 		parts.push(svg('path', { 'd': arc(x, y, RADIUS - 3, share), 'class': 'ic-ring ic-share' }));
 	parts.push(icon(name, x, y - 14, 1.25), text(x, y + 24, 'ic-number', power == null ? '–' : status.power(Math.abs(power))));
-	return svg('g', { 'class': 'ic-' + name }, parts);
+	const idle = share == null && (power == null || Math.abs(power) < status.LEAST_POWER);
+	return svg('g', { 'class': 'ic-' + name + (idle ? ' ic-idle' : '') }, parts);
 }
 
 return baseclass.extend({
@@ -120,7 +121,7 @@ return baseclass.extend({
 			]),
 			node('solar', pv), node('battery', battery, soc == null ? null : soc / 100), node('grid', grid), node('home', load),
 			beside('solar', 284, 46, 'start', _('Solar'), [ energy('pv_production_today', _('%s today')) ]),
-			beside('home', 284, 352, 'start', _('Home'), [ energy('load_consumption_today', _('%s today')) ]),
+			beside('home', 284, 368, 'start', _('Home'), [ energy('load_consumption_today', _('%s today')) ]),
 			beside('battery', 66, 284, 'middle', soc == null ? _('Battery') : _('Battery') + ' ' + status.number(soc, 0) + ' %', [
 				batteryWay, energy('battery_charge_today', '↓ %s'), energy('battery_discharge_today', '↑ %s')
 			]),

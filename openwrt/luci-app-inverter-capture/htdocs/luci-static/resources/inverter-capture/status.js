@@ -67,11 +67,12 @@ return baseclass.extend({
 
 	clock: function(seconds) {
 		return new Date(seconds * 1000).toLocaleTimeString(document.documentElement.lang || undefined,
-			{ hour: '2-digit', minute: '2-digit' });
+			{ hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 	},
 
 	date: function(seconds) {
-		return new Date(seconds * 1000).toLocaleString(document.documentElement.lang || undefined);
+		return new Date(seconds * 1000).toLocaleString(document.documentElement.lang || undefined,
+			{ dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' });
 	},
 
 	// After two readings that did not come, the last one is not shown as the present any more.

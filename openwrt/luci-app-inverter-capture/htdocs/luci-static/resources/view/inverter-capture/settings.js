@@ -310,11 +310,18 @@ return view.extend({
 		return this.handleSave().finally(function() { this.anyway = false; }.bind(this));
 	},
 
+	// Whether they were saved.
 	handleSave: function() {
-		return this.map.save(this.check.bind(this), true).catch(function(error) {
+		return this.map.save(this.check.bind(this), true).then(function() { return true; }, function(error) {
 			if (!this.problems.firstChild)
 				ui.addNotification(null, [ E('p', {}, [ error.message ]) ], 'error');
-			throw error;
+			return false;
 		}.bind(this));
+	},
+
+	handleSaveApply: function(ev, mode) {
+		return this.handleSave().then(function(saved) {
+			return saved ? ui.changes.apply(mode == '0') : null;
+		});
 	}
 });

@@ -252,7 +252,7 @@ def _is_running() -> bool:
 def _result(kind: str) -> Json:
     """What a job that has ended has found."""
     out, err, code = (_read(name) for name in ("out", "err", "code"))
-    messages = [line.removeprefix("error: ") for line in err.splitlines()]
+    messages = [line.removeprefix("error: ") for line in err.splitlines() if not line.startswith("info: ")]
     if not code:
         messages.append("it was ended before it was done: try again")
     answer: Json = {"succeeded": code == "0", "lines": out.splitlines(), "messages": messages}

@@ -310,7 +310,7 @@ return view.extend({
 		}
 		const buttons = state.running ?
 			[ this.button('restart', _('Restart'), 'apply'), this.button('stop', _('Stop'), 'negative') ] :
-			[ this.button('start', _('Start'), 'positive') ];
+			state.enabled ? [ this.button('start', _('Start'), 'positive') ] : [];
 		buttons.push(state.enabled ? this.button('disable', _('Disable'), 'neutral') : this.button('enable', _('Enable'), 'apply'));
 		return [
 			E('h3', {}, [ _('Recording') ]), E('table', { 'class': 'table ic-facts' }, rows),

@@ -143,7 +143,7 @@ return view.extend({
 		if (setting.type == 'flag' || setting.type == 'choice')
 			o.default = setting.default;
 		else
-			o.placeholder = setting.default || setting.example;
+			o.placeholder = setting.type == 'switch' && setting.default == '1' ? _('Yes') : setting.default || setting.example;
 		if (setting.datatype)
 			o.datatype = setting.datatype;
 		if (setting.secret)
@@ -185,7 +185,7 @@ return view.extend({
 		const o = s.taboption('usual', form.DummyValue, name, ' ');
 		o.renderWidget = function(section_id) {
 			const result = E('div', { 'class': 'ic-result', 'role': 'status' });
-			return E('div', {}, [
+			return E('div', { 'class': 'ic-page' }, [
 				E('button', { 'class': 'btn cbi-button cbi-button-action', 'data-action': name, 'click': ui.createHandlerFn(this, act, section_id, result, section) }, [ title ]),
 				result
 			]);
@@ -224,6 +224,7 @@ return view.extend({
 		const device = this.option('device').getValue() || 'any';
 		const bar = E('progress', { 'class': 'ic-progress', 'max': FIND_SECONDS, 'value': 0 });
 		const text = E('p', { 'role': 'status' }, [ _('Listening on %s.').format(device) ]);
+		const hint = E('p', {}, [ _('A dongle reports about every five minutes. Leave this open, or finish as soon as you like.') ]);
 		const report = E('div', {});
 		const buttons = E('div', { 'class': 'right ic-buttons' });
 		let open = true;
@@ -238,6 +239,7 @@ return view.extend({
 		const done = function(answer) {
 			const settings = answer.settings || {};
 			bar.remove();
+			hint.remove();
 			text.replaceChildren(answer.lines && answer.lines.length ? _('This was found:') : _('No dongle was found.'));
 			report.replaceChildren.apply(report, paragraphs('bad', answer.messages).concat(
 				answer.lines && answer.lines.length ? [ E('pre', { 'class': 'ic-report' }, [ answer.lines.join('\n') ]) ] : []));
@@ -255,7 +257,7 @@ return view.extend({
 		buttons.append(button(_('Close'), 'neutral', close), ' ', button(_('Finish now'), 'action', function() { callCancel(); }));
 		ui.showModal(_('Find my dongle'), [
 			E('div', { 'class': 'ic-page' }, [
-				text, E('p', {}, [ _('A dongle reports about every five minutes. Leave this open, or finish as soon as you like.') ]), bar, report, buttons
+				text, hint, bar, report, buttons
 			])
 		]);
 		return callFind(device, FIND_SECONDS).then(function(answer) {
@@ -298,6 +300,8 @@ return view.extend({
 			].concat(messages.map(function(message) {
 				const found = message.match(/^(\w+) '(\w*)' option (\w+)(.*)$/);
 				const section = found ? sectionOf(found[1]) : null, setting = found ? settingOf(section, found[3]) : null;
+				if (message.indexOf('not configured yet') == 0)
+					return E('p', {}, [ _('The capture device is missing, or a server that is enabled.') ]);
 				return E('p', {}, setting ? [ E('strong', {}, [ section.title + ' » ' + found[2] + ' » ' + setting.title ]), found[4] ] : [ message ]);
 			}))),
 			blocking ? E('button', { 'class': 'btn cbi-button cbi-button-negative', 'click': ui.createHandlerFn(this, 'saveAnyway') }, [ _('Save anyway') ]) : ''

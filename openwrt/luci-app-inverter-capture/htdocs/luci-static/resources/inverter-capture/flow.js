@@ -33,7 +33,7 @@ function icon(name, x, y, scale) {
 	});
 }
 
-// A line between a place and the inverter; `power` is positive towards the inverter.
+// A line between a place and the inverter; power is positive towards the inverter.
 function line(name, power) {
 	const from = PLACES[name], to = PLACES.hub;
 	const length = Math.hypot(to[0] - from[0], to[1] - from[1]);

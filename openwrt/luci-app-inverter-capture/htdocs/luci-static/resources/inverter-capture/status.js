@@ -6,7 +6,7 @@
 // What the pages know of the service, and how they write numbers and times.
 
 const STATUS_FILE = '/var/run/inverter-capture/status.json';
-// Without an interval between reports that was observed: as long as `discover` listens.
+// Without an interval between reports that was observed: as long as discover listens.
 const INTERVAL = 330;
 // Less than this is drawn as no power.
 const LEAST_POWER = 10;

@@ -8,7 +8,7 @@
 'require inverter-capture.status as status';
 
 const PACKAGE = 'inverter-capture';
-// As long as `discover` listens: enough for two reports of a dongle that sends one every five minutes.
+// As long as discover listens: enough for two reports of a dongle that sends one every five minutes.
 const FIND_SECONDS = 660;
 // What most people need. All other settings are on the tab "Advanced".
 const USUAL = {
@@ -44,7 +44,7 @@ function paragraphs(kind, lines) {
 	return lines.map(function(line) { return E('p', { 'class': 'ic-' + kind }, [ line ]); });
 }
 
-// Ask how the job is, every second, until it has ended. `told` hears each answer; `wanted` ends the asking.
+// Ask how the job is, every second, until it has ended. told hears each answer; wanted ends the asking.
 function follow(told, wanted) {
 	return callProgress().then(function(answer) {
 		told(answer);

@@ -20,7 +20,6 @@ from openwrt.tools import luci_tables, luci_translations
 from openwrt.tools.jsmin import JsminError, jsmin
 
 APP = luci_translations.APP
-SIZE_MAX = 60 * 1024
 
 
 def sources() -> list[Path]:
@@ -48,7 +47,7 @@ def test_every_setting_stands_in_the_table_with_its_help_and_default() -> None:
         assert f"name: '{section.name}'" in text
         block = text.split(f"name: '{section.name}', title")[1].split("\n\t\t] }")[0]
         rows = re.findall(r"\{ name: '(\w+)'.*?\n\t+help: _\('((?:[^'\\]|\\.)*)'\) \}", block)
-        helps = {name: help.replace("\\'", "'") for name, help in rows if name != "enabled"}
+        helps = {name: text.replace("\\'", "'") for name, text in rows if name != "enabled"}
         assert helps == {name: spec.help for name, spec in section.settings.items()}
         for name, spec in section.settings.items():
             (row,) = re.findall(rf"\{{ name: '{name}'.*", block)
@@ -90,23 +89,10 @@ def test_no_text_that_people_read_is_left_out_of_the_translations() -> None:
     # A string with a space and a capital letter is one, unless it is a class, a path or a picture.
     for path in sources():
         text = re.sub(r"//.*|_\('(?:[^'\\]|\\.)*'\)|'(?:use strict|require [^']*)'", "", path.read_text())
-        found = [each for each in re.findall(r"'((?:[^'\\\n]|\\.)*)'", text) if re.fullmatch(r"[A-Z][a-z]+ [a-z ]+.*", each)]
+        found = [
+            each for each in re.findall(r"'((?:[^'\\\n]|\\.)*)'", text) if re.fullmatch(r"[A-Z][a-z]+ [a-z ]+.*", each)
+        ]
         assert found == [], path.name
-
-
-def installed() -> dict[str, bytes]:
-    """The app's files as the package has them, without translations."""
-    files = {}
-    for folder in ("htdocs", "root"):
-        for path in sorted((APP / folder).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                data = path.read_bytes()
-                files[str(path.relative_to(APP / folder))] = jsmin(data) if path.suffix == ".js" else data
-    return files
-
-
-def test_the_files_are_small() -> None:
-    assert sum(map(len, installed().values())) < SIZE_MAX
 
 
 def test_views_and_menu_belong_together() -> None:
@@ -139,13 +125,13 @@ def test_what_the_pages_call_is_granted_and_nothing_else() -> None:
     for path in sources():
         text = path.read_text()
         names = dict(re.findall(r"^const (\w+) = '([\w-]+)';", text, re.MULTILINE))
-        for object, method in re.findall(r"object: '?([\w-]+)'?, method: '(\w+)'", text):
-            called.setdefault(names.get(object, object), set()).add(method)
+        for found, method in re.findall(r"object: '?([\w-]+)'?, method: '(\w+)'", text):
+            called.setdefault(names.get(found, found), set()).add(method)
     granted: dict[str, set[str]] = {}
     for group in acl().values():
         for rights in group.values():
-            for object, methods in rights["ubus"].items():
-                granted.setdefault(object, set()).update(methods)
+            for name, methods in rights["ubus"].items():
+                granted.setdefault(name, set()).update(methods)
     assert granted.pop("file") == {"read", "exec"}
     assert called == granted
 

@@ -159,7 +159,7 @@ def test_a_value_that_is_absent_is_no_zero(browser: Browser, server: Server) -> 
         del server.router.status["inverters"][0]["values"][name]
     browser.open(server)
     assert directions(browser)["grid"] == "none"
-    assert browser.text(".ic-flow").count("–") == 2
+    assert browser.text(".ic-flow").count("\N{EN DASH}") == 2
     assert "Grid:" not in str(browser.one(".ic-flow").get_attribute("aria-label"))
 
 
@@ -261,7 +261,12 @@ def test_signs_are_explained(browser: Browser, server: Server) -> None:
 # --- faces --------------------------------------------------------------------------------------------------------
 
 STATES: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
-    "not configured": ({"enabled": False, "running": False, "device": False}, None, "Not configured", "Open the settings"),
+    "not configured": (
+        {"enabled": False, "running": False, "device": False},
+        None,
+        "Not configured",
+        "Open the settings",
+    ),
     "no backend": ({"enabled": False, "running": False, "backends": 0}, None, "nowhere to go", "Add a server"),
     "not enabled": ({"enabled": False, "running": False}, None, "Not enabled", "Enable and start"),
     "stopped": ({"running": False}, None, "stopped", "Start"),
@@ -341,7 +346,8 @@ def test_a_router_that_does_not_answer(browser: Browser, server: Server) -> None
     browser.open(server)
     state = server.router.state
     server.router.state = None  # type: ignore[assignment] # it cannot answer
-    server.router.plugin["state"] = lambda _: {}["nothing"]
+    no_answer: dict[str, dict[str, Any]] = {}
+    server.router.plugin["state"] = lambda _: no_answer["there is none"]
     browser.script("window.pollNow()")
     browser.wait("document.querySelectorAll('.ic-panel').length == 1", "the face")
     assert "does not answer" in browser.text(".ic-panel")
@@ -553,12 +559,12 @@ def test_a_server_is_added_saved_and_applied(browser: Browser, server: Server) -
     browser.one("tr[data-section=influxdb2] button[data-action=remove]").click()
     browser.button("Save", ".cbi-page-actions").click()
     browser.wait("document.querySelectorAll('.spinning').length == 0", "the router's answer")
-    assert [section[".name"] for section in server.router.sections if section[".type"] == "influxdb2"] == ["influxdb2_2"]
+    assert [section[".name"] for section in server.router.sections if section[".type"] == "influxdb2"] == [
+        "influxdb2_2"
+    ]
 
 
-def test_wrong_settings_are_shown_by_section_and_option_before_they_are_saved(
-    browser: Browser, server: Server
-) -> None:
+def test_wrong_settings_are_shown_by_section_and_option_before_they_are_saved(browser: Browser, server: Server) -> None:
     message = "influxdb2 'influxdb2' option host 'ftp://x': unknown scheme: begin with http:// or https://"
     asked: list[Any] = []
 
@@ -595,8 +601,16 @@ def test_numbers_out_of_range_are_refused_in_the_form(browser: Browser, server: 
     browser.button("Save", "#modal").click()
     (refused,) = browser.script("return window.errors.splice(0)")
     assert "5 and 3600" in refused
-    browser.driver.get_log("browser")
+    browser.console()
     assert len(browser.all("#modal [data-name=keepalive]")) == 1
+
+
+class Notes(list[Any]):
+    """What a router was asked; called, it notes what and answers that all is well."""
+
+    def __call__(self, what: Any) -> dict[str, Any]:
+        self.append(what)
+        return {"messages": []}
 
 
 def test_find_fills_the_form(browser: Browser, server: Server) -> None:
@@ -606,11 +620,11 @@ def test_find_fills_the_form(browser: Browser, server: Server) -> None:
         {"running": False, "elapsed": 5, "seconds": 660, "messages": [], "lines": ["192.168.1.50 is a dongle"],
          "settings": found, "succeeded": True},
     ]  # fmt: skip
-    asked: list[Any] = []
+    asked = Notes()
     server.router.plugin |= {
-        "find": lambda arguments: asked.append(arguments) or {"messages": []},
+        "find": asked,
         "progress": lambda _: answers.pop(0),
-        "cancel": lambda _: asked.append("cancel") or {"messages": []},
+        "cancel": lambda _: asked("cancel"),
     }
     browser.open(server, "settings#find")
     browser.wait("/3 of 660/.test(document.getElementById('modal').textContent)", "the progress")
@@ -628,9 +642,9 @@ def test_find_fills_the_form(browser: Browser, server: Server) -> None:
 
 @pytest.mark.parametrize("works", [True, False], ids=["works", "fails"])
 def test_the_values_in_the_form_are_tried(browser: Browser, server: Server, works: bool) -> None:
-    asked: list[Any] = []
+    asked = Notes()
     server.router.plugin |= {
-        "try": lambda arguments: asked.append(arguments) or {"messages": []},
+        "try": asked,
         "progress": lambda _: {"running": False, "elapsed": 1, "seconds": 330, "succeeded": works, "lines": [],
                                "messages": [] if works else ["mqtt mqtt://10.0.0.9: not authorised: check the user"]},
     }  # fmt: skip

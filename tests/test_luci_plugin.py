@@ -20,7 +20,15 @@ APP = Path(__file__).parents[1] / "openwrt" / "luci-app-inverter-capture" / "roo
 FOLDER = f"/var/run/luci-app-{NAME}"
 SECRET = "to-ken"
 # Would all do harm if any of them reached a shell, a file or another command.
-HOSTILE = ["; touch /tmp/harm", "$(touch /tmp/harm)", "`touch /tmp/harm`", "'\n\toption x 'y", "--help", "../../etc", "a\0b"]
+HOSTILE = [
+    "; touch /tmp/harm",
+    "$(touch /tmp/harm)",
+    "`touch /tmp/harm`",
+    "'\n\toption x 'y",
+    "--help",
+    "../../etc",
+    "a\0b",
+]
 
 Json = dict[str, Any]
 
@@ -75,7 +83,10 @@ def section(type: str, name: str = "home", **options: str | list[str]) -> Json:
         ("", (False, False, 0)),
         ("config service\n\toption enabled '1'\n", (True, False, 0)),
         ("config service 'service'\n\toption enabled 'on'\nconfig pcap\n\toption device 'br-lan'\n", (True, True, 0)),
-        ("config mqtt 'a'\n\nconfig mqtt 'b'\n\toption enabled '0'\nconfig console\n\toption enabled '1'\n", (False, False, 2)),
+        (
+            "config mqtt 'a'\n\nconfig mqtt 'b'\n\toption enabled '0'\nconfig console\n\toption enabled '1'\n",
+            (False, False, 2),
+        ),
         ("config influxdb2 'x'\n\toption token 'enabled 1'\nconfig service\n\toption enabled '0'\n", (False, False, 1)),
         ("config pcap\n\toption filter 'device'\n", (False, False, 0)),
     ],
@@ -105,7 +116,10 @@ def test_the_service_runs(plugin: Plugin) -> None:
 
 
 def test_problems_of_the_saved_settings(plugin: Plugin) -> None:
-    text = f"config pcap 'pcap'\n\toption device 'br-lan'\nconfig influxdb2 'home'\n\toption host 'ftp://x'\n\toption token '{SECRET}'\n"
+    text = (
+        "config pcap 'pcap'\n\toption device 'br-lan'\n"
+        f"config influxdb2 'home'\n\toption host 'ftp://x'\n\toption token '{SECRET}'\n"
+    )
     plugin.router.write(f"/etc/config/{NAME}", text, 0o600)
     messages = plugin.messages("problems")
     assert any(message.startswith("influxdb2 'home' option host 'ftp://x': unknown scheme") for message in messages)
@@ -237,8 +251,8 @@ def test_a_search_goes_on_in_the_background_and_can_be_ended(plugin: Plugin) -> 
     plugin.router.write(
         f"/usr/bin/{NAME}",
         "#!/bin/sh\n"
-        "trap 'echo \"10.0.0.5 is a dongle\"; echo; echo \"[pcap]\"; echo \"device = \\\"br-lan\\\"\";"
-        " echo \"filter = \\\"host 10.0.0.5\\\"\"; exit 0' INT\n"
+        'trap \'echo "10.0.0.5 is a dongle"; echo; echo "[pcap]"; echo "device = \\"br-lan\\"";'
+        ' echo "filter = \\"host 10.0.0.5\\""; exit 0\' INT\n'
         'echo "$*" >/tmp/arguments\necho "info: capturing" >&2\n'
         "n=0; while [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done\n",
         0o755,
@@ -260,7 +274,11 @@ def test_a_search_goes_on_in_the_background_and_can_be_ended(plugin: Plugin) -> 
 
 
 def test_another_job_takes_the_place_of_the_first(plugin: Plugin) -> None:
-    plugin.router.write(f"/usr/bin/{NAME}", "#!/bin/sh\ntrap 'exit 1' INT\nn=0; while [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done\n", 0o755)
+    plugin.router.write(
+        f"/usr/bin/{NAME}",
+        "#!/bin/sh\ntrap 'exit 1' INT\nn=0; while [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done\n",
+        0o755,
+    )
     for _ in range(2):
         assert plugin.messages("find", {"device": "any", "seconds": 60}) == []
         assert plugin.call("progress")["running"] is True

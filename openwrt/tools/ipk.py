@@ -33,7 +33,12 @@ SITE_PACKAGES = f"usr/lib/python{PYTHON}/site-packages"
 WHEELS = Path(sys.prefix) / "openwrt-wheels"
 # As `opkg print-architecture` names it. For other machines OpenWrt has several names, by the processor.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "aarch64_generic"}.get(platform.machine(), "")
-PACKAGES = ["inverter-capture", "luci-app-inverter-capture", "python-dpkt", *(["python-pypcap"] if ARCHITECTURE else [])]
+PACKAGES = [
+    "inverter-capture",
+    "luci-app-inverter-capture",
+    "python-dpkt",
+    *(["python-pypcap"] if ARCHITECTURE else []),
+]
 # What OpenWrt's build system includes at these places.
 STAND_INS = ["package.mk", "feeds/packages/lang/python/pypi.mk", "feeds/packages/lang/python/python3-package.mk"]
 # These describe the installation on this machine, with its paths.
@@ -95,7 +100,7 @@ def make_package(directory: Path) -> tuple[str, bytes]:
         texts["conffiles"] = conffiles
     control_members: Members = {"./": (0o755, None)}
     for name, text in sorted(texts.items()):
-        control_members[f"./{name}"] = 0o755 if text.startswith("#!") or name.startswith("post") else 0o644, text.encode()
+        control_members[f"./{name}"] = 0o755 if text.startswith("#!") else 0o644, text.encode()
     package: Members = {
         "./debian-binary": (0o644, b"2.0\n"),
         "./data.tar.gz": (0o644, _compressed(data)),
@@ -130,8 +135,10 @@ class Recipe:
         self.make("install")
         for folder in self._root.rglob("__pycache__"):
             rmtree(folder)
-        for path in self._root.rglob("*.js"):
-            path.write_bytes(jsmin(path.read_bytes()))
+        for path in self._root.rglob("*"):
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+            if path.suffix == ".js":
+                path.write_bytes(jsmin(path.read_bytes()))
         return self._root
 
     def install_modules(self) -> Path:

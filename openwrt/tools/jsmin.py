@@ -90,7 +90,7 @@ def _joined(tokens: list[bytes]) -> list[bytes]:
         last = kept[-1][-1:] if kept else b""
         if token == b" ":
             signs = last == following and last in (b"+", b"-")
-            needed = bool(last and following) and (_is_word(last) and _is_word(following) or signs)
+            needed = bool(last and following) and ((_is_word(last) and _is_word(following)) or signs)
         elif token == b"\n":
             ends = _is_word(last) or last in (b"}", b"]", b")", b"+", b"-", b'"', b"'", b"`")
             begins = _is_word(following) or following in (b"{", b"[", b"(", b"+", b"-", b"!", b"~")

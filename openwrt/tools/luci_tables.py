@@ -12,6 +12,7 @@ from pathlib import Path
 
 from inverter_capture.config.schema import REQUIRED, SECTIONS, Setting
 from inverter_capture.config.uci import BACKEND_ENABLED, SERVICE, SERVICE_ENABLED
+from inverter_capture.config.values import BYTES
 from inverter_capture.output.table import GROUPS, label, row_order
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import KINDS
@@ -70,17 +71,19 @@ def schema_table() -> str:
 
 def _section(name: str, repeated: bool, settings: dict[str, Setting]) -> str:
     rows = ",\n".join(f"\t\t\t{_setting(key, spec)}" for key, spec in settings.items())
-    head = f"name: {_text(name)}, title: _({_text(SECTION_TITLES[name])}), repeated: {json.dumps(repeated)}"
+    head = f"name: {_text(name)}, title: _({_text(SECTION_TITLES[name])})" + ", repeated: true" * repeated
     return f"\t\t{{ {head}, settings: [\n{rows}\n\t\t] }}"
 
 
 def _setting(name: str, spec: Setting) -> str:
     title = TITLES.get(name) or name.replace("_", " ").capitalize()
-    parts = [f"name: {_text(name)}", f"title: _({_text(title)})", f"type: {_text(kind(spec))}"]
+    parts = [f"name: {_text(name)}", f"title: _({_text(title)})"]
+    if kind(spec) != "text":
+        parts.append(f"type: {_text(kind(spec))}")
     if kind(spec) == "choice":
         parts.append(f"choices: [{', '.join(map(_text, choices(spec)))}]")
     if limits := re.fullmatch(r"a (?:whole )?number of seconds from ([\d.]+) to (\d+)", spec.type.expected):
-        parts.append(f"datatype: {_text('range(%s,%s)' % limits.groups())}")
+        parts.append(f"datatype: {_text(f'range({limits[1]},{limits[2]})')}")
     if spec.default is REQUIRED:
         parts.append("required: true")
     elif default(spec):
@@ -112,7 +115,7 @@ def choices(spec: Setting) -> list[str]:
 def default(spec: Setting) -> str:
     """As UCI has it; empty where nothing is set."""
     value = spec.default
-    if type(value) is int and "4 MiB" == spec.type.example and value % 2**20 == 0:
+    if spec.type is BYTES and value % 2**20 == 0:
         return f"{value // 2**20} MiB"
     return _written(value)
 
@@ -162,16 +165,16 @@ def _names(fields: list[Field]) -> str:
         else:
             series[field.id, name] = []
     used: set[str] = set()
-    for (id, name), numbers in series.items():
+    for (pattern, name), numbers in series.items():
         if not numbers:
-            lines.append(f"\t\t\t{id}: _({_text(name)})")
-        elif id not in used and sorted(numbers) == list(range(min(numbers), max(numbers) + 1)):
-            used.add(id)
-            lines.append(f"\t\t\t'{id}': [_({_text(name)}), {min(numbers)}, {max(numbers)}]")
+            lines.append(f"\t\t\t{pattern}: _({_text(name)})")
+        elif pattern not in used and sorted(numbers) == list(range(min(numbers), max(numbers) + 1)):
+            used.add(pattern)
+            lines.append(f"\t\t\t'{pattern}': [_({_text(name)}), {min(numbers)}, {max(numbers)}]")
         else:
             # Another name has that pattern already.
             lines += [
-                f"\t\t\t{id.replace('#', str(number))}: _({_text(name.replace('%d', str(number)))})"
+                f"\t\t\t{pattern.replace('#', str(number))}: _({_text(name.replace('%d', str(number)))})"
                 for number in numbers
             ]
     return ",\n".join(lines)

@@ -47,7 +47,9 @@ class Browser:
         """Selenium's."""
         return self._driver
 
-    def open(self, server: Server, page: str = "overview", size: tuple[int, int] = WIDE, *, still: bool = False) -> None:
+    def open(
+        self, server: Server, page: str = "overview", size: tuple[int, int] = WIDE, *, still: bool = False
+    ) -> None:
         """Show a page, and wait until it is there. `still`: the user wants reduced motion."""
         self.server = server
         driver = self._driver
@@ -75,8 +77,13 @@ class Browser:
         """Nothing went wrong in the page."""
         errors = self.script("return window.errors")
         assert errors == [], errors
-        severe = [entry["message"] for entry in self._driver.get_log("browser") if entry["level"] == "SEVERE"]
+        severe = self.console()
         assert severe == [], severe
+
+    def console(self) -> list[str]:
+        """The errors in the console since the last call."""
+        entries = self._driver.get_log("browser")  # type: ignore[no-untyped-call] # selenium's
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
     def script(self, code: str, *arguments: object) -> Any:
         """What JavaScript returns."""

@@ -25,7 +25,8 @@ TYPES = {".js": "text/javascript", ".css": "text/css"}
 PAGE = """<!DOCTYPE html>
 <html lang="{language}" data-darkmode="{dark}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Inverter Capture</title><link rel="icon" href="data:,"><link rel="stylesheet" href="/stand-in/runtime.css"></head>
+<title>Inverter Capture</title><link rel="icon" href="data:,"><link rel="stylesheet" href="/stand-in/runtime.css">
+</head>
 <body><header>{menu}</header><div id="maincontent"><div id="view"></div></div><div id="modal" role="dialog"></div>
 <script type="application/json" id="environment">{environment}</script><script src="/stand-in/runtime.js"></script>
 </body></html>"""
@@ -168,9 +169,9 @@ class Server:
 
             def do_POST(self) -> None:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                _, object, method, arguments = request["params"]
+                _, name, method, arguments = request["params"]
                 try:
-                    result = [0, server.router.call(object, method, arguments)]
+                    result = [0, server.router.call(name, method, arguments)]
                 except KeyError:
                     result = [6]
                 self._send("application/json", json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode())

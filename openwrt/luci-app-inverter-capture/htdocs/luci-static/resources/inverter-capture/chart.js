@@ -22,12 +22,12 @@ function titles() {
 // A step of 1, 2 or 5 and zeros, for at most eight steps.
 function stepFor(range) {
 	const unit = Math.pow(10, Math.floor(Math.log10(range / 8)));
-	return unit * [ 1, 2, 5, 10 ].filter(function(factor) { return range / (unit * factor) <= 8; })[0];
+	return unit * [ 1, 2, 5, 10 ].filter(factor => range / (unit * factor) <= 8)[0];
 }
 
 const Chart = baseclass.extend({
 	// Keeps which lines are hidden, and the place of the pointer, from one set of values to the next.
-	__init__: function() {
+	__init__() {
 		this.hidden = {};
 		this.moment = null;
 		this.picture = E('div', { 'class': 'ic-plot' });
@@ -42,47 +42,47 @@ const Chart = baseclass.extend({
 		this.picture.addEventListener('blur', this.leave.bind(this));
 		this.picture.addEventListener('keydown', this.press.bind(this));
 		this.legend.replaceChildren.apply(this.legend, SERIES.map(this.button, this));
-		new ResizeObserver(function() { window.requestAnimationFrame(this.draw.bind(this)); }.bind(this)).observe(this.picture);
+		new ResizeObserver(() => { window.requestAnimationFrame(this.draw.bind(this)); }).observe(this.picture);
 	},
 
-	button: function(name) {
+	button(name) {
 		const button = E('button', { 'type': 'button', 'class': 'ic-key ic-' + name, 'aria-pressed': 'true' }, [ titles()[name] ]);
-		button.addEventListener('click', function() {
+		button.addEventListener('click', () => {
 			this.hidden[name] = !this.hidden[name];
 			button.setAttribute('aria-pressed', this.hidden[name] ? 'false' : 'true');
 			this.draw();
-		}.bind(this));
+		});
 		return button;
 	},
 
-	update: function(columns, now) {
+	update(columns, now) {
 		this.columns = columns && columns.time ? columns : { time: [] };
 		this.now = now;
 		this.draw();
 	},
 
-	draw: function() {
+	draw() {
 		const width = this.picture.clientWidth;
 		if (!this.columns || !width)
 			return;
 		const times = this.columns.time;
 		let low = 0, high = 1000;
-		SERIES.forEach(function(name) {
+		SERIES.forEach(name => {
 			if (name != 'battery_soc' && !this.hidden[name])
-				(this.columns[name] || []).forEach(function(value) {
+				(this.columns[name] || []).forEach(value => {
 					if (value != null) {
 						low = Math.min(low, value);
 						high = Math.max(high, value);
 					}
 				});
-		}, this);
+		});
 		const step = stepFor(high - low);
 		low = Math.floor(low / step) * step;
 		high = Math.ceil(high / step) * step;
 		const begin = this.now - DAY;
-		this.x = function(time) { return LEFT + (time - begin) / DAY * (width - LEFT - RIGHT); };
-		const y = function(watts) { return TOP + (high - watts) / (high - low) * (HEIGHT - TOP - BOTTOM); };
-		const ySoc = function(percent) { return TOP + (100 - percent) / 100 * (HEIGHT - TOP - BOTTOM); };
+		this.x = time => LEFT + (time - begin) / DAY * (width - LEFT - RIGHT);
+		const y = watts => TOP + (high - watts) / (high - low) * (HEIGHT - TOP - BOTTOM);
+		const ySoc = percent => TOP + (100 - percent) / 100 * (HEIGHT - TOP - BOTTOM);
 		this.y = { power: y, soc: ySoc };
 
 		const parts = [];
@@ -92,7 +92,7 @@ const Chart = baseclass.extend({
 		}
 		parts.push(svg('text', { 'x': LEFT + 6, 'y': TOP + 10, 'class': 'ic-unit' }, 'kW'));
 		if (!this.hidden.battery_soc)
-			[ 0, 50, 100 ].forEach(function(percent) {
+			[ 0, 50, 100 ].forEach(percent => {
 				parts.push(svg('text', { 'x': width - RIGHT + 6, 'y': ySoc(percent) + 4 }, percent + ' %'));
 			});
 		// Full hours of the browser's zone.
@@ -105,12 +105,12 @@ const Chart = baseclass.extend({
 				parts.push(svg('path', { 'd': 'M' + at + ' ' + TOP + 'V' + (HEIGHT - BOTTOM), 'class': 'ic-rule' }),
 					svg('text', { 'x': at, 'y': HEIGHT - 8, 'text-anchor': 'middle' }, status.clock(hour.getTime() / 1000)));
 			}
-		SERIES.forEach(function(name) {
+		SERIES.forEach(name => {
 			if (this.hidden[name])
 				return;
 			const scale = name == 'battery_soc' ? ySoc : y;
 			let path = '', last = null, first = null;
-			(this.columns[name] || []).forEach(function(value, index) {
+			(this.columns[name] || []).forEach((value, index) => {
 				if (value == null || times[index] < begin)
 					return;
 				const connected = last != null && times[index] - last <= GAP;
@@ -118,16 +118,16 @@ const Chart = baseclass.extend({
 				if (first == null)
 					first = times[index];
 				last = times[index];
-			}, this);
+			});
 			if (path && name == 'pv_power')
 				parts.push(svg('path', { 'class': 'ic-area ic-' + name,
-					'd': path.split('M').slice(1).map(function(piece) {
+					'd': path.split('M').slice(1).map(piece => {
 						const points = piece.split('L');
 						return 'M' + piece + 'L' + points[points.length - 1].split(' ')[0] + ' ' + y(0) + 'L' + points[0].split(' ')[0] + ' ' + y(0) + 'Z';
 					}).join('') }));
 			if (path)
 				parts.push(svg('path', { 'd': path, 'class': 'ic-curve ic-' + name }));
-		}, this);
+		});
 		if (times.length < 2)
 			parts.push(svg('text', { 'x': width / 2, 'y': HEIGHT / 2, 'text-anchor': 'middle' }, _('The chart fills as readings arrive.')));
 		this.cursor = svg('g', { 'class': 'ic-cursor' });
@@ -137,25 +137,25 @@ const Chart = baseclass.extend({
 		this.mark();
 	},
 
-	point: function(event) {
+	point(event) {
 		if (!this.x || !this.columns.time.length)
 			return;
 		const at = event.clientX - this.picture.getBoundingClientRect().left;
 		let best = 0;
-		this.columns.time.forEach(function(time, index) {
+		this.columns.time.forEach((time, index) => {
 			if (Math.abs(this.x(time) - at) < Math.abs(this.x(this.columns.time[best]) - at))
 				best = index;
-		}, this);
+		});
 		this.moment = this.columns.time[best];
 		this.mark();
 	},
 
-	leave: function() {
+	leave() {
 		this.moment = null;
 		this.mark();
 	},
 
-	press: function(event) {
+	press(event) {
 		const times = this.columns ? this.columns.time : [];
 		const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -30, PageDown: 30, Home: -Infinity, End: Infinity };
 		if (!times.length || !(event.key in steps))
@@ -167,7 +167,7 @@ const Chart = baseclass.extend({
 	},
 
 	// Show the values of the moment, if there is one.
-	mark: function() {
+	mark() {
 		const index = this.moment == null || !this.cursor ? -1 : this.columns.time.indexOf(this.moment);
 		this.tip.hidden = index < 0;
 		if (!this.cursor)
@@ -178,7 +178,7 @@ const Chart = baseclass.extend({
 		const at = this.x(this.moment);
 		this.cursor.appendChild(svg('path', { 'd': 'M' + at + ' ' + TOP + 'V' + (HEIGHT - BOTTOM), 'class': 'ic-axis' }));
 		const rows = [ E('strong', {}, [ status.clock(this.moment) ]) ];
-		SERIES.forEach(function(name) {
+		SERIES.forEach(name => {
 			const value = (this.columns[name] || [])[index];
 			if (value == null || this.hidden[name])
 				return;
@@ -188,7 +188,7 @@ const Chart = baseclass.extend({
 				E('i', { 'class': 'ic-' + name }), E('span', {}, [ titles()[name] ]),
 				E('b', {}, [ soc ? status.number(value, 0) + ' %' : status.power(value) ])
 			]));
-		}, this);
+		});
 		this.tip.replaceChildren.apply(this.tip, rows);
 		const width = this.picture.clientWidth;
 		this.tip.style.left = (at < width / 2 ? at + 12 : Math.max(0, at - 12 - this.tip.offsetWidth)) + 'px';
@@ -196,5 +196,5 @@ const Chart = baseclass.extend({
 });
 
 return baseclass.extend({
-	create: function() { return new Chart(); }
+	create() { return new Chart(); }
 });

@@ -78,13 +78,11 @@ function node(name, power, share) {
 
 return baseclass.extend({
 	// Positive: importing, discharging.
-	render: function(inverter) {
+	render(inverter) {
 		const values = inverter.values;
-		const get = function(name) { return typeof values[name] === 'number' ? values[name] : null; };
-		const energy = function(name, words) {
-			return get(name) == null ? '' : words.format(status.number(get(name), 1) + ' kWh');
-		};
-		const way = function(power, positive, negative) {
+		const get = name => typeof values[name] === 'number' ? values[name] : null;
+		const energy = (name, words) => get(name) == null ? '' : words.format(status.number(get(name), 1) + ' kWh');
+		const way = (power, positive, negative) => {
 			return power == null ? '' : power >= status.LEAST_POWER ? positive :
 				power <= -status.LEAST_POWER ? negative : _('idle');
 		};
@@ -103,11 +101,9 @@ return baseclass.extend({
 		if (load != null)
 			said.push(_('Home: %s.').format(status.power(load)));
 
-		const beside = function(name, x, y, anchor, title, lines) {
+		const beside = (name, x, y, anchor, title, lines) => {
 			return svg('g', { 'class': 'ic-' + name, 'text-anchor': anchor },
-				[ text(x, y, 'ic-name', title) ].concat(lines.filter(Boolean).map(function(words, index) {
-					return text(x, y + 19 + 17 * index, 'ic-detail', words);
-				})));
+				[ text(x, y, 'ic-name', title) ].concat(lines.filter(Boolean).map((words, index) => text(x, y + 19 + 17 * index, 'ic-detail', words))));
 		};
 		const hub = PLACES.hub;
 		return svg('svg', {

@@ -24,8 +24,8 @@ return baseclass.extend({
 	LEAST_POWER: LEAST_POWER,
 
 	// The settings' state and the service's own status, which is null while it does not run.
-	load: function() {
-		return Promise.all([ callState(), L.resolveDefault(fs.read(STATUS_FILE), '') ]).then(function(found) {
+	load() {
+		return Promise.all([ callState(), L.resolveDefault(fs.read(STATUS_FILE), '') ]).then(found => {
 			let status = null;
 			try {
 				status = found[0].running ? JSON.parse(found[1]) : null;
@@ -37,22 +37,22 @@ return baseclass.extend({
 		});
 	},
 
-	problems: function() {
-		return callProblems().then(function(answer) { return answer.messages; });
+	problems() {
+		return callProblems().then(answer => answer.messages);
 	},
 
-	service: function(action) {
-		return callService(action).then(function(answer) { return answer.messages || []; });
+	service(action) {
+		return callService(action).then(answer => answer.messages || []);
 	},
 
 	number: number,
 
-	power: function(watts) {
+	power(watts) {
 		const kilo = Math.abs(watts) >= 1000;
 		return number(kilo ? watts / 1000 : watts, kilo ? 2 : 0) + ' ' + (kilo ? 'kW' : 'W');
 	},
 
-	span: function(seconds) {
+	span(seconds) {
 		seconds = Math.max(0, Math.round(seconds));
 		if (seconds < 5)
 			return _('a moment');
@@ -65,33 +65,33 @@ return baseclass.extend({
 		return _('%d days').format(Math.round(seconds / 86400));
 	},
 
-	clock: function(seconds) {
+	clock(seconds) {
 		return new Date(seconds * 1000).toLocaleTimeString(document.documentElement.lang || undefined,
 			{ hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 	},
 
-	date: function(seconds) {
+	date(seconds) {
 		return new Date(seconds * 1000).toLocaleString(document.documentElement.lang || undefined,
 			{ dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' });
 	},
 
 	// After two readings that did not come, the last one is not shown as the present any more.
-	isStale: function(inverter, now) {
+	isStale(inverter, now) {
 		return now > inverter.received + 2 * (inverter.interval || INTERVAL) + 15;
 	},
 
 	// The elements of a picture.
-	svg: function(tag, attributes, children) {
+	svg(tag, attributes, children) {
 		const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
 		for (let name in attributes)
 			node.setAttribute(name, attributes[name]);
-		(Array.isArray(children) ? children : children == null ? [] : [ children ]).forEach(function(child) {
+		(Array.isArray(children) ? children : children == null ? [] : [ children ]).forEach(child => {
 			node.appendChild(typeof child === 'object' ? child : document.createTextNode(child));
 		});
 		return node;
 	},
 
-	style: function() {
+	style() {
 		return E('link', { 'rel': 'stylesheet', 'href': L.resource('inverter-capture/style.css') });
 	}
 });

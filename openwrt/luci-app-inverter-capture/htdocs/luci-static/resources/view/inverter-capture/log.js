@@ -12,7 +12,7 @@ const LINE = /^.*? \[(\d+)\.\d+\] \w+\.(\w+) inverter-capture(?:\[\d+\])?: (?:(e
 // What logread prints -> the lines of this program: time, severity, text.
 function parse(text) {
 	const lines = [];
-	text.split('\n').forEach(function(line) {
+	text.split('\n').forEach(line => {
 		const found = line.match(LINE);
 		if (found)
 			lines.push({
@@ -28,20 +28,18 @@ return view.extend({
 	handleSave: null,
 	handleReset: null,
 
-	read: function() {
+	read() {
 		return L.resolveDefault(fs.exec_direct('/sbin/logread', [ '-t', '-e', 'inverter-capture' ]), '');
 	},
 
-	load: function() {
+	load() {
 		return this.read();
 	},
 
-	render: function(text) {
+	render(text) {
 		const redraw = this.draw.bind(this);
 		const titles = [ _('Everything'), _('Information and worse'), _('Warnings and errors'), _('Errors') ];
-		this.least = E('select', { 'class': 'cbi-input-select', 'aria-label': _('Severity') }, titles.map(function(title, index) {
-			return E('option', { 'value': index }, [ title ]);
-		}));
+		this.least = E('select', { 'class': 'cbi-input-select', 'aria-label': _('Severity') }, titles.map((title, index) => E('option', { 'value': index }, [ title ])));
 		this.least.addEventListener('change', redraw);
 		this.search = E('input', { 'type': 'search', 'class': 'cbi-input-text', 'placeholder': _('Filter'), 'aria-label': _('Filter') });
 		this.search.addEventListener('input', redraw);
@@ -49,14 +47,14 @@ return view.extend({
 		this.follow.addEventListener('change', redraw);
 		this.lines = E('div', { 'class': 'ic-log', 'role': 'log', 'tabindex': '0' });
 		this.text = text;
-		poll.add(function() {
-			return this.read().then(function(now) {
+		poll.add(() => {
+			return this.read().then(now => {
 				if (now != this.text) {
 					this.text = now;
 					this.draw();
 				}
-			}.bind(this));
-		}.bind(this), 5);
+			});
+		}, 5);
 		// It has no height before it is in the page.
 		window.setTimeout(redraw, 0);
 		return E('div', { 'class': 'ic-page' }, [
@@ -68,13 +66,11 @@ return view.extend({
 		]);
 	},
 
-	draw: function() {
+	draw() {
 		const least = +this.least.value, words = this.search.value.toLowerCase();
-		const shown = parse(this.text).filter(function(line) {
-			return line.severity >= least && line.text.toLowerCase().indexOf(words) >= 0;
-		});
+		const shown = parse(this.text).filter(line => line.severity >= least && line.text.toLowerCase().indexOf(words) >= 0);
 		const names = [ _('debug'), _('info'), _('warning'), _('error') ];
-		this.lines.replaceChildren.apply(this.lines, shown.length ? shown.map(function(line) {
+		this.lines.replaceChildren.apply(this.lines, shown.length ? shown.map(line => {
 			return E('div', { 'class': 'ic-entry ic-' + SEVERITIES[line.severity] }, [
 				E('time', {}, [ status.date(line.time) ]), E('b', {}, [ names[line.severity] ]), E('span', {}, [ line.text ])
 			]);

@@ -28,14 +28,14 @@ function badge(kind, words) {
 
 // Rows of [id, name, unit, decimals] for the values that an inverter has, by group.
 function groupsOf(values) {
-	return fields.groups.map(function(group) {
+	return fields.groups.map(group => {
 		const rows = [];
-		group[1].forEach(function(unit) {
-			const add = function(id, name) {
+		group[1].forEach(unit => {
+			const add = (id, name) => {
 				if (id in values)
 					rows.push([ id, name, unit[0], unit[1] ]);
 			};
-			Object.keys(unit[2]).forEach(function(id) {
+			Object.keys(unit[2]).forEach(id => {
 				const name = unit[2][id];
 				if (!Array.isArray(name))
 					return add(id, name);
@@ -44,7 +44,7 @@ function groupsOf(values) {
 			});
 		});
 		return [ group[0], rows ];
-	}).filter(function(group) { return group[1].length; });
+	}).filter(group => group[1].length);
 }
 
 function valueText(inverter, row) {
@@ -66,43 +66,41 @@ return view.extend({
 	handleSave: null,
 	handleReset: null,
 
-	load: function() {
+	load() {
 		return status.load();
 	},
 
-	render: function(found) {
+	render(found) {
 		this.face = E('div', { 'class': 'ic-faces', 'aria-live': 'polite' });
 		this.inverters = E('div', {});
 		this.service = E('div', { 'class': 'cbi-section ic-service' });
 		this.cards = {};
 		this.update(found);
-		poll.add(function() {
-			return status.load().then(this.update.bind(this), this.lost.bind(this));
-		}.bind(this), SECONDS);
+		poll.add(() => status.load().then(this.update.bind(this), this.lost.bind(this)), SECONDS);
 		return E('div', { 'class': 'ic-page' }, [
 			status.style(), E('h2', {}, [ _('Inverter Capture') ]), this.face, this.inverters, this.service
 		]);
 	},
 
-	lost: function() {
+	lost() {
 		this.face.replaceChildren(this.panel('bad', _('The router does not answer'), [
 			_('What is shown below is what it said last. This page goes on asking.')
 		], null));
 		this.inverters.classList.add('ic-old');
 	},
 
-	update: function(found) {
+	update(found) {
 		const state = found.state, present = found.status;
 		this.inverters.classList.remove('ic-old');
-		return this.wrongSettings(state, present).then(function(messages) {
+		return this.wrongSettings(state, present).then(messages => {
 			this.face.replaceChildren.apply(this.face, this.faces(state, present, messages));
 			this.drawInverters(state, present);
 			this.service.replaceChildren.apply(this.service, this.drawService(state, present));
-		}.bind(this));
+		});
 	},
 
 	// The program is asked what is wrong with the settings when the service should run and does not, once.
-	wrongSettings: function(state, present) {
+	wrongSettings(state, present) {
 		if (!state.enabled || state.running || !state.device || !state.backends) {
 			this.messages = null;
 			return Promise.resolve([]);
@@ -111,15 +109,15 @@ return view.extend({
 		return this.messages;
 	},
 
-	panel: function(kind, title, paragraphs, button) {
+	panel(kind, title, paragraphs, button) {
 		return E('div', { 'class': 'ic-panel ic-' + kind, 'role': kind == 'bad' ? 'alert' : 'status' }, [
-			E('div', {}, [ E('h3', {}, [ title ]) ].concat(paragraphs.filter(Boolean).map(function(words) { return E('p', {}, [ words ]); }))),
+			E('div', {}, [ E('h3', {}, [ title ]) ].concat(paragraphs.filter(Boolean).map(words => E('p', {}, [ words ])))),
 			button ? E('div', { 'class': 'ic-help' }, [ button ]) : ''
 		]);
 	},
 
 	// What stands in the way, with the one button that helps.
-	faces: function(state, present, messages) {
+	faces(state, present, messages) {
 		if (!state.running)
 			return [ this.notRunning(state, messages) ];
 		if (!present)
@@ -143,18 +141,18 @@ return view.extend({
 				_('Listening on %s since %s. Most dongles report every five minutes.').format(present.device, status.clock(present.started)),
 				_('Nothing after ten minutes? Then the dongle\'s traffic may pass elsewhere.')
 			], link('settings#find', _('Find my dongle'))));
-		present.backends.forEach(function(backend) {
+		present.backends.forEach(backend => {
 			if (backend.problem)
 				panels.push(this.panel('bad', _('%s cannot be reached').format(backend.name), [
 					backend.problem,
 					_('%d readings wait for it.').format(backend.waiting) +
 						(backend.failing_since ? ' ' + _('It has failed since %s.').format(status.date(backend.failing_since)) : '')
 				], link('settings', _('Check its settings'))));
-		}, this);
+		});
 		return panels;
 	},
 
-	notRunning: function(state, messages) {
+	notRunning(state, messages) {
 		if (!state.device)
 			return this.panel('plain', _('Not configured yet'), [
 				_('Choose the network device that your inverter\'s dongle is connected through, and where the readings go.')
@@ -174,7 +172,7 @@ return view.extend({
 		], this.button('start', _('Start'), 'positive'));
 	},
 
-	button: function(action, words, kind) {
+	button(action, words, kind) {
 		return E('button', {
 			'class': 'btn cbi-button cbi-button-' + kind, 'data-action': action,
 			'disabled': L.hasViewPermission() ? null : '',
@@ -182,31 +180,31 @@ return view.extend({
 		}, [ words ]);
 	},
 
-	control: function(action) {
-		return status.service(action).then(function(messages) {
+	control(action) {
+		return status.service(action).then(messages => {
 			if (messages.length)
-				ui.addNotification(_('That did not work'), messages.map(function(message) { return E('p', {}, [ message ]); }), 'error');
+				ui.addNotification(_('That did not work'), messages.map(message => E('p', {}, [ message ])), 'error');
 			return status.load();
 		}).then(this.update.bind(this));
 	},
 
-	drawInverters: function(state, present) {
+	drawInverters(state, present) {
 		const inverters = present ? present.inverters : [];
-		Object.keys(this.cards).forEach(function(serial) {
-			if (!inverters.some(function(inverter) { return inverter.serial == serial; })) {
+		Object.keys(this.cards).forEach(serial => {
+			if (!inverters.some(inverter => inverter.serial == serial)) {
 				this.cards[serial].node.remove();
 				delete this.cards[serial];
 			}
-		}, this);
-		inverters.forEach(function(inverter, index) {
+		});
+		inverters.forEach((inverter, index) => {
 			const card = this.cards[inverter.serial] = this.cards[inverter.serial] || this.card(inverter);
 			if (this.inverters.children[index] != card.node)
 				this.inverters.insertBefore(card.node, this.inverters.children[index] || null);
 			this.fill(card, inverter, state.now);
-		}, this);
+		});
 	},
 
-	card: function(inverter) {
+	card(inverter) {
 		const card = {
 			head: E('div', { 'class': 'ic-head' }), flow: E('div', { 'class': 'ic-now' }), alarms: E('div', {}),
 			chart: chart.create(), values: E('div', { 'class': 'ic-values' }),
@@ -224,7 +222,7 @@ return view.extend({
 		return card;
 	},
 
-	fill: function(card, inverter, now) {
+	fill(card, inverter, now) {
 		const stale = status.isStale(inverter, now);
 		const age = status.span(now - inverter.received);
 		const state = stateOf(inverter);
@@ -239,23 +237,19 @@ return view.extend({
 			card.key = key;
 			card.flow.replaceChildren(flow.render(inverter));
 			const alarms = [ [ 'inverter_faults', 'bad', _('Faults') ], [ 'inverter_warnings', 'warn', _('Warnings') ] ];
-			card.alarms.replaceChildren.apply(card.alarms, alarms.filter(function(alarm) {
-				return inverter.values[alarm[0]] && inverter.texts[alarm[0]];
-			}).map(function(alarm) {
-				return E('div', { 'class': 'ic-alarm ic-' + alarm[1], 'role': 'alert' }, [ E('strong', {}, [ alarm[2] ]), ' ', inverter.texts[alarm[0]] ]);
-			}));
+			card.alarms.replaceChildren.apply(card.alarms, alarms.filter(alarm => inverter.values[alarm[0]] && inverter.texts[alarm[0]]).map(alarm => E('div', { 'class': 'ic-alarm ic-' + alarm[1], 'role': 'alert' }, [ E('strong', {}, [ alarm[2] ]), ' ', inverter.texts[alarm[0]] ])));
 			card.inverter = inverter;
 			this.list(card);
 		}
 		card.chart.update(inverter.chart, now);
 	},
 
-	list: function(card) {
+	list(card) {
 		const groups = groupsOf(card.inverter.values);
-		const count = groups.reduce(function(sum, group) { return sum + group[1].length; }, 0);
+		const count = groups.reduce((sum, group) => sum + group[1].length, 0);
 		card.count.replaceChildren(_('All %d values').format(count) + ' · ' + card.inverter.kind);
-		card.values.replaceChildren.apply(card.values, groups.map(function(group) {
-			return E('table', { 'class': 'table' }, [ E('caption', {}, [ group[0] ]) ].concat(group[1].map(function(row) {
+		card.values.replaceChildren.apply(card.values, groups.map(group => {
+			return E('table', { 'class': 'table' }, [ E('caption', {}, [ group[0] ]) ].concat(group[1].map(row => {
 				return E('tr', { 'class': 'tr', 'data-field': row[0], 'data-words': (group[0] + ' ' + row[1] + ' ' + row[0]).toLowerCase() }, [
 					E('th', { 'class': 'td', 'scope': 'row' }, [ row[1] ]), E('td', { 'class': 'td' }, [ valueText(card.inverter, row) ])
 				]);
@@ -264,21 +258,21 @@ return view.extend({
 		this.search(card);
 	},
 
-	search: function(card) {
+	search(card) {
 		const words = card.search.value.toLowerCase().split(' ').filter(Boolean);
-		card.values.querySelectorAll('table').forEach(function(table) {
+		card.values.querySelectorAll('table').forEach(table => {
 			let shown = 0;
-			table.querySelectorAll('tr').forEach(function(row) {
-				row.hidden = !words.every(function(word) { return row.getAttribute('data-words').indexOf(word) >= 0; });
+			table.querySelectorAll('tr').forEach(row => {
+				row.hidden = !words.every(word => row.getAttribute('data-words').indexOf(word) >= 0);
 				shown += row.hidden ? 0 : 1;
 			});
 			table.hidden = !shown;
 		});
 	},
 
-	drawService: function(state, present) {
+	drawService(state, present) {
 		const rows = [];
-		const row = function(title, parts) {
+		const row = (title, parts) => {
 			rows.push(E('tr', { 'class': 'tr' }, [ E('th', { 'class': 'td', 'scope': 'row' }, [ title ]), E('td', { 'class': 'td' }, parts) ]));
 		};
 		row(_('Service'), [
@@ -286,7 +280,7 @@ return view.extend({
 			present ? _('version %s, since %s').format(present.version, status.date(present.started)) : ''
 		]);
 		if (present) {
-			present.inverters.forEach(function(inverter) {
+			present.inverters.forEach(inverter => {
 				const late = inverter.due == null ? null : state.now - inverter.due;
 				row(_('Inverter %s').format(inverter.serial), [
 					_('Last reading %s ago').format(status.span(state.now - inverter.received)),
@@ -300,7 +294,7 @@ return view.extend({
 				present.held_back ? ' · ' + _('%d implausible values held back').format(present.held_back) : '',
 				present.unknown ? ' · ' + _('%d reports of unknown length').format(present.unknown) : ''
 			]);
-			present.backends.forEach(function(backend) {
+			present.backends.forEach(backend => {
 				row(backend.name, [
 					backend.connected ? badge('good', _('connected')) : badge(backend.problem ? 'bad' : 'plain', _('not connected')), ' ',
 					_('%d delivered, %d waiting, %d dropped').format(backend.delivered, backend.waiting, backend.dropped),

@@ -33,56 +33,56 @@ const callDevices = rpc.declare({ object: 'luci-rpc', method: 'getNetworkDevices
 const callTimezones = rpc.declare({ object: 'luci', method: 'getTimezones', expect: { '': {} } });
 
 function sectionOf(name) {
-	return schema.sections.filter(function(section) { return section.name == name; })[0];
+	return schema.sections.filter(section => section.name == name)[0];
 }
 
 function settingOf(section, name) {
-	return section ? section.settings.filter(function(setting) { return setting.name == name; })[0] : null;
+	return section ? section.settings.filter(setting => setting.name == name)[0] : null;
 }
 
 function paragraphs(kind, lines) {
-	return lines.map(function(line) { return E('p', { 'class': 'ic-' + kind }, [ line ]); });
+	return lines.map(line => E('p', { 'class': 'ic-' + kind }, [ line ]));
 }
 
 // Ask how the job is, every second, until it has ended. told hears each answer; wanted ends the asking.
 function follow(told, wanted) {
-	return callProgress().then(function(answer) {
+	return callProgress().then(answer => {
 		told(answer);
 		if (!answer.running || !wanted())
 			return answer;
-		return new Promise(function(resolve) { window.setTimeout(resolve, 1000); }).then(function() { return follow(told, wanted); });
+		return new Promise(resolve => { window.setTimeout(resolve, 1000); }).then(() => follow(told, wanted));
 	});
 }
 
 return view.extend({
-	load: function() {
+	load() {
 		return Promise.all([
 			L.resolveDefault(callDevices(), {}), L.resolveDefault(callTimezones(), {}), uci.load(PACKAGE)
 		]);
 	},
 
-	render: function(found) {
+	render(found) {
 		this.devices = found[0];
 		this.zones = found[1];
 		this.problems = E('div', { 'class': 'ic-problems' });
 		this.map = new form.Map(PACKAGE, _('Inverter Capture'), _('Captures what the inverter\'s dongle sends to its cloud, without sending anything itself, and delivers it to your own servers.'));
 		this.map.tabbed = true;
-		schema.sections.forEach(function(section) {
+		schema.sections.forEach(section => {
 			if (section.repeated)
 				this.addServers(section);
 			else if (section.name != 'service')
 				this.addSection(section);
-		}, this);
-		return this.map.render().then(function(node) {
+		});
+		return this.map.render().then(node => {
 			if (window.location.hash == '#find')
 				window.setTimeout(this.find.bind(this), 0);
 			return E('div', { 'class': 'ic-page' }, [ status.style(), this.problems, node ]);
-		}.bind(this));
+		});
 	},
 
-	addSection: function(section) {
+	addSection(section) {
 		// A configuration of another origin may not have it.
-		[ section.name ].concat(section.name == 'pcap' ? [ 'service' ] : []).forEach(function(name) {
+		[ section.name ].concat(section.name == 'pcap' ? [ 'service' ] : []).forEach(name => {
 			if (!uci.sections(PACKAGE, name).length)
 				uci.add(PACKAGE, name, name);
 		});
@@ -94,22 +94,22 @@ return view.extend({
 			const o = this.addOption(s, 'usual', sectionOf('service').settings[0]);
 			o.ucisection = uci.sections(PACKAGE, 'service')[0]['.name'];
 		}
-		section.settings.forEach(function(setting) {
+		section.settings.forEach(setting => {
 			this.addOption(s, this.tabOf(section, setting), setting);
 			if (section.name == 'pcap' && setting.name == 'device')
 				this.addAction(s, '_find', _('Find my dongle'), this.find.bind(this));
-		}, this);
+		});
 	},
 
 	// Sections of which there can be any number: a list, and a form for each.
-	addServers: function(section) {
+	addServers(section) {
 		const s = this.map.section(form.GridSection, section.name, section.title);
 		s.anonymous = true;
 		s.addremove = true;
 		s.sortable = true;
 		s.nodescriptions = true;
-		s.sectiontitle = function(section_id) { return section_id; };
-		s.modaltitle = function(section_id) { return section.title + ' » ' + section_id; };
+		s.sectiontitle = section_id => section_id;
+		s.modaltitle = section_id => section.title + ' » ' + section_id;
 		s.handleAdd = function(ev) {
 			let name = section.name;
 			for (let number = 2; uci.get(PACKAGE, name); number++)
@@ -117,26 +117,26 @@ return view.extend({
 			return form.GridSection.prototype.handleAdd.call(this, ev, name);
 		};
 		this.addTabs(s, section);
-		section.settings.forEach(function(setting) {
+		section.settings.forEach(setting => {
 			const o = this.addOption(s, this.tabOf(section, setting), setting);
 			o.editable = setting.name == 'enabled';
 			o.modalonly = setting.name == 'enabled' || setting.name == COLUMNS[section.name] ? null : true;
-		}, this);
+		});
 		if (section.name != 'console')
 			this.addAction(s, '_test', _('Test'), this.test, section).modalonly = true;
 	},
 
-	addTabs: function(s, section) {
+	addTabs(s, section) {
 		s.tab('usual', _('General'));
-		if (section.settings.some(function(setting) { return this.tabOf(section, setting) != 'usual'; }, this))
+		if (section.settings.some(setting => this.tabOf(section, setting) != 'usual'))
 			s.tab('advanced', _('Advanced'));
 	},
 
-	tabOf: function(section, setting) {
+	tabOf(section, setting) {
 		return USUAL[section.name].indexOf(setting.name) >= 0 ? 'usual' : 'advanced';
 	},
 
-	addOption: function(s, tab, setting) {
+	addOption(s, tab, setting) {
 		const types = { flag: form.Flag, choice: form.ListValue, list: form.DynamicList };
 		const o = s.taboption(tab, types[setting.type] || form.Value, setting.name, setting.title, setting.help);
 		o.rmempty = !setting.required;
@@ -149,7 +149,7 @@ return view.extend({
 		if (setting.secret)
 			o.password = true;
 		if (setting.type == 'choice')
-			setting.choices.forEach(function(choice) { o.value(choice); });
+			setting.choices.forEach(choice => { o.value(choice); });
 		if (setting.type == 'switch') {
 			if (setting.default == '1')
 				o.value('1', _('Yes'));
@@ -157,13 +157,13 @@ return view.extend({
 		}
 		if (setting.name == 'device') {
 			o.value('any', _('any (all devices)'));
-			Object.keys(this.devices).sort().forEach(function(name) {
+			Object.keys(this.devices).sort().forEach(name => {
 				o.value(name, this.devices[name].devtype && this.devices[name].devtype != 'ethernet' ? name + ' (' + this.devices[name].devtype + ')' : name);
-			}, this);
+			});
 		}
 		if (setting.name == 'timezone') {
 			o.value('local', _('local (this router\'s)'));
-			Object.keys(this.zones).sort().forEach(function(zone) {
+			Object.keys(this.zones).sort().forEach(zone => {
 				const area = zone.split('/')[0];
 				if (zone != area)
 					o.value(zone, zone + ' (' + _('package %s').format('zoneinfo-' + (ZONE_PACKAGES.indexOf(area) < 0 ? 'all' : area.toLowerCase())) + ')');
@@ -171,7 +171,7 @@ return view.extend({
 		}
 		// What is as the schema has it need not be written.
 		if (setting.type == 'choice')
-			o.write = function(section_id, value) {
+			o.write = (section_id, value) => {
 				if (value != setting.default)
 					uci.set(PACKAGE, section_id, setting.name, value);
 				else if (uci.get(PACKAGE, section_id, setting.name) != null)
@@ -181,7 +181,7 @@ return view.extend({
 	},
 
 	// A button in the form, with room for what it has to say.
-	addAction: function(s, name, title, act, section) {
+	addAction(s, name, title, act, section) {
 		const o = s.taboption('usual', form.DummyValue, name, ' ');
 		o.renderWidget = function(section_id) {
 			const result = E('div', { 'class': 'ic-result', 'role': 'status' });
@@ -194,33 +194,33 @@ return view.extend({
 	},
 
 	// Runs as the method of an option: the form can be the list's own or a dialog.
-	test: function(section_id, result, section) {
+	test(section_id, result, section) {
 		const options = {};
-		section.settings.forEach(function(setting) {
+		section.settings.forEach(setting => {
 			const value = this.section.formvalue(section_id, setting.name);
 			if (value != null && value.length)
 				options[setting.name] = value;
-		}, this);
-		const say = function(kind, lines) { result.replaceChildren.apply(result, paragraphs(kind, lines)); };
+		});
+		const say = (kind, lines) => { result.replaceChildren.apply(result, paragraphs(kind, lines)); };
 		say('plain', [ _('Testing …') ]);
-		return callTry(section.name, options).then(function(answer) {
+		return callTry(section.name, options).then(answer => {
 			if (answer.messages.length)
-				return say('bad', answer.messages.map(function(message) { return message.replace(section.name + ' \'test\' ', ''); }));
-			return follow(function() {}, function() { return document.body.contains(result); }).then(function(done) {
+				return say('bad', answer.messages.map(message => message.replace(section.name + ' \'test\' ', '')));
+			return follow(() => {}, () => document.body.contains(result)).then(done => {
 				if (done.succeeded)
 					say('good', [ _('It works.') ].concat(done.messages));
 				else
 					say('bad', done.messages);
 			});
-		}).catch(function(error) { say('bad', [ error.message ]); });
+		}).catch(error => { say('bad', [ error.message ]); });
 	},
 
-	option: function(name) {
+	option(name) {
 		const found = this.map.lookupOption(name, uci.sections(PACKAGE, 'pcap')[0]['.name']);
 		return found ? found[0].getUIElement(found[1]) : null;
 	},
 
-	find: function() {
+	find() {
 		const device = this.option('device').getValue() || 'any';
 		const bar = E('progress', { 'class': 'ic-progress', 'max': FIND_SECONDS, 'value': 0 });
 		const text = E('p', { 'role': 'status' }, [ _('Listening on %s.').format(device) ]);
@@ -228,15 +228,13 @@ return view.extend({
 		const report = E('div', {});
 		const buttons = E('div', { 'class': 'right ic-buttons' });
 		let open = true;
-		const button = function(words, kind, act) {
-			return E('button', { 'class': 'btn cbi-button cbi-button-' + kind, 'click': act }, [ words ]);
-		};
-		const close = function() {
+		const button = (words, kind, act) => E('button', { 'class': 'btn cbi-button cbi-button-' + kind, 'click': act }, [ words ]);
+		const close = () => {
 			open = false;
 			callCancel();
 			ui.hideModal();
 		};
-		const done = function(answer) {
+		const done = answer => {
 			const settings = answer.settings || {};
 			bar.remove();
 			hint.remove();
@@ -245,59 +243,59 @@ return view.extend({
 				answer.lines && answer.lines.length ? [ E('pre', { 'class': 'ic-report' }, [ answer.lines.join('\n') ]) ] : []));
 			buttons.replaceChildren(button(_('Close'), 'neutral', close));
 			if (Object.keys(settings).length)
-				buttons.append(' ', button(_('Use these settings'), 'positive', function() {
-					Object.keys(settings).forEach(function(name) {
+				buttons.append(' ', button(_('Use these settings'), 'positive', () => {
+					Object.keys(settings).forEach(name => {
 						const element = this.option(name);
 						if (element)
 							element.setValue(settings[name]);
-					}, this);
+					});
 					close();
-				}.bind(this)));
-		}.bind(this);
-		buttons.append(button(_('Close'), 'neutral', close), ' ', button(_('Finish now'), 'action', function() { callCancel(); }));
+				}));
+		};
+		buttons.append(button(_('Close'), 'neutral', close), ' ', button(_('Finish now'), 'action', () => { callCancel(); }));
 		ui.showModal(_('Find my dongle'), [
 			E('div', { 'class': 'ic-page' }, [
 				text, hint, bar, report, buttons
 			])
 		]);
-		return callFind(device, FIND_SECONDS).then(function(answer) {
+		return callFind(device, FIND_SECONDS).then(answer => {
 			if (answer.messages.length)
 				return done(answer);
-			return follow(function(now) {
+			return follow(now => {
 				bar.value = now.elapsed;
 				text.replaceChildren(_('Listening on %s: %d of %d seconds.').format(device, now.elapsed, now.seconds));
-			}, function() { return open; }).then(function(now) {
+			}, () => open).then(now => {
 				if (open)
 					done(now);
 			});
-		}).catch(function(error) { done({ messages: [ error.message ] }); });
+		}).catch(error => { done({ messages: [ error.message ] }); });
 	},
 
 	// The program's own check, of what is in the form.
-	check: function() {
-		return callCheck(uci.sections(PACKAGE).map(function(section) {
+	check() {
+		return callCheck(uci.sections(PACKAGE).map(section => {
 			const options = {};
-			Object.keys(section).forEach(function(name) {
+			Object.keys(section).forEach(name => {
 				if (name.charAt(0) != '.')
 					options[name] = section[name];
 			});
 			return { type: section['.type'], name: section['.name'], options: options };
-		})).then(function(answer) {
-			const enabled = uci.sections(PACKAGE, 'service').some(function(section) { return section.enabled == '1'; });
+		})).then(answer => {
+			const enabled = uci.sections(PACKAGE, 'service').some(section => section.enabled == '1');
 			const blocking = enabled && !this.anyway && answer.messages.length;
 			this.showProblems(answer.messages, blocking);
 			if (blocking)
 				throw new Error(_('The settings are not right.'));
-		}.bind(this));
+		});
 	},
 
-	showProblems: function(messages, blocking) {
+	showProblems(messages, blocking) {
 		if (!messages.length)
 			return this.problems.replaceChildren();
 		this.problems.replaceChildren(E('div', { 'class': 'ic-panel ' + (blocking ? 'ic-bad' : 'ic-warn'), 'role': 'alert' }, [
 			E('div', {}, [
 				E('h3', {}, [ blocking ? _('The settings are not right, and were not saved') : _('Saved, but the service cannot run with these settings yet') ])
-			].concat(messages.map(function(message) {
+			].concat(messages.map(message => {
 				const found = message.match(/^(\w+) '(\w*)' option (\w+)(.*)$/);
 				const section = found ? sectionOf(found[1]) : null, setting = found ? settingOf(section, found[3]) : null;
 				if (message.indexOf('not configured yet') == 0)
@@ -309,23 +307,21 @@ return view.extend({
 		this.problems.scrollIntoView({ block: 'nearest' });
 	},
 
-	saveAnyway: function() {
+	saveAnyway() {
 		this.anyway = true;
-		return this.handleSave().finally(function() { this.anyway = false; }.bind(this));
+		return this.handleSave().finally(() => { this.anyway = false; });
 	},
 
 	// Whether they were saved.
-	handleSave: function() {
-		return this.map.save(this.check.bind(this), true).then(function() { return true; }, function(error) {
+	handleSave() {
+		return this.map.save(this.check.bind(this), true).then(() => true, error => {
 			if (!this.problems.firstChild)
 				ui.addNotification(null, [ E('p', {}, [ error.message ]) ], 'error');
 			return false;
-		}.bind(this));
+		});
 	},
 
-	handleSaveApply: function(ev, mode) {
-		return this.handleSave().then(function(saved) {
-			return saved ? ui.changes.apply(mode == '0') : null;
-		});
+	handleSaveApply(ev, mode) {
+		return this.handleSave().then(saved => saved ? ui.changes.apply(mode == '0') : null);
 	}
 });

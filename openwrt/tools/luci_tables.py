@@ -99,7 +99,7 @@ def kind(spec: Setting) -> str:
     """Which field of a form it takes."""
     if spec.type.types == (bool,):
         return "flag"
-    if dict in spec.type.types:
+    if {dict, list} & set(spec.type.types):
         return "list"
     if choices(spec):
         return "choice"
@@ -121,6 +121,8 @@ def default(spec: Setting) -> str:
 
 
 def _written(value: object) -> str:
+    if isinstance(value, list):
+        return value[0] if value else ""
     if isinstance(value, dict):
         return " ".join(f"{name}={text}" for name, text in value.items())
     if isinstance(value, bool):

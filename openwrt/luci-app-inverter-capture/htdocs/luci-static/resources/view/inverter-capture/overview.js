@@ -249,9 +249,9 @@ return view.extend({
 		const count = groups.reduce((sum, group) => sum + group[1].length, 0);
 		card.count.replaceChildren(_('All %d values').format(count) + ' · ' + card.inverter.kind);
 		card.values.replaceChildren.apply(card.values, groups.map(group => {
-			return E('table', { 'class': 'table' }, [ E('caption', {}, [ group[0] ]) ].concat(group[1].map(row => {
-				return E('tr', { 'class': 'tr', 'data-field': row[0], 'data-words': (group[0] + ' ' + row[1] + ' ' + row[0]).toLowerCase() }, [
-					E('th', { 'class': 'td', 'scope': 'row' }, [ row[1] ]), E('td', { 'class': 'td' }, [ valueText(card.inverter, row) ])
+			return E('table', {}, [ E('caption', {}, [ group[0] ]) ].concat(group[1].map(row => {
+				return E('tr', { 'data-field': row[0], 'data-words': (group[0] + ' ' + row[1] + ' ' + row[0]).toLowerCase() }, [
+					E('th', { 'scope': 'row' }, [ row[1] ]), E('td', {}, [ valueText(card.inverter, row) ])
 				]);
 			})));
 		}));
@@ -273,7 +273,7 @@ return view.extend({
 	drawService(state, present) {
 		const rows = [];
 		const row = (title, parts) => {
-			rows.push(E('tr', { 'class': 'tr' }, [ E('th', { 'class': 'td', 'scope': 'row' }, [ title ]), E('td', { 'class': 'td' }, parts) ]));
+			rows.push(E('tr', {}, [ E('th', { 'scope': 'row' }, [ title ]), E('td', {}, parts) ]));
 		};
 		row(_('Service'), [
 			state.running ? badge('good', _('running')) : badge('plain', _('not running')), ' ',
@@ -307,7 +307,7 @@ return view.extend({
 			state.enabled ? [ this.button('start', _('Start'), 'positive') ] : [];
 		buttons.push(state.enabled ? this.button('disable', _('Disable'), 'neutral') : this.button('enable', _('Enable'), 'apply'));
 		return [
-			E('h3', {}, [ _('Recording') ]), E('table', { 'class': 'table ic-facts' }, rows),
+			E('h3', {}, [ _('Recording') ]), E('table', { 'class': 'ic-facts' }, rows),
 			E('div', { 'class': 'ic-buttons' }, buttons)
 		];
 	}

@@ -17,6 +17,8 @@ from inverter_capture.protocol.streams import Data, Gap, Reassembler, StreamEven
 
 REPEATS_MAX = 256
 """Reports remembered to recognise copies: a capture on all interfaces sees each packet several times."""
+AHEAD_MAX = 16
+"""Reports remembered that are ahead of the clock."""
 DONGLES_MAX = 256
 """Flows remembered in which a dongle has spoken."""
 
@@ -97,6 +99,8 @@ class Decoder:
         """By stream: its flow, and the time of its latest segment."""
         self._dongles: dict[Flow, None] = {}
         self._recent: dict[bytes, None] = {}
+        self._ahead: list[tuple[Flow, int, Report]] = []
+        """Reports that are ahead of the clock, with their flows and times: it may be the clock that is wrong."""
 
     @property
     def deadline(self) -> int | None:
@@ -111,6 +115,13 @@ class Decoder:
     def advance(self, time: int) -> list[Event]:
         """What the passing of time completes; ns since the epoch."""
         return self._messages(self.streams.advance(time))
+
+    def clock_set(self, by: int) -> list[Event]:
+        """The capture's clock was set by so many nanoseconds. Gives the readings that were only ahead of it before."""
+        self.streams.clock_set(by)
+        self._latest = {stream: (flow, time + by) for stream, (flow, time) in self._latest.items()}
+        ahead, self._ahead = self._ahead, []
+        return [self._read(flow, time + by, report) for flow, time, report in ahead]
 
     def close(self) -> list[Event]:
         """The capture is over: what can still be completed."""
@@ -167,4 +178,11 @@ class Decoder:
         self.counts.known += 1
         self.streams.prove(flow)
         report = report._replace(layout=layout, learnt=learnt)
-        return [Decoded(time, flow, report, self.readings.read(report, time))]
+        return [self._read(flow, time, report)]
+
+    def _read(self, flow: Flow, time: int, report: Report) -> Decoded:
+        ahead = self.readings.counts.ahead
+        reading = self.readings.read(report, time)
+        if self.readings.counts.ahead > ahead:
+            self._ahead = [*self._ahead, (flow, time, report)][-AHEAD_MAX:]
+        return Decoded(time, flow, report, reading)

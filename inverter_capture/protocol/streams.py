@@ -226,6 +226,13 @@ class Reassembler:
             self._forget(next(iter(self._flows)), events)
         return events
 
+    def clock_set(self, by: int) -> None:
+        """The clock was set by so many nanoseconds: what has been waiting goes on waiting as long as before."""
+        for state in self._flows.values():
+            state.last_time += by
+            state.waiting_since += by
+            state.held = [held._replace(time=held.time + by) for held in state.held]
+
     def close(self) -> list[StreamEvent]:
         """The capture is over: deliver what waits behind gaps, and end all streams."""
         events: list[StreamEvent] = []

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.times import SECOND
 from tests.network import Network
+from tests.programs import Dongle
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -27,6 +28,13 @@ def network() -> Iterator[Network]:
     """A network for one test."""
     with Network() as made:
         yield made
+
+
+@pytest.fixture
+def dongle() -> Iterator[Dongle]:
+    made = Dongle()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

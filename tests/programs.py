@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 from tests.dongle.day import expected_day
+from tests.dongle.server import CloudServer
 from tests.network import ROOT, Host, Network, in_namespace, wait_for
 
 PROGRAM = (sys.executable, "-m", "inverter_capture")
@@ -366,6 +367,27 @@ def send(network: Network, *options: str, server: str = "", host: Host | None = 
     with start_dongle(network, *options, server=server, host=host) as dongle:
         assert dongle.wait() == 0
         return dongle.readings
+
+
+class Dongle:
+    """A dongle and its cloud on this very machine, where the databases are, too."""
+
+    def __init__(self) -> None:
+        self._cloud = CloudServer()
+        self.port = self._cloud.address[1]
+        self.filter = f"tcp dst port {self.port}"
+        self._days = 0
+
+    def send(self, count: int) -> list[Json]:
+        """So many readings of a new day. Returns what should be decoded from them."""
+        self._days += 1
+        words = [sys.executable, "-m", "tests.dongle.client", "--server", f"127.0.0.1:{self.port}"]
+        with Program([*words, "--readings", str(count), "--start", f"2024-06-{self._days:02}T05:00"]) as dongle:
+            assert dongle.wait() == 0
+            return dongle.readings
+
+    def close(self) -> None:
+        self._cloud.close()
 
 
 class Talker:

@@ -395,7 +395,7 @@ def test_unknown_settings() -> None:
     assert complaint(GOOD + 'Format = "csv"') == "5: [[console]] Format: unknown setting: did you mean format?"
     assert (
         complaint(GOOD + "[pcap.x]\ny = 1")
-        == "5: [pcap] x: unknown setting: known are device, filter, file, timezone, guard"
+        == "5: [pcap] x: unknown setting: known are device, filter, file, timezone, guard, serials"
     )
 
 
@@ -621,7 +621,7 @@ def layouts(draw: st.DrawFn) -> tuple[str, list[tuple[int, str, str]]]:
             written = draw(st.sampled_from([key, f'"{key}"', f"'{key}'", f"  {key}"]))
             value = draw(
                 st.sampled_from(
-                    ["5", "[\n 5, # file = 1\n\n]", "[]", "0.5 # = 1", '{file = "1"}', "['''\nfile = 1\n''']"]
+                    ["5", "[\n 5, # file = 1\n\n]", "[[]]", "0.5 # = 1", '{file = "1"}', "['''\nfile = 1\n''']"]
                 )
             )
             lines += f"{written} = {value}".split("\n")
@@ -1011,6 +1011,7 @@ def test_the_schema_is_data() -> None:
         ("file", (bool,), False, False),
         ("timezone", (str,), "local", False),
         ("guard", (bool,), True, False),
+        ("serials", (list,), [], False),
     ]
     assert all(spec.help for section in config.SECTIONS.values() for spec in section.settings.values())
 

@@ -20,6 +20,7 @@ from inverter_capture.protocol.guard import (
     LATE_SECONDS,
     READINGS_CONFIRM,
     ZEROS_CONFIRM,
+    ZEROS_SECONDS,
     Guard,
     Held,
 )
@@ -421,6 +422,15 @@ def test_a_replaced_inverter_is_believed_when_confirmed(field: Field, after: flo
     assert guard.counts.confirmed == 1
 
 
+@pytest.mark.parametrize("seconds", [69, 150, 300])
+def test_zeros_take_as_long_however_often_the_dongle_reports(seconds: int) -> None:
+    believed = verdicts(series("pv_production_total", [5000.0] * 4 + [0] * 40, every=timedelta(seconds=seconds)))
+    until = believed.index(True, 4)
+    assert not any(believed[4:until])
+    assert all(believed[until:])
+    assert ZEROS_SECONDS <= (until - 4) * seconds <= ZEROS_SECONDS + 2 * seconds
+
+
 @pytest.mark.parametrize("field", TOTALS, ids=ids)
 def test_zeros_are_believed_later(field: Field) -> None:
     values = [5000.0] * 4 + [0] * (ZEROS_CONFIRM + 2) + [0.1]
@@ -700,15 +710,37 @@ def test_anything_is_judged(calls: list[tuple[str, datetime, int, dict[str, int 
         seen |= {(serial, name) for name in values}
 
 
-def test_made_up_inverters_are_passed_over() -> None:
+def test_of_too_many_inverters_the_one_that_is_silent_is_forgotten() -> None:
     guard = Guard()
-    for number in range(INVERTERS_MAX + 10):
-        serial = f"{number:010}"
-        for value in (100.0, 0.0):
-            clock, reading = moment(NOON + INTERVAL * (value == 0), {"pv_production_total": value}, serial=serial)
-            held = guard.check(clock, reading)[1]
-            assert bool(held) == (value == 0 and number < INVERTERS_MAX)
-    assert guard.counts.held == INVERTERS_MAX
+
+    def holds(serial: str, at: datetime, value: float) -> bool:
+        return bool(guard.check(*moment(at, {"pv_production_total": value}, serial=serial))[1])
+
+    for number in range(3 * INVERTERS_MAX):
+        # One reports all the time.
+        assert not holds("reporting", NOON + timedelta(seconds=number), 100 + number / 1000)
+        assert not holds(f"{number:010}", NOON + timedelta(seconds=number), 100)
+        assert len(guard._inverters) <= INVERTERS_MAX
+    assert holds("reporting", NOON + INTERVAL, 0)
+    assert holds(f"{3 * INVERTERS_MAX - 1:010}", NOON + INTERVAL, 0)
+    assert not holds(f"{0:010}", NOON + INTERVAL, 0)
+
+
+def test_what_is_not_to_be_learnt_from_is_judged_all_the_same() -> None:
+    guard = Guard()
+    guard.check(*moment(NOON, {"pv_production_total": 100.0}))
+    for number in range(1, 40):
+        # So many that agree would be believed.
+        reading, held = guard.check(
+            *moment(NOON + timedelta(seconds=number), {"pv_production_total": 900.0}), learn=False
+        )
+        assert "pv_production_total" not in reading.values
+        assert held[0].kept == 100
+    assert guard.check(*moment(NOON + timedelta(seconds=50), {"pv_production_total": 100.1}), learn=False)[1] == []
+    assert guard.check(*moment(NOON + INTERVAL, {"pv_production_total": 100.0}))[1] == []
+    # Others cannot even make it begin.
+    guard.check(*moment(NOON, {"pv_production_total": 900.0}, serial="E47R2K0193"), learn=False)
+    assert guard.check(*moment(NOON + timedelta(seconds=1), {"pv_production_total": 5.0}, serial="E47R2K0193"))[1] == []
 
 
 def test_a_field_that_was_absent_is_judged_by_the_time_since() -> None:

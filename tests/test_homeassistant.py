@@ -361,7 +361,7 @@ def test_what_is_announced_is_what_reports_hold(kind: Kind, layout: Layout) -> N
         if component["platform"] == "sensor":
             lookup(payload, template)
         else:
-            assert re.findall(r"\.(\w+), 'ON'", template)[0] in payload["values"]
+            assert re.findall(r"\['values'\]\.(\w+)", template)[0] in payload["values"]
         if "json_attributes_template" in component:
             lookup(payload, component["json_attributes_template"].replace(" | tojson", ""))
 

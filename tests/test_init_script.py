@@ -39,7 +39,7 @@ config influxdb2 'home'
 """
 WRONG = SETTINGS.replace("http:", "ftp:")
 INSTANCE = {
-    "command": ["/usr/bin/inverter-capture", "run", TOML, "--status", f"/var/run/{NAME}/status.json"],
+    "command": ["/usr/bin/inverter-capture", "run", TOML, "--status", f"/var/run/{NAME}/status.json", "--syslog"],
     "env": ["PYTHONUNBUFFERED=1"],
     "file": [TOML],
     "reload_signal": ["HUP"],

@@ -28,7 +28,7 @@ from inverter_capture.protocol.packets import Flow
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder
 from inverter_capture.protocol.readings import Reading, ReportReader
 from inverter_capture.protocol.reports import Report
-from inverter_capture.service.report_log import Observer
+from inverter_capture.service.report_log import ReportLog
 from tests import tables
 from tests.tables import Table, expected
 from tests.tables.real import REPORT_2022, REPORTS_2026
@@ -96,7 +96,7 @@ def test_real_reports_are_whole_from_the_first_on(data: bytes) -> None:
 def test_ordinary_inverters_are_whole_at_any_power(powers: list[tuple[int, int, int]]) -> None:
     for reading in read_all(report(LAYOUTS[292], house(*each)) for each in powers):
         assert reading is not None
-        assert {*POWERS, *SUMS, "battery_current", "nonessential_power"} <= reading.values.keys()
+        assert {*POWERS, *SUMS, "battery_current"} <= reading.values.keys()
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,39 @@ def test_other_scales_are_told_by_several_readings(scales: dict[str, int], doubt
         for name, value in reading.values.items():
             assert value == pytest.approx(wanted.values[name], abs=10), name
             assert type(value) is type(wanted.values[name])
+
+
+def test_readings_that_tell_nothing_after_one_that_is_wrong() -> None:
+    """A whole night of small powers must not lose its values because of one error of measurement before."""
+    usual, other = house(2000, 1500, -2000), house(2000, 1500, -2000, power=10, sums=10, current=10)
+    night = house(50, 40, -60)
+    readings = read_all(report(LAYOUTS[292], words) for words in (*[usual] * READINGS_DECIDE, other, *[night] * 5))
+    whole = [
+        reading is not None and {*POWERS, *SUMS, "battery_current"} <= reading.values.keys() for reading in readings
+    ]
+    assert whole == [True] * READINGS_DECIDE + [False] + [True] * 5
+    # But of an inverter of which nothing else is known, the small powers may be tenths as well.
+    for reading in read_all(report(LAYOUTS[292], words) for words in (other, *[night] * 5)):
+        assert reading is not None
+        assert not reading.values.keys() & {*POWERS, *SUMS, "battery_current"}
+
+
+def test_a_reading_that_is_none_of_a_working_inverter_tells_nothing() -> None:
+    """As in a fault, or when what is sent is made up within the bounds of each field."""
+    usual = house(2000, 1500, -2000)
+    for register, value in ((79, 3000), (150, 500), (154, 4000), (182, 2000), (183, 900), (192, 6700), (193, 100)):
+        other = house(2000, 1500, -2000, power=10, sums=10, current=10) | {register: value}
+        for reading in read_all(report(LAYOUTS[292], words) for words in (usual, other, usual, *[other] * 5)):
+            assert reading is not None
+            assert {*POWERS, *SUMS, "battery_current"} <= reading.values.keys(), register
+
+
+@pytest.mark.parametrize("grid", [140, 300])
+def test_reactive_power_is_no_other_scale(grid: int) -> None:
+    reactive = house(grid, 0, 0) | {160: word(1000)}
+    for reading in read_all(report(LAYOUTS[292], reactive) for _ in range(5)):
+        assert reading is not None
+        assert {*POWERS, *SUMS} <= reading.values.keys()
 
 
 def test_one_reading_decides_nothing() -> None:
@@ -227,6 +260,8 @@ def test_settings_alone_are_not_read_as_single_phase() -> None:
         {79: 0xFFFF, 183: 5343, 182: 1210, 59: 2},
         {79: 4986, 183: 5343, 182: 0xFFFF, 59: 0xFFFF},
         {79: 0, 183: 0, 182: 0},
+        # Without a grid and a battery, whose connectors carry 0.01 V.
+        {79: 0, 183: 1, 182: 0, 192: 5000},
         {79: 0xFFFF, 183: 0xFFFF, 182: 0xFFFF, 59: 0xFFFF},
     ],
 )
@@ -245,12 +280,13 @@ def test_voltages_that_could_be_times_of_day(volts: int) -> None:
 @given(st.randoms(use_true_random=False))
 def test_random_words_are_read_by_what_is_polled(dice: random.Random) -> None:
     layout = Layout([(20, 30), (59, 199), (244, 330)])
-    words = {register: dice.randrange(1 << 16) for register in registers_in(layout)}
+    # 0 and 1 can be settings of three-phase inverters.
+    words = {register: dice.randrange(12, 1 << 16) for register in registers_in(layout)}
     reading = ReportReader(UTC).read(report(layout, words, learnt=True), NOW * SECOND)
     assert reading is not None
     values, _ = expected([*tables.SINGLE_PHASE, *tables.MORE], layout, words)
     got = dict(reading.values)
-    del got["nonessential_power"]
+    got.pop("nonessential_power", None)
     assert got == values
 
 
@@ -549,12 +585,12 @@ def test_readings_in_any_order_never_mix_kinds(order: list[int], high: bool) -> 
 def test_the_log_tells_of_experimental_kinds_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     decoder = Decoder(UTC)
-    observer = Observer(decoder, NOW * SECOND, live=False)
+    report_log = ReportLog(decoder, NOW * SECOND, live=False)
     flow = Flow(bytes(4), 1, bytes(4), 2)
 
     def lines(sent: Report) -> list[str]:
         caplog.clear()
-        observer.observe(Decoded(NOW * SECOND, flow, sent, decoder.readings.read(sent, NOW * SECOND)))
+        report_log.observe(Decoded(NOW * SECOND, flow, sent, decoder.readings.read(sent, NOW * SECOND)))
         return [line for line in caplog.messages if not re.search("bytes|-byte|its range", line)]
 
     three = report(WITHOUT_IDENTITY, three_phase() | {217: 1200}, "0000000003", learnt=True)

@@ -53,7 +53,7 @@ def test_every_setting_stands_in_the_table_with_its_help_and_default() -> None:
             (row,) = re.findall(rf"\{{ name: '{name}'.*", block)
             assert ("required: true" in row) is (spec.default is REQUIRED)
             assert ("secret: true" in row) is spec.secret
-            if spec.default not in (REQUIRED, "", {}) and not isinstance(spec.default, int | float):
+            if spec.default not in (REQUIRED, "", {}, []) and not isinstance(spec.default, int | float):
                 assert f"default: '{spec.default}'" in row
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inverter_capture.protocol import streams
+from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.learnt_layouts import LAYOUTS_MAX
 from inverter_capture.protocol.packets import Flow, Packet
 from inverter_capture.protocol.packets_to_readings import (
@@ -363,6 +364,23 @@ def test_reports_of_unknown_length(decoder: Decoder) -> None:
     assert event.report.learnt
     assert event.report.layout is not None
     assert event.report.layout.ranges == ranges
+
+
+@pytest.mark.parametrize("ranges", [((59, 124), (150, 210)), tuple(reversed(LAYOUTS[306].ranges))], ids=str)
+def test_a_poll_map_in_the_first_moment_of_a_capture_without_the_beginning(ranges: tuple[tuple[int, int], ...]) -> None:
+    sent = [
+        packet(1000, messages.login()),
+        packet(1000, messages.poll_map(entries_of(ranges))[:50], time=START + 10 * MILLISECOND, reply=True),
+        packet(1050, messages.poll_map(entries_of(ranges))[50:], time=START + 20 * MILLISECOND, reply=True),
+        packet(1000 + len(messages.login()), encode(SERIAL, CLOCK, {}, ranges), time=START + 30 * MILLISECOND),
+    ]
+    later = packet(5000, b"", wire.FIN, time=START + 60 * SECOND, reply=True)
+    for packets in (sent, [*sent, later]):
+        events = decode(packets)
+        assert [type(event) for event in events] == [Heard, MapHeard, Decoded]
+        (event,) = decoded(events)
+        assert event.report.layout is not None
+        assert event.report.layout.ranges == ranges
 
 
 @given(

@@ -75,7 +75,9 @@ def check_values(layout: Layout, words: dict[int, int]) -> None:
 
 
 def nonessential_power(values: Mapping[str, float]) -> float | None:
-    if {"grid_power_ct", "grid_power_l1"} <= values.keys():
+    # Without a current transformer its current and power are 0.
+    is_fitted = values.get("grid_power_ct") or values.get("grid_ct_current")
+    if is_fitted and {"grid_power_ct", "grid_power_l1"} <= values.keys():
         return max(0, values["grid_power_ct"] - values["grid_power_l1"])
     return None
 
@@ -171,10 +173,19 @@ def test_a_sensor_that_is_not_fitted() -> None:
     values = read(report(LAYOUTS[306], {16: 50000}), reader)
     names = {field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[306])}
     assert names - set(values) == {
-        *("battery_temperature", "bms_temperature", "inverter_temperature_ac", "inverter_temperature_dc")
+        *("battery_temperature", "bms_temperature", "inverter_temperature_ac", "inverter_temperature_dc"),
+        "nonessential_power",
     }
     assert reader.counts.implausible == 0
     assert reader.implausible == {}
+
+
+def test_nonessential_power_needs_a_current_transformer() -> None:
+    exporting = 0x10000 - 5899
+    assert "nonessential_power" not in read(report(LAYOUTS[306], {167: exporting}))
+    # One that is there, and whose power happens to be 0.
+    assert read(report(LAYOUTS[306], {167: 0x10000 - 72, 162: 333}))["nonessential_power"] == 72
+    assert read(report(LAYOUTS[306], {167: 332, 172: 350}))["nonessential_power"] == 18
 
 
 def test_what_is_not_plausible_is_left_out_and_counted() -> None:
@@ -191,9 +202,10 @@ def test_what_is_not_plausible_is_left_out_and_counted() -> None:
 
 @pytest.mark.parametrize("layout", [*LAYOUTS.values(), ALL, Layout([(312, 319), (59, 124), (186, 188)])])
 def test_values_come_in_the_order_of_the_table(layout: Layout) -> None:
-    values = read(report(layout, dict.fromkeys(SENSORS, 1200) | {16: 50000, 295: 1000, 289: 5000, 290: 5000}))
+    words = {16: 50000, 162: 1, 289: 5000, 290: 5000, 295: 1000}
+    values = read(report(layout, dict.fromkeys(SENSORS, 1200) | words))
     assert list(values) == [field.id for field in SINGLE_PHASE.fields_in(layout)]
-    without = list(read(report(layout, {16: 50000, 295: 1000, 289: 5000, 290: 5000})))
+    without = list(read(report(layout, words)))
     assert without == [name for name in values if not name.endswith(("temperature", "_temperature_dc", "_ac"))]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from inverter_capture.capture.device import LiveCapture
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.pipeline import Pipeline
-from tests.dongle.server import CloudServer
 from tests.faulty_server import FaultyServer, answering, well
-from tests.network import BRIDGE, Network, wait_for
-from tests.programs import DAY, PROGRAM, ZONE, Json, Program, cloud, run_program, send, service
+from tests.network import BRIDGE, ROOT, Network, wait_for
+from tests.programs import DAY, PROGRAM, ZONE, Dongle, Json, Program, cloud, run_program, send, service
 
 AGAIN = "the configuration has been read again"
+PARTLY = "the configuration has been read again, but not all of [pcap] is in use"
 WRONG = "error: the new configuration is wrong; going on with the one before"
 LOST = ": lost: "
 CONSOLE = '[[console]]\nformat = "json"'
@@ -67,34 +67,6 @@ def times(lines: list[str]) -> list[int]:
 
 def stamps(*sent: list[Json]) -> list[int]:
     return [reading["timestamp"] for readings in sent for reading in readings]
-
-
-class Dongle:
-    """A dongle and its cloud on this very machine, where the databases are, too."""
-
-    def __init__(self) -> None:
-        self._cloud = CloudServer()
-        self.port = self._cloud.address[1]
-        self.filter = f"tcp dst port {self.port}"
-        self._days = 0
-
-    def send(self, count: int) -> list[Json]:
-        """So many readings of a new day. Returns what should be decoded from them."""
-        self._days += 1
-        words = [sys.executable, "-m", "tests.dongle.client", "--server", f"127.0.0.1:{self.port}"]
-        with Program([*words, "--readings", str(count), "--start", f"2024-06-{self._days:02}T05:00"]) as dongle:
-            assert dongle.wait() == 0
-            return dongle.readings
-
-    def close(self) -> None:
-        self._cloud.close()
-
-
-@pytest.fixture
-def dongle() -> Iterator[Dongle]:
-    made = Dongle()
-    yield made
-    made.close()
 
 
 def test_what_waits_is_delivered_once_the_settings_are_right(dongle: Dongle, tmp_path: Path) -> None:
@@ -337,19 +309,54 @@ def test_signals_come_to_the_main_thread_alone(dongle: Dongle, tmp_path: Path) -
         assert program.stop().code == 0
 
 
-def test_a_device_that_could_not_be_opened_is_tried_again(dongle: Dongle, tmp_path: Path) -> None:
-    config = write(tmp_path / "c.toml", CONSOLE, device="lo", filter="tcp dst port 9")
+def test_a_device_that_cannot_be_opened_keeps_no_other_setting_back(dongle: Dongle, tmp_path: Path) -> None:
+    pcap = {"device": "lo", "filter": dongle.filter}
+    config = write(tmp_path / "c.toml", CONSOLE, **pcap)
     with service(config, cwd=tmp_path) as program:
+        one = dongle.send(1)
         in_the_way = tmp_path / "lo"
         in_the_way.touch()
-        write(config, CONSOLE, device="lo", filter=dongle.filter)
-        reload(program)
+        write(config, CONSOLE, device="lo", filter="tcp", timezone="Asia/Tokyo", serials=["E47R2K0193"])
+        reload(program, PARTLY)
         assert program.said('"lo": a file of that name is in the working directory') == 1
+        assert program.said(AGAIN) == program.said(PARTLY) == 1
+        # It captures with the filter there was; the rest has changed.
+        dongle.send(1)
+        program.wait_until_said("[pcap] serials does not name it")
+        write(config, CONSOLE, device="lo", filter="tcp", timezone="Asia/Tokyo")
+        reload(program, PARTLY)
+        two = dongle.send(1)
+        seven_hours = 7 * 3600 * 1_000_000_000
+        assert stamps(program.wait_for_readings(2)) == [*stamps(one), stamps(two)[0] - seven_hours]
+        # It is tried again.
         in_the_way.unlink()
-        reload(program)
-        sent = dongle.send(1)
-        assert program.wait_for_readings(1) == sent
+        write(config, CONSOLE, **pcap)
+        reload(program, AGAIN)
+        three = dongle.send(1)
+        assert program.wait_for_readings(3)[2:] == three
         assert program.stop().code == 0
+
+
+def test_reloads_are_held_before_anything_large_is_loaded(tmp_path: Path) -> None:
+    """Each module that is loaded notes whether SIGHUP is held."""
+    code = """if True:
+        import signal, sys
+        class Watch:
+            def find_spec(name, *more):
+                held = signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+                print(name, held, file=sys.stderr)
+        sys.meta_path.insert(0, Watch)
+        from inverter_capture.__main__ import main
+        sys.exit(main())
+    """
+    for words, held in ((["run", str(tmp_path / "none.toml")], True), (["decode", str(DAY)], False)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        notes = dict(line.split() for line in done.stderr.splitlines() if line.count(" ") == 1)
+        large = [name for name in notes if name.startswith(("argparse", "logging", "inverter_capture.commands"))]
+        assert len(large) >= 3
+        assert {notes[name] for name in large} == {str(held)}
 
 
 def test_a_capture_file_is_read_as_it_was_begun(tmp_path: Path) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from inverter_capture.protocol.admission import NEW_MAX, SENDER_SECONDS, Admission
 from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
-from inverter_capture.protocol.packets import Packet
+from inverter_capture.protocol.packets import Flow, Packet
 from inverter_capture.protocol.packets_to_readings import Decoder
+from inverter_capture.protocol.reports import Report
 from inverter_capture.service import report_log
 from inverter_capture.service.report_log import (
     DEFAULT_INTERVAL_SECONDS,
     MISSED_REPORTS,
     QUIET_SECONDS_MIN,
-    Observer,
+    UNKNOWN_MAX,
+    ReportLog,
 )
 from tests import wire
 from tests.dongle.reports import encode_values
@@ -33,13 +36,21 @@ ZONE = ZoneInfo("Africa/Johannesburg")
 
 
 class House:
-    """A decoder and its observer, and dongles whose packets pass them. Times are in seconds since the epoch."""
+    """A decoder and its log, and dongles whose packets pass them. Times are in seconds since the epoch."""
 
-    def __init__(self, caplog: pytest.LogCaptureFixture, *, live: bool = True, started: int = NOW) -> None:
+    def __init__(
+        self, caplog: pytest.LogCaptureFixture, *, live: bool = True, started: int = NOW, serials: Sequence[str] = ()
+    ) -> None:
         self._caplog = caplog
-        self._decoder = Decoder(ZONE, live=live)
-        self.observer = Observer(self._decoder, started * SECOND, live=live)
+        self._admission = Admission(serials, live=live)
+        self._decoder = Decoder(ZONE, live=live, admit=self._admit)
+        self.report_log = ReportLog(self._decoder, started * SECOND, live=live)
         self._port = 50000
+
+    def _admit(self, report: Report, flow: Flow, time: int) -> bool:
+        verdict = self._admission.judge(report.serial, flow.source, time)
+        self.report_log.judged(verdict, report, flow, time)
+        return verdict.admitted
 
     def frame(
         self,
@@ -65,12 +76,12 @@ class House:
         connection.packet(captured * SECOND, client, 1000, data, wire.PSH | wire.ACK)
         for record in connection.records:
             for event in self._decoder.receive(Packet(record.time, wire.LINK_ETHERNET, record.data)):
-                self.observer.observe(event)
+                self.report_log.observe(event)
         return self.news()
 
     def advance(self, now: int) -> list[str]:
         """Time passes."""
-        self.observer.advance(now * SECOND)
+        self.report_log.advance(now * SECOND)
         return self.news()
 
     def news(self) -> list[str]:
@@ -111,17 +122,61 @@ def test_who_sends_frames_is_said_once(house: House) -> None:
     assert house.frame(NOW + 301, serial="E47R2K0193", host="192.168.8.203") != []
     assert house.frame(NOW + 600, serial="E47R2K0193", host="192.168.8.203") == []
     assert house.frame(NOW + 900) == []
-    # It has got another address.
-    (line,) = house.frame(NOW + 1200, host="192.168.8.77")
-    assert "292-byte reports from 192.168.8.77 to" in line
+
+
+def test_a_second_sender_is_said_once_and_another_address_when_it_has_taken_over(house: House) -> None:
+    other = "192.168.8.77"
+    (line,) = house.frame(NOW + 300, host=other)
+    assert line.startswith(f"warning: inverter {SERIAL}: ")
+    assert other in line
+    for number in range(2, 20):
+        assert house.frame(NOW + number * 300) == []
+        assert house.frame(NOW + number * 300 + 100, host=other) == []
+    last = NOW + 19 * 300
+    (line,) = house.frame(last + SENDER_SECONDS, host=other)
+    assert f"292-byte reports from {other} to" in line
+    assert len(house.frame(last + SENDER_SECONDS + 300)) == 1
 
 
 def test_made_up_serials_fill_neither_memory_nor_log(house: House) -> None:
-    lines = [house.frame(NOW + number, serial=f"FORGED{number:04}") for number in range(2 * INVERTERS_MAX)]
-    assert sum(map(len, lines)) == INVERTERS_MAX - 1
-    assert len(house.observer._senders) == INVERTERS_MAX
-    # Those that were there before are still spoken of.
-    assert house.frame(NOW + 300, host="192.168.8.77") != []
+    day = [house.frame(NOW + number * 20, serial=f"F{number:09}") for number in range(DAY // 20)]
+    lines = [line for lines in day for line in lines]
+    assert sum("-byte reports from" in line for line in lines) <= NEW_MAX + 4 * 24
+    refused = [line for line in lines if "[pcap] serials" in line]
+    assert 20 <= len(refused) <= 24
+    assert "reports were refused" in refused[-1]
+    assert house.report_log._serials.keys() | house.report_log._kinds.keys() <= house.report_log._serials.keys()
+    assert len(house.report_log._serials) <= INVERTERS_MAX
+    # The one that was there before is still known.
+    assert house.frame(NOW + DAY - 1) == []
+
+
+def test_what_others_can_provoke_is_said_once_a_minute(house: House) -> None:
+    """Every length, value and clock that anybody can make up, each second of an hour, from a known inverter."""
+    lines: list[str] = []
+    for second in range(3600):
+        lines += house.frame(NOW + second, data=unknown(400 + second, second))
+        lines += house.frame(NOW + second, ahead=(second % 40 - 20) * 15 * MINUTE, battery_soc=100 + second % 100)
+        lines += house.frame(NOW + second, host=f"10.0.{second // 256}.{second % 256}")
+    kinds: dict[str, int] = {}
+    for line in lines:
+        kind = " ".join(line.split()[3:6])
+        kinds[kind] = kinds.get(kind, 0) + 1
+    assert max(kinds.values()) <= 60, kinds
+    assert len(lines) < 130
+    assert len(house.report_log._unknown) <= UNKNOWN_MAX
+
+
+def test_inverters_that_are_not_named_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    house = House(caplog, serials=[SERIAL])
+    assert len(house.frame(NOW)) == 1
+    (line,) = house.frame(NOW + 1, serial="E47R2K0193")
+    assert line.startswith("warning: inverter E47R2K0193: ")
+    assert "[pcap] serials" in line
+    said = [house.frame(NOW + 60 * number, serial=f"F{number % 200:09}") for number in range(1, 400)]
+    assert sum(map(len, said)) == INVERTERS_MAX - 1
+    assert house.frame(NOW + 60 * 400, serial="E47R2K0193") == []
 
 
 # --- lengths ------------------------------------------------------------------------------------------------------
@@ -142,7 +197,8 @@ def test_unknown_lengths_are_reported_once_a_day(house: House) -> None:
         assert house.frame(NOW + number * HOUR, data=unknown(318, number)) == []
     # Each length, and each inverter, by itself.
     assert "reports of 310 bytes" in house.frame(NOW + 20 * HOUR, data=unknown(310, 20))[0]
-    assert "E47R2K0193: reports of 318 bytes" in house.frame(NOW + 20 * HOUR, data=unknown(318, 21, "E47R2K0193"))[0]
+    lines = house.frame(NOW + 21 * HOUR, data=unknown(318, 21, "E47R2K0193"))
+    assert "E47R2K0193: reports of 318 bytes" in lines[-1]
     assert house.frame(NOW + DAY - 1, data=unknown(318, 22)) == []
     (line,) = house.frame(NOW + DAY, data=unknown(318, 23))
     assert "reports of 318 bytes" in line
@@ -155,10 +211,11 @@ def test_unknown_lengths_are_reported_once_a_day(house: House) -> None:
 
 def test_implausible_values_are_said_once_for_each_field(house: House) -> None:
     (line,) = house.frame(NOW + 300, battery_soc=173)
-    assert line == f"warning: inverter {SERIAL}: battery_soc is out of its range and left out, as often as that happens"
+    start = f"warning: inverter {SERIAL}: out of range and left out, as often as that happens: "
+    assert line == f"{start}battery_soc"
     assert house.frame(NOW + 600, battery_soc=180) == []
-    lines = house.frame(NOW + 900, battery_soc=180, grid_frequency=300.0, battery_temperature=200.0)
-    assert [line.split()[3] for line in lines] == ["battery_temperature", "grid_frequency"]
+    (line,) = house.frame(NOW + 900, battery_soc=180, grid_frequency=300.0, battery_temperature=200.0)
+    assert line == f"{start}battery_temperature, grid_frequency"
     assert house.frame(NOW + 1200, grid_frequency=300.0) == []
 
 
@@ -207,7 +264,7 @@ def test_a_file_says_nothing_about_clocks_or_silence(caplog: pytest.LogCaptureFi
     assert len(house.frame(NOW)) == 1
     for number in range(1, 10):
         assert house.frame(NOW + number * 300, ahead=4 * HOUR) == []
-    assert house.observer.deadline is None
+    assert house.report_log.deadline is None
     assert house.advance(NOW + DAY) == []
 
 
@@ -234,18 +291,18 @@ def test_a_router_that_has_not_got_the_time_compares_nothing(caplog: pytest.LogC
 
 
 def test_silence_is_said_once_and_so_is_its_end(house: House) -> None:
-    assert house.observer.deadline == (NOW + QUIET_SECONDS) * SECOND
+    assert house.report_log.deadline == (NOW + QUIET_SECONDS) * SECOND
     assert house.advance(NOW + QUIET_SECONDS - 1) == []
     (line,) = house.advance(NOW + QUIET_SECONDS)
     assert line.startswith("warning: no report for 30 minutes: ")
     assert "[pcap] device" in line
-    assert house.observer.deadline is None
+    assert house.report_log.deadline is None
     assert house.advance(NOW + 5 * QUIET_SECONDS) == []
     assert house.frame(NOW + 2 * HOUR) == ["info: reports again, after 120 minutes without"]
     assert house.frame(NOW + 2 * HOUR + 300) == []
     # The middle interval counts, so the long silence is none.
     quiet_from = NOW + 2 * HOUR + 300
-    assert house.observer.deadline == (quiet_from + QUIET_SECONDS) * SECOND
+    assert house.report_log.deadline == (quiet_from + QUIET_SECONDS) * SECOND
     assert len(house.advance(quiet_from + QUIET_SECONDS)) == 1
 
 
@@ -278,7 +335,7 @@ def test_setting_the_clock_is_no_silence(caplog: pytest.LogCaptureFixture, step:
     # As routers without a battery do it, soon after they have started.
     house = House(caplog)
     assert house.advance(NOW + 20 + step) == []
-    assert house.observer.deadline == (NOW + 20 + step + QUIET_SECONDS) * SECOND
+    assert house.report_log.deadline == (NOW + 20 + step + QUIET_SECONDS) * SECOND
     assert house.advance(NOW + 20 + step + QUIET_SECONDS - 1) == []
     assert len(house.advance(NOW + 20 + step + QUIET_SECONDS)) == 1
 

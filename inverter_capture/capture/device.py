@@ -1,6 +1,6 @@
 """Packets from a network device, through libpcap.
 
-How Linux really behaves is behind much of this: a handle whose interface went away says nothing for ever.
+libpcap does not report that an interface has gone: its handle stays silent. So changes of interfaces are watched, too.
 """
 
 from __future__ import annotations
@@ -326,7 +326,7 @@ class LiveCapture:
         self._problem = None
 
     def _say(self, problem: str, *, fault: bool = False) -> None:
-        """Why nothing is captured: said once, since a device may be down and gone in turns; but each fault of ours."""
+        """Log why nothing is captured. A device that goes and comes is logged once, each new `fault` too."""
         if self._problem is None or (fault and problem != self._problem):
             _log.warning("[pcap] %s", problem)
             self._problem = problem

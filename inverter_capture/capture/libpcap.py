@@ -16,7 +16,7 @@ _EMPTY_CAPTURE_FILE = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, lin
 class CaptureError(Exception):
     """Capturing cannot be done as it was asked for.
 
-    The text begins with the value that is at fault, in quotes; whoever knows the setting's name puts it before.
+    The text begins with the wrong value in quotes. The caller puts the name of the setting before it.
     """
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NoReturn
 from inverter_capture import __version__
 from inverter_capture.output.formats import FORMATS
 from inverter_capture.service.log import set_level, start_log
-from inverter_capture.service.signals import hold_reload
 from inverter_capture.text import printable
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # No traceback for Ctrl-C or a closed pipe. `run` and `discover` end in their own way.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = _parser().parse_args(arguments)
-    start_log()
+    start_log(syslog=getattr(options, "syslog", False))
     command: Callable[[argparse.Namespace], int] = options.command
     return command(options)
 
@@ -77,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="capture and deliver, as configured, until SIGTERM or the end of the file")
     run.add_argument("config", metavar="CONFIG.toml")
     run.add_argument("--status", metavar="FILE", default="", help="keep a status file, for `status`; default: none")
+    run.add_argument("--syslog", action="store_true", help="log to the system log, unless run in a terminal")
     run.set_defaults(command=_run)
 
     status = commands.add_parser("status", help="show how the running service is doing")
@@ -143,7 +143,6 @@ def _run(options: argparse.Namespace) -> int:
     from inverter_capture.config.toml_file import load
 
     try:
-        hold_reload()
         config = load(options.config)
     except ConfigError as error:
         return _fail(WRONG_USE, *error.messages)

@@ -12,11 +12,10 @@ from inverter_capture.protocol.messages import dongle_serial
 from inverter_capture.protocol.packets import address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Event, MapHeard, Unknown
 from inverter_capture.protocol.times import SECOND
+from inverter_capture.service.report_log import BURST_SECONDS
 
 LAG_SECONDS_MAX = 120
 """A report captured this soon after its own time is a live one, and the clock and time zone are right."""
-BURST_SECONDS = 20
-"""Reports that follow each other faster belong to one burst, and say nothing about how often reports come."""
 INTERVALS_MAX = 1000
 DONGLES_MAX = 64
 SERIALS_MAX = 8

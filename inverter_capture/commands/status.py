@@ -18,7 +18,7 @@ _SPANS = ((24 * 3600, "d"), (3600, "h"), (60, "min"))
 
 
 class StatusError(Exception):
-    """There is no status to show; says why, and what to do."""
+    """There is no status to show. The text gives the reason and the remedy."""
 
 
 def read_status(path: str) -> str:

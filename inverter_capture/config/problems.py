@@ -13,7 +13,7 @@ from inverter_capture.config.values import SettingError, nearest
 from inverter_capture.text import printable
 
 FILE_BYTES_MAX = 256 * 1024
-"""A longer file is no configuration (a capture file given by mistake, perhaps)."""
+"""Maximum size of a configuration file in bytes. A larger file is perhaps a capture file given by mistake."""
 
 NOTHING = object()
 """A problem's value where there is none, or it stands under a name that is not known: it may be a secret."""

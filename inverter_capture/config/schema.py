@@ -21,6 +21,7 @@ from inverter_capture.config.values import (
     NAME,
     PATH,
     SECONDS,
+    SERIALS,
     TAGS,
     TEXT,
     TOPIC,
@@ -107,6 +108,7 @@ class PcapConfig(SectionConfig):
     guard: bool = setting(
         BOOLEAN, True, help="Whether implausible values are held back until later readings confirm them"
     )
+    serials: list[str] = setting(SERIALS, [], help="Serial numbers of the inverters to read; if empty, any")
 
     def check(self) -> None:
         # The service would wait for such a device for ever.

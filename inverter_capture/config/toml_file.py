@@ -94,7 +94,7 @@ def header(known: Section) -> str:
 
 
 def explain_stray(key: str, value: object) -> str:
-    """What is wrong with something at the top that is no known section. Without its value: that may be a secret."""
+    """The error for a top-level key that is not a known section. Its value is not shown: it may be a secret."""
     if key in SECTIONS:
         return f"a section, not a setting: write {header(SECTIONS[key])} on a line of its own and its settings below"
     if is_section(value):
@@ -155,7 +155,7 @@ def quotes_hint(value: object, type: ValueType) -> str:
 
 
 def explain_syntax(error: Exception, text: str, name: str) -> str:
-    """A message for text that is no TOML."""
+    """The error for text that is not valid TOML."""
     message, _, place = str(error).rpartition(" (at ")
     if not message:  # an error of Python's own, from inside the parser
         what = "brackets within brackets" if isinstance(error, RecursionError) else "digits in a number"

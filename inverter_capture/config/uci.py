@@ -274,6 +274,8 @@ def write(value: object) -> str:
     """A value in a message as UCI has it."""
     if isinstance(value, dict):
         return ", ".join(f"'{name}={text}'" for name, text in value.items())
+    if isinstance(value, list):
+        return ", ".join(f"'{item}'" for item in value)
     return f"'{int(value) if isinstance(value, bool) else value}'"
 
 

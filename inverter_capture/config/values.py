@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from inverter_capture.protocol.messages import SERIAL_LENGTH
+
 RESERVED_TAGS = ("time", "_field", "_measurement")
 """With such a tag one version of InfluxDB or another refuses every line."""
 
@@ -214,6 +216,14 @@ def check_verify(value: bool | str) -> bool | str:
     return check_name(value)
 
 
+def check_serials(value: list[object]) -> list[str]:
+    """Inverters' serial numbers."""
+    for serial in value:
+        if not isinstance(serial, str) or len(serial) != SERIAL_LENGTH or not (serial.isascii() and serial.isalnum()):
+            raise SettingError
+    return list(dict.fromkeys(str(serial) for serial in value))
+
+
 def check_tags(value: dict[str, object]) -> dict[str, str]:
     tags: dict[str, str] = {}
     for name, text in value.items():
@@ -263,6 +273,7 @@ BYTES = ValueType(
     (int, str), "a number of bytes from 16 KiB to 1 GiB, or text", quantity(2**14, 2**30, _SIZES), "4 MiB"
 )
 VERIFY = ValueType((bool, str), "true, false, or the path of a file with certificates", check_verify)
+SERIALS = ValueType((list,), f"serial numbers of {SERIAL_LENGTH} digits and letters", check_serials, ["2205164738"])
 TAGS = ValueType((dict,), "names and texts", check_tags, {"site": "farm"})
 
 

@@ -37,7 +37,7 @@ DIRECTIONS = {
     "battery_current": ("discharging", "charging"),
     "bms_current": ("charging", "discharging"),
 }
-"""What a positive and a negative value of these mean, which nobody can be expected to remember."""
+"""The meaning of positive and of negative values of these fields."""
 
 SEVERITIES = {"inverter_warnings": "yellow", "inverter_faults": "red"}
 

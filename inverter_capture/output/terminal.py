@@ -1,4 +1,4 @@
-"""What a terminal is and can show. A stream that is closed or missing is none."""
+"""Properties of a terminal: whether a stream is one, its colours, its width. Closed and missing streams are not."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class ClockError(NamedTuple):
 
 
 class ClockWatch:
-    """Compares the clocks of live reports with the capture's. What a dongle kept while offline is no evidence."""
+    """Compares the clocks of live reports with the capture's. Reports that a dongle sends late are ignored."""
 
     def __init__(self) -> None:
         self._behind: dict[str, tuple[int, int]] = {}

@@ -21,6 +21,8 @@ class Derived(NamedTuple):
     """Whether it is what the first is more than the second, and never below 0; else the sum of all."""
     also: tuple[str, ...] = ()
     """Summands that count as 0 when they are absent."""
+    unless_zero: tuple[str, ...] = ()
+    """Fields of a sensor that is not fitted when they are all 0. The field is absent then, too."""
 
 
 class Field(NamedTuple):
@@ -131,9 +133,9 @@ def join(of: tuple[str, ...], also: tuple[str, ...] = ()) -> Derived:
     return Derived(of, also=also)
 
 
-def rest(first: str, second: str) -> Derived:
-    """What the first field is more than the second."""
-    return Derived((first, second), rest=True)
+def rest(first: str, second: str, *, unless_zero: tuple[str, ...]) -> Derived:
+    """What the first field is more than the second; not when all of `unless_zero` are 0."""
+    return Derived((first, second), rest=True, unless_zero=unless_zero)
 
 
 TITLES: dict[str, str] = {

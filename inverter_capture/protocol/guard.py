@@ -14,15 +14,16 @@ The rules:
 - A reading that comes late, since the dongle kept it, must fit between its neighbours.
 
 The plan: `_Judge` remembers of a field the value that is believed, and of the values held back since then the last one
-and how many in a row agree up to it. Values that agree `READINGS_CONFIRM` times (zeros `ZEROS_CONFIRM` times) become
-the believed ones. Nearly all values are a little more than the last, a little later: `_Inverter.judge` passes these
-without asking the judge.
+and how many in a row agree up to it. Values that agree `READINGS_CONFIRM` times become the believed ones, zeros only
+after some time, however often the dongle reports. Nearly all values are a little more than the last, a little later:
+`_Inverter.judge` passes these without asking the judge.
 
 No I/O and no clock: time comes with the readings. It may jump, and readings may come late.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -36,11 +37,13 @@ READINGS_CONFIRM = 3
 """That many readings that agree with each other are believed: the last of them is the first to be let through."""
 
 ZEROS_CONFIRM = 6
-"""So many when they say 0, and other things were believed as often as READINGS_CONFIRM: half an hour. An inverter that
+ZEROS_SECONDS = 20 * 60
+"""So many, for so long, when they say 0 and other things were believed as often as READINGS_CONFIRM. An inverter that
 starts says 0 for some minutes; one that was reset soon counts on from there, and then READINGS_CONFIRM will do."""
 
 HELD_MAX = 24
-"""After so many values held back in a row, two hours, the next is believed: better than none for ever."""
+HELD_SECONDS = 100 * 60
+"""After so many values held back in a row, for so long, the next is believed: better than none for ever."""
 
 GRACE_SECONDS = 180
 """Counters and clocks are not read at the same moment, and clocks are set by a little."""
@@ -92,18 +95,19 @@ class Guard:
         self.counts = GuardCounts()
         self._inverters: dict[str, _Inverter] = {}
 
-    def check(self, clock: datetime, reading: Reading) -> tuple[Reading, list[Held]]:
+    def check(self, clock: datetime, reading: Reading, *, learn: bool = True) -> tuple[Reading, list[Held]]:
         """The reading without the values held back, and those. `clock` is the inverter's wall clock, without a zone.
 
-        The same reading again gets the same answer. Readings of more than INVERTERS_MAX inverters are not judged.
+        The same reading again gets the same answer. Without `learn` the reading does not change what is believed. Of
+        more than INVERTERS_MAX inverters the one that has been silent for longest is forgotten.
         """
-        inverter = self._inverters.get(reading.serial)
-        if inverter is None:
-            if len(self._inverters) >= INVERTERS_MAX:
-                return reading, []
-            inverter = self._inverters[reading.serial] = _Inverter()
-        elif inverter.reading == reading:
+        inverter = self._inverters.get(reading.serial) or _Inverter()
+        if inverter.reading == reading:
             return inverter.believed, inverter.held
+        if learn:
+            self._remember(reading.serial, inverter)
+        else:
+            inverter = inverter.copied()
         held = inverter.judge(_Moment(clock, reading.time), reading)
         believed = reading
         if held:
@@ -115,6 +119,13 @@ class Guard:
         self.counts.confirmed += inverter.confirmed
         inverter.reading, inverter.believed, inverter.held = reading, believed, held
         return believed, held
+
+    def _remember(self, serial: str, inverter: _Inverter) -> None:
+        """As the latest."""
+        self._inverters.pop(serial, None)
+        if len(self._inverters) >= INVERTERS_MAX:
+            del self._inverters[next(iter(self._inverters))]
+        self._inverters[serial] = inverter
 
 
 class _Moment:
@@ -173,6 +184,12 @@ class _Inverter:
         self.confirmed = 0
         """Changes that the last reading has confirmed."""
 
+    def copied(self) -> _Inverter:
+        """Another one that believes the same."""
+        other = copy(self)
+        other.fields = [copy(judge) for judge in self.fields]
+        return other
+
     def judge(self, moment: _Moment, reading: Reading) -> list[Held]:
         """What of a reading is not to be believed."""
         if reading.kind is not self.kind:
@@ -225,6 +242,7 @@ class _Judge:
         "before",
         "belongs",
         "doubted",
+        "doubted_since",
         "highest",
         "limit",
         "lowest",
@@ -233,6 +251,7 @@ class _Judge:
         "period",
         "rival",
         "rivals",
+        "rivals_since",
         "time",
         "value",
     )
@@ -251,11 +270,11 @@ class _Judge:
         """The day, month or year in which the value was counted; it can still be the last one's."""
         self.agreed = 0
         """Values that came and were in order with the believed one, and itself. 0: there was none yet."""
-        self.doubted = 0
-        """Values in a row that were held back."""
+        self.doubted = self.doubted_since = 0
+        """Values in a row that were held back, and the time of the first."""
         self.rival: _Value | None = None
-        self.rivals = 0
-        """The last doubted value, and how many in a row agree up to it."""
+        self.rivals = self.rivals_since = 0
+        """The last doubted value, how many in a row agree up to it, and the time of the first of them."""
         self.before: _Value | None = None
         """The last value of the time that readings sent late fill."""
         self.overruled = False
@@ -297,12 +316,18 @@ class _Judge:
         if belongs is None:
             belongs = self._first(value, moment)
             self.rivals = 0
+            self.rivals_since = moment.time
         self.rival = _Value(value, moment.time, belongs)
         self.rivals += 1
+        if not self.doubted:
+            self.doubted_since = moment.time
         self.doubted += 1
-        needed = ZEROS_CONFIRM if value == 0 and self.agreed >= READINGS_CONFIRM else READINGS_CONFIRM
+        is_confirmed = self.rivals >= READINGS_CONFIRM
+        if value == 0 and self.agreed >= READINGS_CONFIRM:
+            is_confirmed = self.rivals >= ZEROS_CONFIRM and moment.time - self.rivals_since >= ZEROS_SECONDS * SECOND
+        is_given_up = self.doubted > HELD_MAX and moment.time - self.doubted_since >= HELD_SECONDS * SECOND
         # More than can have been counted since the period has begun is never right.
-        if (self.rivals >= needed or self.doubted > HELD_MAX) and self._possible(value, moment):
+        if (is_confirmed or is_given_up) and self._possible(value, moment):
             self._believe(value, moment.time, belongs, READINGS_CONFIRM)
             self.overruled = True
             return ""

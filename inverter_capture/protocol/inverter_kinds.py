@@ -14,7 +14,7 @@ from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.layouts import Layout
 
 INVERTERS_MAX = 64
-"""Whoever forges reports can make up any number of serial numbers. No more of them are remembered."""
+"""Maximum number of inverters that are remembered. Forged reports can contain any number of serial numbers."""
 
 PLANS_MAX = 32
 """Forged poll maps can make up any number of layouts. What was worked out for no more of them is kept."""

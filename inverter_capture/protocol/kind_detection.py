@@ -2,9 +2,9 @@
 
 Three-phase inverters are told by what is polled: registers from 500 up. The rest is told by values: identity registers
 where they are polled, else powers that must fit the voltages and currents beside them. Such an answer takes several
-readings that agree; one reading never decides anything. While readings contradict an answer, or as long as there is
-none, the fields that depend on it are left out. Only the scales that nearly all single-phase inverters have are assumed
-until values contradict them.
+readings that agree; one reading never decides anything. The fields that depend on an answer are left out as long as
+there is none, and of each reading that contradicts it. Only the scales that nearly all single-phase inverters have are
+assumed until values contradict them.
 
 Sources: what owners of these inverters found out, as several projects have it. No I/O and no clock.
 """
@@ -52,13 +52,14 @@ RATED_WATTS_MAX = 100_000
 WHOLE_KWH_RELEASE = 0x1098
 """From this control firmware on, high-voltage inverters count the energies of a day in whole kWh."""
 
-SINGLE_PHASE_RANGES = {79: (4500, 6500), 182: (500, 1800), 183: (3800, 6400)}
-"""What these registers hold in single-phase inverters, when it is not 0: the grid's frequency, and the battery's
-temperature and voltage."""
+SINGLE_PHASE_RANGES = {79: (4500, 6500), 182: (500, 1800), 183: (3800, 6400), 192: (4500, 6500)}
+"""What these registers hold in single-phase inverters, when it is not 0: the grid's frequency, the battery's
+temperature and voltage, and the load's frequency."""
 SETTING_RANGES = {182: (0, 11), 183: (0, 1)}
 """What some of them hold in three-phase inverters: the grid's standard and frequency, each as a code."""
-GRID_VOLTAGE_RANGE = {150: (900, 2800)}
-"""What a single-phase inverter's grid voltage is, in 0.1 V."""
+OPERATION_RANGES = SINGLE_PHASE_RANGES | {150: (900, 2800), 154: (900, 2800), 193: (4500, 6500)}
+"""What registers hold while a single-phase inverter works, when it is not 0: beside the above, voltages of the grid and
+the inverter in 0.1 V, and the inverter's frequency. Powers of any other reading are not compared."""
 
 BATTERY_WATTS_MIN = 200
 GRID_WATTS_MIN = 500
@@ -136,7 +137,7 @@ class _Probe:
         return dict(zip(self._registers, self._struct.unpack_from(data), strict=True))
 
 
-_SINGLE_PHASE_PROBED = frozenset((0, 79, 150, 160, 166, 167, 169, 170, 171, 172, 175, 178, 183, 190, 191))
+_SINGLE_PHASE_PROBED = frozenset((0, 160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191, *OPERATION_RANGES))
 _LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES))
 _WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))
 """The low and the high words of some powers."""
@@ -182,23 +183,34 @@ def _in_range(words: dict[int, int], register: int, ranges: _Ranges = SINGLE_PHA
 class _Question:
     """What the values of several readings decide."""
 
-    __slots__ = ("_rival", "_votes", "answer")
+    __slots__ = ("_agreed", "_contradicted", "_rival", "_votes", "answer")
 
     def __init__(self, assumed: int | None = None) -> None:
         self.answer = assumed
+        self._agreed = 0
+        """Readings that have said the answer."""
+        self._contradicted = False
+        """Whether the latest reading contradicts the answer."""
         self._rival: int | None = None
+        """What the latest reading that tells anything says, when it is not the answer."""
         self._votes = 0
 
     @property
     def certain(self) -> int | None:
-        """The answer; None when there is none, or the latest reading that tells anything contradicts it."""
-        return self.answer if self._rival is None else None
+        """The answer; None when there is none, or the latest reading contradicts it.
+
+        Until READINGS_DECIDE readings have said it, None also while the latest one that tells anything contradicts it.
+        """
+        doubtful = self._contradicted or (self._rival is not None and self._agreed < READINGS_DECIDE)
+        return None if doubtful else self.answer
 
     def vote(self, answer: int | None) -> None:
         """What a reading says. None: nothing."""
+        self._contradicted = answer not in (None, self.answer)
         if answer is None:
             return
         if answer == self.answer:
+            self._agreed += 1
             self._rival = None
             return
         self._votes = self._votes + 1 if answer == self._rival else 1
@@ -208,7 +220,7 @@ class _Question:
 
     def decide(self, answer: int) -> None:
         """What many readings say together."""
-        self.answer, self._rival = answer, None
+        self.answer, self._agreed, self._contradicted, self._rival = answer, READINGS_DECIDE, False, None
 
 
 _LOW, _HIGH = 0, 1
@@ -266,12 +278,10 @@ class _Inverter:
             return None
         phases = _signed(words, 170) + _signed(words, 171)
         if abs(phases) >= CT_WATTS_MIN and 172 in words:
-            ratio = _signed(words, 172) / phases
-            if _near(ratio, 1):
+            told = _tenth_or_whole(_signed(words, 172) / phases)
+            if told == _ORDINARY:
                 return power
-            if _near(ratio, 0.1) and power == _ORDINARY:
-                return _TENTHS
-            return None
+            return told if power == _ORDINARY else None
         # Nothing told them apart, so they stay what they are, or go along.
         return self._grid_power.answer if power == _ORDINARY else power
 
@@ -350,20 +360,21 @@ def _scale(counted: float) -> int | None:
 
 def _battery_current(words: dict[int, int]) -> int | None:
     power, product = _signed(words, 190), words.get(183, 0) * _signed(words, 191)
-    if abs(power) < BATTERY_WATTS_MIN or not product or not (_in_range(words, 183) and _has_frequency(words)):
+    if abs(power) < BATTERY_WATTS_MIN or not product or not _works(words):
         return None
-    ratio = abs(power * 10_000 / product)
-    return _ORDINARY if _near(ratio, 1) else _TENTHS if _near(ratio, 10) else None
+    return _tenth_or_whole(abs(product / (power * 10_000)))
 
 
-def _has_frequency(words: dict[int, int]) -> bool:
-    """Whether the grid's frequency, where it is polled, is one; else the reading tells nothing."""
-    return 79 not in words or _in_range(words, 79)
+def _works(words: dict[int, int]) -> bool:
+    """Whether the inverter works and has a grid; else the reading tells nothing."""
+    return words.get(79, 1) != 0 and all(
+        not words.get(register) or _in_range(words, register, OPERATION_RANGES) for register in OPERATION_RANGES
+    )
 
 
 def _power(words: dict[int, int]) -> int | None:
     """How single powers are scaled: by the power at the grid port, and by that of the load."""
-    if not (_in_range(words, 150, GRID_VOLTAGE_RANGE) and _has_frequency(words)):
+    if not words.get(150) or not _works(words):
         return None
     tells = set()
     apparent = words.get(150, 0) * _signed(words, 160) / 1000
@@ -377,7 +388,8 @@ def _power(words: dict[int, int]) -> int | None:
 
 
 def _tenth_or_whole(ratio: float) -> int | None:
-    return _ORDINARY if _near(ratio, 1) else _TENTHS if _near(ratio, 0.1) else None
+    # Reactive currents make powers look small, but hardly ever so exactly a tenth.
+    return _ORDINARY if _near(ratio, 1) else _TENTHS if 0.08 <= ratio <= 0.12 else None
 
 
 def _voltage_class(words: dict[int, int]) -> Iterable[int | None]:

@@ -47,7 +47,7 @@ class LearntLayouts:
             _remember(self._by_address, flow.source, learnt)
 
     def find(self, flow: Flow, serial: str, length: int) -> tuple[Layout | None, bool]:
-        """The layout of a report of this length, and whether it was learnt; None when nobody has told."""
+        """The layout of a report of this length, and whether it was learnt from a poll map. None when it is unknown."""
         own = self._by_connection.get(flow)
         if own is not None:
             candidates = [own]

@@ -32,8 +32,6 @@ TYPE_NAMES = {
 }
 """What is known of the types; a message of another type is skipped by its length."""
 STATUS_OFFSET = 4
-ZEROS_OFFSET = 6
-"""Two bytes that are zero in every message on record."""
 NUMBER_OFFSET = 8
 """One byte; the answer to a message repeats it."""
 LENGTH_OFFSET = 9
@@ -51,7 +49,7 @@ CLOCK_LENGTH = 6
 """In a report, year - 2000, month, day, hour, minute, second of the inverter's local wall clock."""
 
 MESSAGE_LENGTH_MAX = 2048
-"""Bytes. What claims to be longer is no message. A poll map of 255 entries is shorter."""
+"""Maximum length of a message in bytes; a header that claims more is not believed. 255 poll map entries fit."""
 
 _TYPES = re.escape(bytes(TYPE_NAMES))
 _DIRECTIONS = bytes((FROM_DONGLE, FROM_SERVER))
@@ -60,7 +58,8 @@ _HEADER = re.compile(
     % (START, FROM_DONGLE, REPORT, SERIAL_LENGTH, START, re.escape(_DIRECTIONS), _TYPES),
     re.DOTALL,
 )
-"""What begins a message beyond doubt: a report with a serial number, or a known type and the two zeros."""
+"""What begins a message beyond doubt: a report with a serial number, or a known type and the two bytes before the
+number that are zero in every message on record."""
 
 
 class Message(NamedTuple):
@@ -91,7 +90,7 @@ class Message(NamedTuple):
 
 
 def dongle_serial(message: Message) -> str:
-    """The dongle's serial number out of its login; empty when the message is none. Its key is never taken out."""
+    """The dongle's serial number, if the message is a login; otherwise empty. The register key is never extracted."""
     serial = message.data[DONGLE_SERIAL_OFFSET : DONGLE_SERIAL_OFFSET + DONGLE_SERIAL_LENGTH]
     is_login = message.from_dongle and message.type == LOGIN and len(serial) == DONGLE_SERIAL_LENGTH
     return serial.decode() if is_login and serial.isalnum() else ""
@@ -137,9 +136,9 @@ class MessageParser:
         messages: list[Message] = []
         at = 0
         while True:
-            start = buffer.find(START[:1], at)
+            start = buffer.find(START, at)
             if start < 0:
-                start = len(buffer)
+                start = len(buffer) - buffer.endswith(START[:1], at)
             self._counts.skipped += start - at
             at = start
             length = self._length(buffer[at : at + 2 * MESSAGE_LENGTH_MAX], ended=ended) if at < len(buffer) else 0
@@ -168,7 +167,7 @@ class MessageParser:
         if size >= claimed and not (inner and _is_whole(data, inner)):
             if _fits(data, claimed) or claimed in LAYOUTS:
                 return claimed
-            # What follows is no message. A report may have a wrong length field, but not one that claims too much.
+            # Something other than a message follows. A length field that is too small may still belong to a report.
             if _is_report(data):
                 for length in LAYOUTS:
                     if claimed < length <= size and _fits(data, length) and not _header_within(data, length):

@@ -94,7 +94,7 @@ class PacketParser:
         self.counts = PacketCounts()
 
     def parse(self, packet: Packet) -> Segment | None:
-        """The segment in this packet; None when there is none of interest."""
+        """The TCP segment in this packet. None for other packets, and for segments without data, SYN, FIN or RST."""
         self.counts.packets += 1
         try:
             segment = self._parse(packet)

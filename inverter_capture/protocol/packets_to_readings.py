@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import tzinfo
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ class Decoded(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """A report whose registers nobody has told: its length is not known, and no poll map has been heard."""
+    """A report with an unknown layout: its length is not one of LAYOUTS, and no poll map with this length was seen."""
 
     time: int
     flow: Flow
@@ -58,29 +59,38 @@ class Heard(NamedTuple):
 
 Event = Decoded | Unknown | MapHeard | Heard
 
+Admit = Callable[[Report, Flow, int], bool]
+"""Whether a report, captured at this time (ns since the epoch), is to be read."""
+
 
 class ReportCounts(Counts):
     """What became of the reports."""
 
-    __slots__ = ("known", "repeated", "unknown")
+    __slots__ = ("known", "refused", "repeated", "unknown")
 
     known: int
     """With a layout."""
     unknown: int
     repeated: int
     """Copies of one that came shortly before."""
+    refused: int
+    """Not admitted."""
 
 
 class Decoder:
     """Takes packets, gives readings and what else is worth knowing. Never raises; its memory is bounded."""
 
-    def __init__(self, zone: tzinfo | None = None, *, live: bool = False) -> None:
-        """`zone` is the inverter's time zone, None the system's. `live`: the packets come as they are captured."""
+    def __init__(self, zone: tzinfo | None = None, *, live: bool = False, admit: Admit | None = None) -> None:
+        """`zone` is the inverter's time zone, None the system's. `live`: the packets come as they are captured.
+
+        `admit` is asked about each report before anything is learnt from it; None: all are read.
+        """
         self.packets = PacketParser()
         self.streams = Reassembler()
         self.readings = ReportReader(zone, live=live)
         self.message_counts = MessageCounts()
         self.counts = ReportCounts()
+        self._admit = admit
         self._layouts = LearntLayouts()
         self._parsers: dict[int, MessageParser] = {}
         self._latest: dict[int, tuple[Flow, int]] = {}
@@ -147,6 +157,9 @@ class Decoder:
         self._recent[report.data] = None
         if len(self._recent) > REPEATS_MAX:
             del self._recent[next(iter(self._recent))]
+        if self._admit is not None and not self._admit(report, flow, time):
+            self.counts.refused += 1
+            return []
         layout, learnt = self._layouts.find(flow, report.serial, len(report.data))
         if layout is None:
             self.counts.unknown += 1

@@ -20,7 +20,7 @@ _READ_HOLDING_REGISTERS = 3
 """Modbus function."""
 _REGISTERS = 1 << 16
 WORDS_MAX = (MESSAGE_LENGTH_MAX - REGISTERS_OFFSET) // WORD_BYTES
-"""Registers in a report. A map that asks for more is none."""
+"""Maximum number of registers in a report. A poll map that asks for more is rejected."""
 
 
 class Entry(NamedTuple):
@@ -52,7 +52,7 @@ class PollMap(NamedTuple):
 
 
 def parse_poll_map(message: Message) -> PollMap | None:
-    """The poll map that a message is; None when it is none, or asks for no report. Never raises."""
+    """Parse a message as a poll map. Returns None for other messages and for maps without registers. Never raises."""
     data = message.data
     if message.from_dongle or message.type != POLL_MAP or len(data) <= _ENTRIES_OFFSET:
         return None

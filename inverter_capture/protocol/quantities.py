@@ -32,8 +32,8 @@ class Quantity(NamedTuple):
     net: bool = False
     """A counter of two directions, which can also fall."""
     limit: int | None = None
-    """The most that a counter can rise in an hour, and that another field can change from one reading to the next. What
-    is beyond must be confirmed. None: anything can be."""
+    """For the guard. Counters: maximum rise per hour. Other fields: maximum change between readings. Larger changes must
+    be confirmed by later readings. None: no limit."""
     by_group: int = 0
     """The limit is the power of the field's group in kW, times this."""
     doubt: str = ""

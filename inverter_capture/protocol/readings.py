@@ -109,6 +109,9 @@ class ReportReader:
         values.update(zip(plan.scaled_names, map(truediv, plan.scaled(words), plan.divisors), strict=True))
         if not plan.plausible(words):
             self._leave_out_implausible(values, plan)
+        for name, places in plan.sensors:
+            if not any(words[place] for place in places):
+                values.pop(name, None)
         return values
 
     def _leave_out_implausible(self, values: dict[str, int | float], plan: _Plan) -> None:
@@ -154,6 +157,8 @@ class _Plan:
         """Fields with a high word that older firmware may leave 0."""
         self.derived: list[tuple[str, set[str]]] = []
         """Fields that follow from others, and those that they cannot do without."""
+        self.sensors: list[tuple[str, list[int]]] = []
+        """Fields that need a sensor, and where numbers stand that are all 0 when it is not fitted."""
         fields = _certain_fields(told, layout)
         places = self._places(fields)
         whole = [field for field in fields if field.divisor == 1]
@@ -220,6 +225,7 @@ class _Plan:
         for field in fields:
             if field.derived is not None and field.derived.rest:
                 self.rests.append((places[field.derived.of[0]], places[field.derived.of[1]]))
+                self.sensors.append((field.id, [places[name] for name in field.derived.unless_zero if name in places]))
                 places[field.id] = self._zero + 1 + len(self.masks) + len(self.sums) + len(self.rests)
         return places
 

@@ -133,7 +133,8 @@ _DERIVED: tuple[DerivedRow, ...] = (
     # id                   registers group   name                   quantity    publish  sure  from
     ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH, join(("pv_power_1", "pv_power_2", "pv_power_3"))),
     # What the house takes before the inverter: at the current transformer less at the inverter's grid port.
-    ("nonessential_power", (),       "Load", "Non-essential power", REST_POWER, DEFAULT, HIGH, rest("grid_power_ct", "grid_power_l1")),
+    ("nonessential_power", (),       "Load", "Non-essential power", REST_POWER, DEFAULT, HIGH,
+     rest("grid_power_ct", "grid_power_l1", unless_zero=("grid_power_ct", "grid_ct_current"))),
 )
 
 # Mostly settings. The usual reports hold 13, 16, 17, 54 and 204, newer ones 244 too; what else comes, a poll map tells.

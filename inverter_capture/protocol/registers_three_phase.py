@@ -312,7 +312,8 @@ _DERIVED: tuple[DerivedRow, ...] = (
     # id                   registers group   name                   quantity    publish  sure    from
     ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH,   join(_PV_POWERS[:4], also=_PV_POWERS[4:])),
     # What the house takes before the inverter: at the current transformer less at the inverter's grid port.
-    ("nonessential_power", (),       "Load", "Non-essential power", REST_POWER, DEFAULT, MEDIUM, rest("grid_power_ct", "grid_inner_power")),
+    ("nonessential_power", (),       "Load", "Non-essential power", REST_POWER, DEFAULT, MEDIUM,
+     rest("grid_power_ct", "grid_inner_power", unless_zero=("grid_power_ct", "grid_ct_current_l1", "grid_ct_current_l2", "grid_ct_current_l3"))),
 )
 # fmt: on
 

@@ -28,13 +28,13 @@ class Report(NamedTuple):
     data: bytes
     """The whole message."""
     layout: Layout | None = None
-    """The registers in it; None when nobody has told."""
+    """The registers in the report. None when they are unknown."""
     learnt: bool = False
     """Whether the server told the layout in a poll map, else it is one of LAYOUTS."""
 
 
 def parse_report(message: Message) -> Report | None:
-    """The report that a message is, without its layout; None when it is none. Never raises."""
+    """Parse a message as a report; its layout is not set. Returns None for other messages. Never raises."""
     data = message.data
     if not message.from_dongle or message.type != REPORT or len(data) <= REGISTERS_OFFSET:
         return None

@@ -4,13 +4,14 @@ A sniffer sees what passes by, which is not what an endpoint gets: the connectio
 what the capture lost is never sent again once the server has it. So a gap is waited for only as long as a
 retransmission may take, then skipped; what arrives late all the same is delivered as a stream of its own. Where the
 beginning of a connection was not seen, the first segment may not be the first that was sent: those of the first moment
-are put in order before they are delivered.
+are put in order before they are delivered, in both directions together.
 
 No I/O and no clock: time comes with the segments, or from `advance`.
 """
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import NamedTuple
 
 from inverter_capture.protocol.counts import Counts
@@ -210,8 +211,7 @@ class Reassembler:
             flow, state = next(iter(self._opening.items()))
             if abs(time - state.waiting_since) < OPENING_SECONDS * SECOND:
                 break
-            self._begin(flow, state)
-            self._settle(flow, state, time, events)
+            events += self._begin_connection(flow, time)
         while self._waiting:
             flow, state = next(iter(self._waiting.items()))
             # A clock that was set back must not keep a gap open for ever.
@@ -231,7 +231,7 @@ class Reassembler:
         events: list[StreamEvent] = []
         while self._flows:
             self._forget(next(iter(self._flows)), events)
-        return events
+        return _as_captured(events)
 
     @staticmethod
     def _belongs(state: _FlowState, segment: Segment, begin: int) -> bool:
@@ -257,6 +257,16 @@ class Reassembler:
         del self._opening[flow]
         state.is_open = True
         state.holes.append((state.position - WINDOW, state.position))
+
+    def _begin_connection(self, flow: Flow, time: int) -> list[StreamEvent]:
+        """Begin both directions at once: what one side says can depend on what the other has said before."""
+        events: list[StreamEvent] = []
+        for direction in (flow, flow.reversed()):
+            state = self._opening.get(direction)
+            if state is not None:
+                self._begin(direction, state)
+                self._settle(direction, state, time, events)
+        return _as_captured(events)
 
     def _data(self, state: _FlowState, segment: Segment, start: int, events: list[StreamEvent]) -> None:
         payload = segment.payload
@@ -414,6 +424,18 @@ class Reassembler:
         unproven = [flow for flow in flows if not self._flows[flow].is_proven]
         bare = (flow for flow in unproven if self._flows[flow].stream is None and not self._flows[flow].held)
         return next(bare, (unproven or flows)[0])
+
+
+def _as_captured(events: list[StreamEvent]) -> list[StreamEvent]:
+    """Events of several streams in the order in which they were captured; those of each stream stay in theirs."""
+    latest: dict[int, int] = {}
+    keyed: list[tuple[int, StreamEvent]] = []
+    for event in events:
+        time = latest.get(event.stream, 0)
+        if isinstance(event, Data):
+            time = latest[event.stream] = max(time, event.time)
+        keyed.append((time, event))
+    return [event for _, event in sorted(keyed, key=itemgetter(0))]
 
 
 def _distance(position: int, sequence: int) -> int:

@@ -30,7 +30,8 @@ class _Families:
         if name not in self._lines:
             self._lines[name] = [f"# TYPE {name} {type}\n", f"# HELP {name} {_escape(help)}\n"]
         inner = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
-        self._lines[name].append(f"{name}{_SUFFIXES.get(type, '')}{{{inner}}} {value}\n")
+        sample = f"{name}{_SUFFIXES.get(type, '')}"
+        self._lines[name].append(f"{sample}{{{inner}}} {value}\n" if inner else f"{sample} {value}\n")
 
     def text(self) -> str:
         """All of it."""
@@ -41,8 +42,11 @@ def metrics_text(status: Status, recent: list[Recent], now: float, monotonic: fl
     """All metrics at this time, in seconds since the epoch and of the monotonic clock."""
     families = _Families()
     _add_service(families, status)
+    names: list[str] = []
     for backend in status.backends:
-        _add_backend(families, backend)
+        names.append(backend.name)
+        count = names.count(backend.name)
+        _add_backend(families, backend, backend.name if count == 1 else f"{backend.name} ({count})")
     for each in recent:
         _add_inverter(families, each, now, monotonic)
     return families.text()
@@ -62,8 +66,9 @@ def _add_service(families: _Families, status: Status) -> None:
     families.add(f"{prefix}_held_back_values", "counter", "Values held back as implausible.", status.held_back)
 
 
-def _add_backend(families: _Families, backend: BackendStatus) -> None:
-    prefix, name = "inverter_capture_backend", backend.name
+def _add_backend(families: _Families, backend: BackendStatus, name: str) -> None:
+    """`name` is no other backend's: two may write to one server."""
+    prefix = "inverter_capture_backend"
     families.add(
         f"{prefix}_connected", "gauge", "Whether the latest attempt succeeded.", int(backend.connected), backend=name
     )

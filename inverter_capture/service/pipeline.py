@@ -15,15 +15,18 @@ from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
+from inverter_capture.protocol.admission import Admission
 from inverter_capture.protocol.guard import Guard
+from inverter_capture.protocol.packets import Flow
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.service.report_log import Observer
+from inverter_capture.protocol.reports import Report
+from inverter_capture.service.report_log import ReportLog
 
 CHANGE_SECONDS = 2
-"""How long other settings may take before they are no longer waited for."""
+"""Maximum time in seconds that `reconfigure` waits for new settings to take effect."""
 RESTART_SECONDS = 5
-"""How long the capture rests after an error of ours."""
+"""Seconds before capturing resumes after an unexpected exception."""
 
 
 _log = logging.getLogger(__name__)
@@ -53,8 +56,9 @@ class Pipeline:
         self._next: PcapConfig | None = None
         self._changed = threading.Event()
         self._stopping = False
-        self._decoder = Decoder(named_zone(config.timezone), live=not config.file)
-        self._observer = Observer(self._decoder, time.time_ns(), live=not config.file)
+        self._admission = Admission(config.serials, live=not config.file)
+        self._decoder = Decoder(named_zone(config.timezone), live=not config.file, admit=self._admit)
+        self._report_log = ReportLog(self._decoder, time.time_ns(), live=not config.file)
         self._guard = Guard() if config.guard else None
         self._dongles = DongleFilter()
         self._capture: Capture | None = None
@@ -142,15 +146,16 @@ class Pipeline:
             if self._capture is not None:
                 self._capture.close()
 
-    def reconfigure(self, config: PcapConfig) -> None:
+    def reconfigure(self, config: PcapConfig) -> bool:
         """Go on with other settings of a live capture, whose filter is right. Returns when that is done.
 
-        What has been decoded in part goes on where it was.
+        What has been decoded in part goes on where it was. Returns whether all settings are in use: the device and the
+        filter stay as they are when the device cannot be opened.
         """
         self._changed.clear()
         self._next = config
         self._wake()
-        self._changed.wait(CHANGE_SECONDS)
+        return self._changed.wait(CHANGE_SECONDS) and self._config == config
 
     def summarise(self) -> None:
         """Say what has come of it, in the log."""
@@ -205,10 +210,10 @@ class Pipeline:
     def _follow_device(self) -> None:
         """Handle what is captured until the thread is to end or the settings change, and change them."""
         self._tell_change()
-        for events in events_of(self.capture, self._decoder, lambda: self._observer.deadline):
+        for events in events_of(self.capture, self._decoder, lambda: self._report_log.deadline):
             self._handle(events)
             self._tell_change()
-            self._observer.advance(time.time_ns())
+            self._report_log.advance(time.time_ns())
             if self._stopping or self._next is not None:
                 break
         if self._next is not None:
@@ -226,7 +231,7 @@ class Pipeline:
             self._handle(self._decoder.close())
 
     def _change(self) -> None:
-        """Go over to the next settings; stay with the present ones where that cannot be done."""
+        """Go over to the next settings; stay with the present device and filter where that cannot be done."""
         before, after = self._config, self._next
         assert after is not None
         self._next = None
@@ -235,21 +240,26 @@ class Pipeline:
                 capture = LiveCapture(after.device, after.filter or self._dongles)
             except CaptureError as error:
                 setting = "filter" if isinstance(error, FilterError) else "device"
-                _log.error("[pcap] %s = %s; going on with the settings there were", setting, error)
-                return
-            # Both are open for a moment, so that nothing passes unseen; what is seen twice counts once.
-            assert isinstance(self._capture, LiveCapture)
-            for packet in self._capture.drain():
-                self._handle(self._decoder.receive(packet))
-            with self._replacing:
-                self._capture.close()
-                self._capture = capture
+                _log.error("[pcap] %s = %s; going on with the device and the filter there were", setting, error)
+                after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
+            else:
+                self._replace_capture(capture)
         self._config = after
         if before.timezone != after.timezone:
             self._decoder.readings.zone = named_zone(after.timezone)
-            self._observer = Observer(self._decoder, time.time_ns(), live=True)
+            self._report_log = ReportLog(self._decoder, time.time_ns(), live=True)
+        self._admission.serials = frozenset(after.serials)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None
+
+    def _replace_capture(self, capture: LiveCapture) -> None:
+        # Both are open for a moment, so that nothing passes unseen; what is seen twice counts once.
+        assert isinstance(self._capture, LiveCapture)
+        for packet in self._capture.drain():
+            self._handle(self._decoder.receive(packet))
+        with self._replacing:
+            self._capture.close()
+            self._capture = capture
 
     def _tell_change(self) -> None:
         state = (self.device, self.problem, self.reports, self.unknown)
@@ -259,15 +269,22 @@ class Pipeline:
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
-            self._observer.observe(event)
+            self._report_log.observe(event)
             if isinstance(event, Decoded) and event.reading is not None:
                 self.readings += 1
                 self._deliver(self._guarded(event, event.reading))
 
+    def _admit(self, report: Report, flow: Flow, captured: int) -> bool:
+        now = captured if self._config.file else time.monotonic_ns()
+        verdict = self._admission.judge(report.serial, flow.source, now)
+        self._report_log.judged(verdict, report, flow, captured)
+        return verdict.admitted
+
     def _guarded(self, event: Decoded, reading: Reading) -> Reading:
         if self._guard is None:
             return reading
-        reading, held = self._guard.check(event.report.clock, reading)
+        learn = self._admission.is_sender(reading.serial, event.flow.source)
+        reading, held = self._guard.check(event.report.clock, reading, learn=learn)
         if held:
-            self._observer.held(held)
+            self._report_log.held(held, event.time)
         return reading

@@ -14,7 +14,7 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.times import SECOND
 
 CHART_FIELDS = ("pv_power", "load_power", "grid_power", "battery_power", "battery_soc")
-"""Every kind of inverter has them; in W, the last in percent."""
+"""In W, the last in percent. Every kind of inverter has them, but for what is not certain while the kind is not."""
 SLOT_SECONDS = 120
 """Of the readings in one slot of the chart the latest is kept."""
 CHART_SECONDS = 24 * 3600

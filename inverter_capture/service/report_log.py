@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 
 from inverter_capture.config.timezone import distance_text, remedy
+from inverter_capture.protocol.admission import Verdict
 from inverter_capture.protocol.clock import ClockWatch
 from inverter_capture.protocol.guard import Held
 from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX, Kind
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
-from inverter_capture.protocol.packets import address_text
+from inverter_capture.protocol.packets import Flow, address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event, Unknown
 from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
 from inverter_capture.protocol.reports import Report
@@ -26,14 +27,22 @@ BURST_SECONDS = 20
 INTERVALS_MAX = 9
 """Intervals that are remembered; the middle one counts."""
 CLOCK_SET_SECONDS = 60
-"""Whoever looks so much later than asked for looks at a clock that was set meanwhile."""
+"""When `advance` is called later than its deadline by more than this, the system's clock has been set meanwhile."""
 DAY_SECONDS = 24 * 3600
+KIND_SECONDS = 60
+"""Between two lines of a kind that others can provoke."""
+REFUSED_SECONDS = 3600
+"""Between two lines that say how many reports were refused."""
+UNKNOWN_MAX = 256
+"""Lengths remembered."""
+HELD_MAX = 3
+"""Values held back that one line names."""
 
 
 _log = logging.getLogger(__name__)
 
 
-class Observer:
+class ReportLog:
     """Watches what a decoder finds. Times are in nanoseconds since the epoch, as the events bring them."""
 
     def __init__(self, decoder: Decoder, started: int, *, live: bool) -> None:
@@ -42,12 +51,16 @@ class Observer:
         self._live = live
         self._clock = ClockWatch()
         self._clock_errors: set[str] = set()
-        self._senders: dict[str, bytes] = {}
         self._layouts: dict[str, Layout] = {}
         self._unknown: dict[tuple[str, int], int] = {}
         self._implausible: set[str] = set()
         self._held: set[tuple[str, str]] = set()
-        self._serials: set[str] = set()
+        self._serials: dict[str, None] = {}
+        """Inverters that there is something to remember about, the latest to report last."""
+        self._second_senders: set[str] = set()
+        self._not_named: set[str] = set()
+        self._said_at: dict[str, int] = {}
+        """By kind of line."""
         self._kinds: dict[str, Kind] = {}
         self._foreign: set[str] = set()
         self._foreign_reports = 0
@@ -73,30 +86,66 @@ class Observer:
         """Say what is new about an event."""
         if isinstance(event, Decoded | Unknown):
             self._heard(event.time)
-            if not self._knows(event.report.serial):
-                return
+            self._remember(event.report.serial)
         if isinstance(event, Decoded):
             self._decoded(event)
         elif isinstance(event, Unknown):
             self._unknown_length(event)
 
-    def held(self, values: list[Held]) -> None:
-        """Say which field's values are held back, the first time for each."""
-        for value in values:
-            if value.serial in self._serials and (value.serial, value.field) not in self._held:
-                self._held.add((value.serial, value.field))
+    def judged(self, verdict: Verdict, report: Report, flow: Flow, time: int) -> None:
+        """Say what is new about who sends reports; `time` is when this one was captured."""
+        serial, sender = report.serial, address_text(flow.source)
+        if verdict in (Verdict.NEW, Verdict.MOVED):
+            self._second_senders.discard(serial)
+            _log.info(
+                "inverter %s: %d-byte reports from %s to %s port %d",
+                serial,
+                len(report.data),
+                sender,
+                address_text(flow.destination),
+                flow.destination_port,
+            )
+        elif verdict is Verdict.SECOND_SENDER:
+            if serial not in self._second_senders and self._may_say("second sender", time):
+                self._second_senders.add(serial)
                 _log.warning(
-                    "inverter %s: %s = %s is held back, for %s; it is left out until later readings confirm it",
-                    value.serial,
-                    value.field,
-                    value.value,
-                    value.why,
+                    "inverter %s: reports come from a second address, %s; the guard judges them, but does not learn "
+                    "from them: either its dongle has another address now, or somebody forges reports",
+                    serial,
+                    sender,
                 )
+        elif verdict is Verdict.NOT_NAMED:
+            known = serial in self._not_named or len(self._not_named) >= INVERTERS_MAX
+            if not known and self._may_say("not named", time):
+                self._not_named.add(serial)
+                _log.warning("inverter %s: not read, since [pcap] serials does not name it (from %s)", serial, sender)
+        elif verdict is Verdict.TOO_MANY and self._may_say("too many", time, REFUSED_SECONDS):
+            _log.warning(
+                "inverter %s: not read for now, since too many inverters are new (from %s; %d reports were refused so "
+                "far): name yours in [pcap] serials",
+                serial,
+                sender,
+                self._decoder.counts.refused + 1,
+            )
+
+    def held(self, values: list[Held], time: int) -> None:
+        """Say which field's values are held back, the first time for each; `time` is when they were captured."""
+        new = [value for value in values if (value.serial, value.field) not in self._held]
+        if not new or not self._may_say("held", time):
+            return
+        self._held.update((value.serial, value.field) for value in new)
+        shown = [f"{value.field} = {value.value} ({value.why})" for value in new[:HELD_MAX]]
+        _log.warning(
+            "inverter %s: held back: %s%s; left out until later readings confirm it",
+            new[0].serial,
+            ", ".join(shown),
+            f" and {len(new) - HELD_MAX} more" if len(new) > HELD_MAX else "",
+        )
 
     def advance(self, time: int) -> None:
         """Say so when there has been no report for long."""
         if not 0 <= time - self._last_report <= (self._quiet_seconds + CLOCK_SET_SECONDS) * SECOND and not self._quiet:
-            # Nobody waits that long without calling: the clock has been set.
+            # `advance` would have been called before: the clock has been set.
             self._last_report = time
         deadline = self.deadline
         if deadline is not None and time >= deadline:
@@ -106,10 +155,28 @@ class Observer:
                 self._quiet_seconds // 60,
             )
 
-    def _knows(self, serial: str) -> bool:
-        if serial not in self._serials and len(self._serials) < INVERTERS_MAX:
-            self._serials.add(serial)
-        return serial in self._serials
+    def _may_say(self, kind: str, time: int, seconds: int = KIND_SECONDS) -> bool:
+        """Whether a line of a kind that others can provoke is due. What is not said now is said with a later report."""
+        before = self._said_at.get(kind)
+        if self._live and before is not None and 0 <= time - before < seconds * SECOND:
+            return False
+        self._said_at[kind] = time
+        return True
+
+    def _remember(self, serial: str) -> None:
+        """As the latest. Of too many inverters the one that has been silent for longest is forgotten."""
+        self._serials.pop(serial, None)
+        self._serials[serial] = None
+        if len(self._serials) <= INVERTERS_MAX:
+            return
+        gone = next(iter(self._serials))
+        del self._serials[gone]
+        self._layouts.pop(gone, None)
+        self._kinds.pop(gone, None)
+        for serials in (self._clock_errors, self._second_senders, self._foreign):
+            serials.discard(gone)
+        self._unknown = {key: when for key, when in self._unknown.items() if key[0] != gone}
+        self._held = {key for key in self._held if key[0] != gone}
 
     def _heard(self, time: int) -> None:
         if self._quiet:
@@ -122,35 +189,32 @@ class Observer:
         self._last_report = time
 
     def _decoded(self, event: Decoded) -> None:
-        serial, sender = event.report.serial, event.flow.source
-        if self._senders.get(serial) != sender:
-            self._senders[serial] = sender
-            _log.info(
-                "inverter %s: %d-byte reports from %s to %s port %d",
-                serial,
-                len(event.report.data),
-                address_text(sender),
-                address_text(event.flow.destination),
-                event.flow.destination_port,
-            )
         if event.report.learnt:
-            self._learnt(event.report)
+            self._learnt(event.report, event.time)
         if event.reading is None:
             if self._decoder.readings.counts.foreign > self._foreign_reports:
                 self._not_fitting(event)
             else:
                 self._from_the_future(event)
             return
-        self._kind(event.reading)
-        for field in sorted(self._decoder.readings.implausible.keys() - self._implausible):
-            self._implausible.add(field)
-            _log.warning("inverter %s: %s is out of its range and left out, as often as that happens", serial, field)
+        self._kind(event.reading, event.time)
+        fields = self._decoder.readings.implausible.keys() - self._implausible
+        if fields and self._may_say("implausible", event.time):
+            self._implausible |= fields
+            _log.warning(
+                "inverter %s: out of range and left out, as often as that happens: %s",
+                event.report.serial,
+                ", ".join(sorted(fields)),
+            )
         if self._live and event.time > CLOCK_SET_AFTER * SECOND:
             self._compare_clocks(event, event.reading)
 
-    def _learnt(self, report: Report) -> None:
+    def _learnt(self, report: Report, time: int) -> None:
         layout = report.layout
         if layout is None or self._layouts.get(report.serial) == layout:
+            return
+        # An inverter's first layout is said at once: there are no more of those than of new inverters.
+        if report.serial in self._layouts and not self._may_say("layout", time):
             return
         self._layouts[report.serial] = layout
         _log.info(
@@ -168,9 +232,9 @@ class Observer:
                 known,
             )
 
-    def _kind(self, reading: Reading) -> None:
+    def _kind(self, reading: Reading, time: int) -> None:
         kind, before = reading.kind, self._kinds.get(reading.serial)
-        if kind is before:
+        if kind is before or (before is not None and not self._may_say("kind", time)):
             return
         self._kinds[reading.serial] = kind
         if kind.experimental and (before is None or not before.experimental):
@@ -197,7 +261,7 @@ class Observer:
     def _compare_clocks(self, event: Decoded, reading: Reading) -> None:
         serial = event.report.serial
         error = self._clock.check(event.report, reading, event.time)
-        if error is not None and serial not in self._clock_errors:
+        if error is not None and serial not in self._clock_errors and self._may_say("clock", event.time):
             self._clock_errors.add(serial)
             _log.warning(
                 "inverter %s: its clock is %s this system's in the configured time zone; %s",
@@ -219,7 +283,10 @@ class Observer:
     def _unknown_length(self, event: Unknown) -> None:
         serial, length = event.report.serial, len(event.report.data)
         reported = self._unknown.get((serial, length))
-        if reported is None or event.time - reported >= DAY_SECONDS * SECOND:
+        due = reported is None or event.time - reported >= DAY_SECONDS * SECOND
+        if due and self._may_say("unknown length", event.time):
+            if len(self._unknown) >= UNKNOWN_MAX:
+                del self._unknown[min(self._unknown, key=self._unknown.__getitem__)]
             self._unknown[serial, length] = event.time
             _log.warning(
                 "inverter %s: reports of %d bytes, whose registers are not known (%d so far). They are decoded once "

@@ -17,14 +17,14 @@ from contextlib import suppress
 from typing import Any
 
 from inverter_capture import __version__
-from inverter_capture.backends.status import Status
+from inverter_capture.backends.status import BackendStatus, Status
 from inverter_capture.protocol.codes import describe
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.recent_readings import Recent, RecentReadings
 from inverter_capture.text import printable, utc_text
 
 WRITE_SECONDS = 1.0
-"""The least time between two writes; a change waits as long, for what follows from it."""
+"""Minimum time between two writes. A write also waits this long for further changes."""
 WORK_SHARE = 10
 """Where writing takes long, because there are many inverters, the pause is so many times as long."""
 MODE = 0o644
@@ -113,10 +113,13 @@ class StatusFile:
             _log.error("%s: check its directory, who may write there, and how full it is", problem)
 
     def _remove(self) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        # Not that of a service which has been started since.
+        if os.path.samestat(os.fstat(self._file), os.stat(self._path)):
             os.unlink(self._path)
-            os.close(self._file)
-            self._file = None
+        os.close(self._file)
+        self._file = None
 
 
 def content(status: Status, recent: list[Recent]) -> Json:
@@ -133,9 +136,14 @@ def content(status: Status, recent: list[Recent]) -> Json:
         "unknown": status.unknown,
         "readings": status.readings,
         "held_back": status.held_back,
-        "backends": [backend._asdict() for backend in status.backends],
+        "backends": [_backend(backend) for backend in status.backends],
         "inverters": [_inverter(each) for each in recent],
     }
+
+
+def _backend(backend: BackendStatus) -> Json:
+    since = backend.failing_since
+    return backend._asdict() | {"failing_since": None if since is None else round(since)}
 
 
 def _inverter(recent: Recent) -> Json:

@@ -38,6 +38,7 @@ TITLES = {
     "bucket": "Bucket",
     "client_id": "Client ID",
     "db": "Database",
+    "serials": "Serial numbers",
     "discovery_prefix": "Discovery prefix",
     "org": "Organisation",
     "timezone": "Time zone",
@@ -99,7 +100,7 @@ def kind(spec: Setting) -> str:
     """Which field of a form it takes."""
     if spec.type.types == (bool,):
         return "flag"
-    if dict in spec.type.types:
+    if dict in spec.type.types or list in spec.type.types:
         return "list"
     if choices(spec):
         return "choice"
@@ -123,6 +124,8 @@ def default(spec: Setting) -> str:
 def _written(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={text}" for name, text in value.items())
+    if isinstance(value, list):
+        return " ".join(value)
     if isinstance(value, bool):
         return str(int(value))
     return f"{value:g}" if isinstance(value, float) else str(value)

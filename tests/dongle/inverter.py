@@ -113,6 +113,8 @@ def derived(field: Field, values: dict[str, int | float]) -> int | float | None:
     rule = field.derived
     if rule is None or not set(rule.of) <= values.keys():
         return None
+    if rule.unless_zero and not any(values.get(name) for name in rule.unless_zero):
+        return None
     if rule.rest:
         return plausible(field, max(0, values[rule.of[0]] - values[rule.of[1]]))
     return plausible(field, sum(values[name] for name in (*rule.of, *rule.also) if name in values))

@@ -79,7 +79,9 @@ def words_of(values: Mapping[str, float], fields: Iterable[Field] = FIELDS) -> d
     for field in fields:
         if not field.registers or field.id not in values:
             continue
-        raw = round((values[field.id] - field.bias) * field.divisor / field.factor)
+        # Whole numbers of 64 bits stay whole.
+        scaled = round((values[field.id] - field.bias) * field.divisor)
+        raw = scaled if field.factor == 1 else round(scaled / field.factor)
         mask = field.quantity.mask
         if mask:
             (register,) = field.registers

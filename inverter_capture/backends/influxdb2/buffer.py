@@ -17,7 +17,7 @@ Plan:
   `_packs`: readings are so similar that it takes a tenth of their bytes
 - packs are dropped whole, and delivered text by text: `_skipped` counts the texts of the first pack that are out
 - `_taken` counts the texts in flight, `_gone` those of them that were dropped meanwhile
-- while a file is imported, whoever adds waits for room, so nothing is dropped and `keep_raw` saves the compression
+- while a file is imported, the caller of `add` waits for room; nothing is dropped, and `keep_raw` avoids compression
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class _Pack(NamedTuple):
 
 
 class Buffer:
-    """The queue. Texts are bytes without NUL. Not safe for threads: whoever shares a buffer locks it."""
+    """The queue. Texts are bytes without NUL. Not thread-safe: callers must hold a lock."""
 
     def __init__(self, limit: int) -> None:
         """`limit` is in bytes of memory. It can be changed, and holds from the next `add` on."""
         self.limit = limit
         self.keep_raw = False
-        """Whoever adds texts waits until `has_room`: no compression, but half of the limit at most."""
+        """Do not compress: the caller of `add` waits until `has_room`. Texts then take at most half of the limit."""
         self.counts = BufferCounts()
         self._packs: deque[_Pack] = deque()
         self._raw: deque[bytes] = deque()

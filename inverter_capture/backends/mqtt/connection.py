@@ -67,7 +67,7 @@ class Connection:
     def __init__(self, config: MqttConfig, client_id: str, will: tuple[str, bytes] | None = None) -> None:
         """`will`: topic and payload that the broker publishes, retained, when the connection breaks."""
         self.messages: deque[Message] = deque()
-        """Messages that have come. Whoever reads them removes them."""
+        """Received messages. The reader removes them."""
         self.unconfirmed: set[int] = set()
         """Numbers, as `publish` returns them, of messages that the broker has not confirmed."""
         self.subscribed = 0

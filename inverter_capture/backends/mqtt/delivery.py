@@ -16,10 +16,9 @@ from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.backoff import RESTART_SECONDS, Backoff
 from inverter_capture.backends.mqtt.connection import Connection, MqttError
 from inverter_capture.backends.mqtt.homeassistant import OFFLINE, Topics
-from inverter_capture.backends.mqtt.session import Inverter, Session, Shared
+from inverter_capture.backends.mqtt.session import Session, Shared
 from inverter_capture.backends.status import BackendStatus, StatusSource
 from inverter_capture.config.schema import MqttConfig
-from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import counted, local_time_text, printable
 
@@ -70,11 +69,7 @@ class Mqtt(Backend):
     def put(self, reading: Reading) -> None:
         shared = self._shared
         with self._changed:
-            inverter = shared.inverters.get(reading.serial)
-            if inverter is None:
-                if len(shared.inverters) >= INVERTERS_MAX:
-                    return
-                inverter = shared.inverters[reading.serial] = Inverter(self._config.stale_after)
+            inverter = shared.inverters.get(reading.serial) or shared.add(reading.serial, self._config.stale_after)
             if not inverter.presence.take(reading.time, time.time_ns(), time.monotonic()):
                 return
             if inverter.waiting and self._failing_since is not None:

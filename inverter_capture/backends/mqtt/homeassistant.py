@@ -29,7 +29,7 @@ STATE_LENGTH_MAX = 255
 """Characters of a text that Home Assistant takes for a state."""
 
 OTHER = "other"
-"""The state whose number nobody has published a meaning of; Home Assistant must know all states beforehand."""
+"""The state for numbers without a known meaning. Home Assistant must be told all possible states in advance."""
 
 RETIRED: dict[str, str] = {}
 """Components that earlier versions announced and this one does not: the id, and its kind, such as "sensor"."""
@@ -83,7 +83,7 @@ class Topics(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What an earlier run of ours has left at the broker about an inverter."""
+    """What a retained state says of an inverter."""
 
     serial: str
     time: int
@@ -167,7 +167,7 @@ def field_text(value: float | None) -> bytes:
 
 
 def read_state(serial: str, payload: bytes) -> Known | None:
-    """What a state says that an earlier run of ours has left; None when it is none."""
+    """Parse a retained state of an earlier run. Returns None for anything else."""
     try:
         state = json.loads(payload)
         time, behind = state["timestamp"], state["clock_behind"]
@@ -180,7 +180,7 @@ def read_state(serial: str, payload: bytes) -> Known | None:
 
 
 def read_device(payload: bytes) -> Device:
-    """What a state that an earlier run of ours has left says of the inverter; USUAL when that is nothing."""
+    """The device data in a retained state of an earlier run. Returns USUAL for anything else."""
     try:
         state = json.loads(payload)
         # Versions that knew one kind did not name it.
@@ -260,7 +260,7 @@ def removals(announced: bytes, payload: bytes) -> Json:
         before = json.loads(announced)["components"]
         kinds |= {key: component["platform"] for key, component in before.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # Nothing of ours.
+        pass  # Not an announcement of this program.
     for key in json.loads(payload)["components"]:
         kinds.pop(key, None)
     return {key: {"platform": kind} for key, kind in kinds.items()}

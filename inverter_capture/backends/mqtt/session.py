@@ -18,7 +18,7 @@ from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
 
 STATE_BYTES_MAX = 64 * 1024
-"""Longer states are not ours."""
+"""Maximum size of a retained state in bytes. Larger ones are ignored."""
 LEARN_SECONDS = 0.5
 """Seconds after the answer to a subscription in which retained messages arrive."""
 ECHO_SECONDS = 5.0
@@ -48,6 +48,11 @@ class Inverter:
         """The numbers of the messages with readings that the broker has not confirmed."""
 
     @property
+    def importance(self) -> tuple[bool, float]:
+        """The lowest is the first to be forgotten."""
+        return self.reading is not None, self.presence.until
+
+    @property
     def is_current(self) -> bool:
         """Whether to announce it. An inverter that only an earlier run has heard, and that is silent, may be gone."""
         return self.reading is not None or time.monotonic() < self.presence.until
@@ -66,6 +71,16 @@ class Shared:
         self.learned = False
         """The states that an earlier run has left at the broker are known, or given up."""
 
+    def add(self, serial: str, stale_after: float) -> Inverter:
+        """Remember another inverter. Of too many one goes: first one that only an earlier run has heard, then the one
+        that has been silent for longest.
+        """
+        if len(self.inverters) >= INVERTERS_MAX:
+            gone = min(self.inverters, key=lambda serial: self.inverters[serial].importance)
+            self.dropped += self.inverters.pop(gone).waiting
+        inverter = self.inverters[serial] = Inverter(stale_after)
+        return inverter
+
 
 class Session:
     """One connection: `open`, `serve`, `close`, in one thread. Each raises MqttError when the connection is lost."""
@@ -79,7 +94,7 @@ class Session:
     ) -> None:
         """`connection` is open."""
         self.refused: list[str] = []
-        """Topics whose messages never came back. Whoever reads them clears them."""
+        """Topics whose messages never came back. The reader clears them."""
         self._connection = connection
         self._config = config
         self._topics = Topics(config.base_topic, config.discovery_prefix)
@@ -192,7 +207,7 @@ class Session:
         with self._shared.changed:
             if serial in self._shared.inverters or len(self._shared.inverters) >= INVERTERS_MAX:
                 return
-            inverter = self._shared.inverters[serial] = Inverter(self._config.stale_after)
+            inverter = self._shared.add(serial, self._config.stale_after)
             inverter.left = message.payload
             inverter.device = homeassistant.read_device(message.payload)
             inverter.presence.restore(known.time, known.clock_behind, time.time_ns(), time.monotonic())
@@ -210,7 +225,10 @@ class Session:
             # Before we publish: then what an earlier version has announced comes first.
             self._connection.subscribe([topic])
             self._expect_echo(topic)
-        self._announced[serial] = self._status().backends, self._shared.inverters[serial].device
+        inverter = self._shared.inverters.get(serial)
+        if inverter is None:
+            return  # forgotten meanwhile
+        self._announced[serial] = self._status().backends, inverter.device
         self._remove_what_is_gone(serial, announced)
         self._connection.publish(topic, self._device_payload(serial))
 
@@ -240,14 +258,17 @@ class Session:
         names = _names(self._status().backends)
         for serial in waiting:
             backends, device = self._announced.get(serial, ((), None))
-            if device != shared.inverters[serial].device or _names(backends) != names:
+            inverter = shared.inverters.get(serial)
+            if inverter is not None and (device != inverter.device or _names(backends) != names):
                 self._announce(serial)
             self._send_state(serial)
 
     def _send_state(self, serial: str) -> None:
         shared = self._shared
         with shared.changed:
-            inverter = shared.inverters[serial]
+            inverter = shared.inverters.get(serial)
+            if inverter is None:
+                return
             reading, behind = inverter.reading, inverter.presence.behind
             is_news, inverter.waiting = inverter.waiting, False
         topic = self._topics.state(serial)
@@ -266,7 +287,13 @@ class Session:
 
     def _tell_availability(self) -> None:
         now = time.monotonic()
-        for serial, inverter in list(self._shared.inverters.items()):
+        inverters = dict(list(self._shared.inverters.items()))
+        for serial in [serial for serial in self._told if serial not in inverters]:
+            # Forgotten.
+            self._announced.pop(serial, None)
+            if self._told.pop(serial):
+                self._connection.publish(self._topics.availability(serial), OFFLINE)
+        for serial, inverter in inverters.items():
             available = now < inverter.presence.until
             # A state that waits comes first, so that no old state is shown as present.
             if self._told.get(serial) != available and not inverter.waiting:

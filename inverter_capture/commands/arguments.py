@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 DISCOVER_SECONDS = 660
 """Long enough for two reports of a dongle that sends one every five minutes."""
 SECONDS_MAX = 1_000_000
+SETTINGS_WIDTH_MAX = 100
+"""Columns. Longer lines are hard to read."""
 STATUS_FILE = "/var/run/inverter-capture/status.json"
 """Where OpenWrt's init script lets the service keep it."""
 
@@ -117,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     discover.set_defaults(command=_discover)
 
+    settings = commands.add_parser("settings", help="explain every setting")
+    settings.set_defaults(command=_settings)
+
     uci = commands.add_parser("uci", help="print OpenWrt's settings as a configuration for `run`")
     uci.add_argument(
         "file",
@@ -200,17 +205,25 @@ def _check(options: argparse.Namespace) -> int:
 def _try_backends(config: Config) -> int:
     from inverter_capture.backends.create import create_backend, sections
     from inverter_capture.backends.status import no_status
+    from inverter_capture.commands.service_user import unreadable
     from inverter_capture.config.timezone import named_zone
 
     code = DONE
     for section in sections(config):
         backend = create_backend(section, named_zone(config.pcap.timezone), no_status)
-        problem = backend.check()
+        problem = unreadable(section) or backend.check()
         if problem:
             code = _fail(FAILED, f"{backend.name}: {problem}")
         else:
             code = _print(f"{backend.name}: right\n") or code
     return code
+
+
+def _settings(options: argparse.Namespace) -> int:  # noqa: ARG001 (there are none)
+    from inverter_capture.commands.settings import settings_text
+    from inverter_capture.output.terminal import width
+
+    return _print(settings_text(min(width(sys.stdout), SETTINGS_WIDTH_MAX)))
 
 
 def _decode(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ EPOCH = 1_700_000_000
 MINOR = sys.version_info.minor
 SITE_PACKAGES = f"./usr/lib/python3.{MINOR}/site-packages"
 # Bytes of the program's package in a router's squashfs.
-SIZE_MAX = 310 * 1024
+SIZE_MAX = 300 * 1024
 # The same of the LuCI app's.
 APP_SIZE_MAX = 30 * 1024
 # As OpenWrt's include/image.mk makes the file system of a router.

@@ -94,9 +94,9 @@ def make_package(directory: Path) -> tuple[str, bytes]:
         description = "".join(f" {line.strip()}\n" for line in recipe.make("description").splitlines())
         optional = {name: recipe.make(name) for name in ("conffiles", "postrm")}
     texts = {"control": f"{control}Description: {description}", "postinst": POSTINST, "prerm": PRERM}
-    texts |= {name: text for name, text in optional.items() if text.strip()}
     if pages:
         texts["postinst-pkg"] = LUCI_POSTINST
+    texts |= {name: text for name, text in optional.items() if text.strip()}
     control_members: Members = {"./": (0o755, None)}
     for name, text in sorted(texts.items()):
         control_members[f"./{name}"] = 0o755 if text.startswith("#!") else 0o644, text.encode()

@@ -38,7 +38,6 @@ TITLES = {
     "bucket": "Bucket",
     "client_id": "Client ID",
     "db": "Database",
-    "serials": "Serial numbers",
     "discovery_prefix": "Discovery prefix",
     "org": "Organisation",
     "timezone": "Time zone",
@@ -100,7 +99,7 @@ def kind(spec: Setting) -> str:
     """Which field of a form it takes."""
     if spec.type.types == (bool,):
         return "flag"
-    if dict in spec.type.types or list in spec.type.types:
+    if {dict, list} & set(spec.type.types):
         return "list"
     if choices(spec):
         return "choice"
@@ -122,10 +121,10 @@ def default(spec: Setting) -> str:
 
 
 def _written(value: object) -> str:
+    if isinstance(value, list):
+        return value[0] if value else ""
     if isinstance(value, dict):
         return " ".join(f"{name}={text}" for name, text in value.items())
-    if isinstance(value, list):
-        return " ".join(value)
     if isinstance(value, bool):
         return str(int(value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -20,7 +20,7 @@ return baseclass.extend({
 				help: _('Time zone of the inverter\'s clock, such as Europe/Paris (OpenWrt: package zoneinfo-europe), or local') },
 			{ name: 'guard', title: _('Guard'), type: 'flag', default: '1',
 				help: _('Whether implausible values are held back until later readings confirm them') },
-			{ name: 'serials', title: _('Serial numbers'), type: 'list', example: '2205164738',
+			{ name: 'serials', title: _('Serials'), type: 'list', example: '2205164738',
 				help: _('Serial numbers of the inverters to read; if empty, any') }
 		] },
 		{ name: 'influxdb2', title: _('InfluxDB'), repeated: true, settings: [

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -25,6 +25,7 @@ from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.service import Service
 from tests import wire
+from tests.dongle.reports import encode_values
 from tests.network import ROOT
 from tests.programs import DAY, PROGRAM, Program, day_by_inverter, run_program, service, write_config
 
@@ -109,6 +110,34 @@ def test_readings_of_a_file_that_cannot_be_delivered_are_an_error(day_config: Pa
         assert program.wait() == 1
         assert program.said("standard output is closed (Broken pipe); dropping readings") == 1
         assert program.said("console: lost: 576 readings") == 1
+
+
+def test_a_second_sender_does_not_change_what_the_guard_believes(tmp_path: Path) -> None:
+    """Somebody on the network sends reports with the serial number of an inverter, and other totals."""
+    server = wire.Endpoint("203.0.113.10", 51100, wire.MAC_B)
+    records: list[wire.Record] = []
+    begin = datetime(2024, 6, 12, 10, tzinfo=UTC)
+    lines = [("192.168.8.202", 100.0 + number / 10, 5 * number) for number in range(10)]
+    # So many in a row that they would confirm each other.
+    lines += [("192.168.8.77", 900.0, minute) for minute in (11, 12, 13, 14, 31, 32, 33, 34)]
+    for host, total, minute in sorted(lines, key=lambda line: line[2]):
+        moment = begin + timedelta(minutes=minute)
+        client = wire.Endpoint(host, 50000 + minute)
+        connection = wire.Connection(client, server)
+        when = int(moment.timestamp()) * wire.SECOND
+        connection.packet(when, client, 999, flags=wire.SYN)
+        report = encode_values("2205164738", moment.replace(tzinfo=None), {"pv_production_total": total})
+        connection.packet(when, client, 1000, report, wire.PSH | wire.ACK)
+        records += connection.records
+    capture = tmp_path / "two.pcap"
+    with open(capture, "wb") as file:
+        wire.write_pcap(file, records)
+    done = run_program("run", write_config(tmp_path / "c.toml", capture, file=True, timezone="UTC"))
+    assert done.code == 0
+    totals = [reading["values"].get("pv_production_total") for reading in done.readings]
+    assert [total for total in totals if total is not None] == [total for host, total, _ in lines if total < 900]
+    assert len(totals) == len(lines)
+    assert done.err.count("reports come from a second address, 192.168.8.77") == 1
 
 
 # --- signals ------------------------------------------------------------------------------------------------------

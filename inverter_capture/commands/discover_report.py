@@ -13,6 +13,7 @@ from inverter_capture.protocol.packets import address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Event, MapHeard, Unknown
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.report_log import BURST_SECONDS
+from inverter_capture.text import counted
 
 LAG_SECONDS_MAX = 120
 """A report captured this soon after its own time is a live one, and the clock and time zone are right."""
@@ -46,7 +47,7 @@ class Survey:
         """What has been found so far, in a few words."""
         reports = sum(dongle.reports for dongle in self._reporting)
         hosts = ", ".join(sorted({address_text(dongle.endpoint.host) for dongle in self._reporting}))
-        return f"{reports} {_plural(reports, 'report')} from {hosts}" if reports else "no report yet"
+        return f"{counted(reports, 'report')} from {hosts}" if reports else "no report yet"
 
     def add(self, events: Iterable[Event]) -> None:
         """Take notice of what a decoder has found."""
@@ -135,7 +136,7 @@ class _Dongle:
             "dongle": ", ".join(self._serials) or "serial number unknown: it is sent when the dongle connects",
             "inverter": ", ".join(serial + (f" ({kind})" if kind else "") for serial, kind in self._inverters.items()),
             "server": f"{', '.join(sorted(self._servers))} port {self.endpoint.server_port}",
-            "reports": f"{self.reports} {_plural(self.reports, 'report')} of {lengths}{self._how_often()}",
+            "reports": f"{counted(self.reports, 'report')} of {lengths}{self._how_often()}",
             "poll map": "heard" if self._map_heard else "not heard: the server sends it when the dongle connects",
             "clock": self._clock(file=file),
         }
@@ -168,7 +169,3 @@ def _note(known: dict[str, str], serial: str, what: str = "") -> None:
     """Remember a serial number, unless there are too many, which must be forged."""
     if serial in known or len(known) < SERIALS_MAX:
         known[serial] = what or known.get(serial, "")
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else f"{word}s"

@@ -8,6 +8,7 @@ from inverter_capture.protocol.codes import Codes, describe
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import Kind
 from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.times import SECOND
 from inverter_capture.text import printable
 
 COLUMN_WIDTH = 38
@@ -76,7 +77,7 @@ class Table:
         return "\n".join((self._heading(reading), *rows)) + "\n\n"
 
     def _heading(self, reading: Reading) -> str:
-        utc = datetime.fromtimestamp(reading.time // 1_000_000_000, UTC)
+        utc = datetime.fromtimestamp(reading.time // SECOND, UTC)
         serial = self._style(f"Inverter {printable(reading.serial)}", "bold")
         local = utc.astimezone(self._zone).isoformat(" ")
         return f"{serial}   {local[:19]} {local[19:]}   ({utc:%Y-%m-%d %H:%M:%S} UTC)"

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from inverter_capture.backends.status import BackendStatus, Status
 from inverter_capture.capture.device import LiveCapture
 from inverter_capture.capture.dongle_filter import DongleFilter
 from inverter_capture.capture.dongle_search import DongleSearch
@@ -47,7 +48,7 @@ class Pipeline:
         """
         self.failure: str | None = None
         """Why a capture file was not read to its end."""
-        self.readings = 0
+        self._readings = 0
         self._config = config
         self._deliver = deliver
         self._ended = ended
@@ -86,41 +87,28 @@ class Pipeline:
         assert self._capture is not None
         return self._capture
 
-    @property
-    def device(self) -> str:
-        """The device, or the path of the capture file."""
-        return self._config.device
+    def status(self, started: int, backends: tuple[BackendStatus, ...]) -> Status:
+        """The service's status, to which the service adds its start (nanoseconds since the epoch) and its backends.
+
+        May be called from any thread.
+        """
+        capture, guard, counts = self._capture, self._guard, self._decoder.counts
+        return Status(
+            started=started,
+            device=self._config.device,
+            capturing=capture is not None and (isinstance(capture, FileCapture) or capture.capturing),
+            problem=self._problem,
+            packets=self._decoder.packets.counts.packets,
+            reports=counts.known,
+            unknown=counts.unknown,
+            readings=self._readings,
+            held_back=0 if guard is None else guard.counts.held,
+            backends=backends,
+        )
 
     @property
-    def capturing(self) -> bool:
-        """Whether packets would be seen."""
-        return self._capture is not None and (isinstance(self._capture, FileCapture) or self._capture.capturing)
-
-    @property
-    def packets(self) -> int:
-        """Packets that were captured."""
-        return self._decoder.packets.counts.packets
-
-    @property
-    def reports(self) -> int:
-        """Reports whose registers are known."""
-        return self._decoder.counts.known
-
-    @property
-    def unknown(self) -> int:
-        """Reports whose registers are not known."""
-        return self._decoder.counts.unknown
-
-    @property
-    def problem(self) -> str:
-        """Why nothing is captured. Empty when nothing is known to be wrong."""
+    def _problem(self) -> str:
         return self._capture.problem if isinstance(self._capture, LiveCapture) else ""
-
-    @property
-    def held_back(self) -> int:
-        """Values that the guard did not believe."""
-        guard = self._guard
-        return 0 if guard is None else guard.counts.held
 
     def open(self) -> None:
         """Open the device. Raises CaptureError when it is there but cannot be opened."""
@@ -158,17 +146,17 @@ class Pipeline:
 
     def summarise(self) -> None:
         """Say what has come of it, in the log."""
-        counts = self._decoder.counts
+        status = self.status(0, ())
         _log.info(
             "packets: %d, reports: %d, readings: %d; reports of unknown length: %d, messages cut off: %d; "
             "implausible values: %d, held back: %d",
-            self.packets,
-            counts.known,
-            self.readings,
-            counts.unknown,
+            status.packets,
+            status.reports,
+            status.readings,
+            status.unknown,
             self._decoder.message_counts.cut,
             self._decoder.readings.counts.implausible,
-            self.held_back,
+            status.held_back,
         )
         if fragments := self._decoder.packets.counts.fragments:
             _log.info("%d IP fragments were ignored", fragments)
@@ -257,7 +245,8 @@ class Pipeline:
             self._guard = Guard() if after.guard else None
 
     def _tell_change(self) -> None:
-        state = (self.device, self.problem, self.reports, self.unknown)
+        counts = self._decoder.counts
+        state = (self._config.device, self._problem, counts.known, counts.unknown)
         if state != self._told:
             self._told = state
             self._on_change()
@@ -266,7 +255,7 @@ class Pipeline:
         for event in events:
             self._report_log.observe(event)
             if isinstance(event, Decoded) and event.reading is not None:
-                self.readings += 1
+                self._readings += 1
                 self._deliver(self._guarded(event, event.reading))
 
     def _admit(self, report: Report, flow: Flow, captured: int) -> bool:

@@ -104,20 +104,9 @@ class Service:
 
     def status(self) -> Status:
         """How the service is doing. May be called from any thread."""
-        pipeline = self._pipeline
-        return Status(
-            # The clock may have been set since then.
-            started=time.time_ns() - (time.monotonic_ns() - self._started),
-            device=pipeline.device,
-            capturing=pipeline.capturing,
-            packets=pipeline.packets,
-            reports=pipeline.reports,
-            readings=pipeline.readings,
-            held_back=pipeline.held_back,
-            backends=tuple(backend.status() for _, backend in self._backends),
-            unknown=pipeline.unknown,
-            problem=pipeline.problem,
-        )
+        # The clock may have been set since then.
+        started = time.time_ns() - (time.monotonic_ns() - self._started)
+        return self._pipeline.status(started, tuple(backend.status() for _, backend in self._backends))
 
     # --- the end ---
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from inverter_capture import __version__
@@ -18,7 +17,7 @@ from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import KINDS, SINGLE_PHASE, Kind
 from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.times import SECOND
+from inverter_capture.text import utc_text
 
 ORIGIN = "inverter-capture"
 SUPPORT_URL = "https://github.com/inverter-capture/inverter-capture"
@@ -82,16 +81,6 @@ class Topics(NamedTuple):
         return f"{self.prefix}/device/{ORIGIN}-{serial}/config"
 
 
-class Known(NamedTuple):
-    """What a retained state says of an inverter."""
-
-    serial: str
-    time: int
-    """Of its newest reading, in nanoseconds since the epoch."""
-    clock_behind: float
-    """Seconds by which the inverter's clock is behind."""
-
-
 class Device(NamedTuple):
     """What Home Assistant is told of an inverter itself."""
 
@@ -114,6 +103,16 @@ class Device(NamedTuple):
         )
 
 
+class RetainedState(NamedTuple):
+    """The state that an earlier run of the service has published, as far as it is needed again."""
+
+    time: int
+    """Time of the newest reading, in nanoseconds since the epoch."""
+    clock_behind: int
+    """Seconds by which the inverter's clock is behind this system's."""
+    device: Device
+
+
 USUAL = Device(SINGLE_PHASE, tuple(field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[292])))
 """An inverter of which nothing else is known."""
 
@@ -130,7 +129,7 @@ def state_payload(reading: Reading, clock_behind: float, status: Status) -> byte
     return dumps(
         {
             "timestamp": reading.time,
-            "time": iso_time(reading.time),
+            "time": utc_text(reading.time),
             "serial": reading.serial,
             "kind": reading.kind.name,
             "values": {name: values.get(name) for name in names},
@@ -166,23 +165,22 @@ def field_text(value: float | None) -> bytes:
     return b"" if value is None else str(value).encode()
 
 
-def read_state(serial: str, payload: bytes) -> Known | None:
+def read_state(serial: str, payload: bytes) -> RetainedState | None:
     """Parse a retained state of an earlier run. Returns None for anything else."""
     try:
         state = json.loads(payload)
         time, behind = state["timestamp"], state["clock_behind"]
         if state["serial"] != serial or type(time) is not int or type(behind) is not int:
             return None
-        iso_time(time)
+        utc_text(time)
     except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
         return None
-    return Known(serial, time, behind)
+    return RetainedState(time, behind, read_device(state))
 
 
-def read_device(payload: bytes) -> Device:
+def read_device(state: Json) -> Device:
     """The device data in a retained state of an earlier run. Returns USUAL for anything else."""
     try:
-        state = json.loads(payload)
         # Versions that knew one kind did not name it.
         kind = KINDS[state.get("kind", SINGLE_PHASE.name)]
         names = state["values"].keys()
@@ -193,7 +191,7 @@ def read_device(payload: bytes) -> Device:
             "" if firmware is None else describe("firmware_main", firmware, kind.codes),
             float(state["values"].get("rated_power") or 0),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return USUAL
 
 
@@ -289,11 +287,6 @@ def _key(name: str) -> str:
 def dumps(value: Json) -> bytes:
     """Compact JSON, which NaN has no place in."""
     return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def iso_time(nanoseconds: int) -> str:
-    """As Home Assistant reads it, with the offset."""
-    return datetime.fromtimestamp(nanoseconds // SECOND, UTC).isoformat()
 
 
 def _field_component(field: Field, codes: Codes) -> Json:

@@ -209,7 +209,7 @@ class Session:
                 return
             inverter = self._shared.add(serial, self._config.stale_after)
             inverter.left = message.payload
-            inverter.device = homeassistant.read_device(message.payload)
+            inverter.device = known.device
             inverter.presence.restore(known.time, known.clock_behind, time.time_ns(), time.monotonic())
 
     def _announce(self, serial: str) -> None:

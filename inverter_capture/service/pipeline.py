@@ -1,4 +1,4 @@
-"""From a capture to readings: the thread in which packets are captured, decoded and guarded."""
+"""The pipeline from a capture to readings: one thread that captures, decodes and checks values."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ Deliver = Callable[[Reading], None]
 
 
 class Pipeline:
-    """One capture, and what comes of it. Its thread ends with the capture file, or when it is told to."""
+    """Captures and decodes in a thread of its own, which ends with the capture file or after `stop`."""
 
     def __init__(
         self, config: PcapConfig, deliver: Deliver, ended: Callable[[], None], on_change: Callable[[], None]
     ) -> None:
-        """All are called in the thread: `deliver` with each reading, `ended` at the end, and `on_change` when reports
-        have come or capturing has become possible or impossible.
+        """The callbacks are called in the thread: `deliver` with each reading, `ended` at its end, `on_change` after
+        reports and when capturing becomes possible or impossible.
 
-        Raises FilterError for a wrong filter, and for a file CaptureError when it cannot be used.
+        Raises FilterError for an invalid filter, and CaptureError for a capture file that cannot be read.
         """
         self.failure: str | None = None
         """Why a capture file was not read to its end."""
@@ -64,26 +64,26 @@ class Pipeline:
         self._dongles = DongleFilter()
         self._capture: Capture | None = None
         self._replacing = threading.Lock()
-        """Held while the capture is replaced, or woken."""
+        """Held while the capture is replaced, closed or woken."""
         self.check(config)
         if config.file:
-            # Here libpcap may wait for a pipe, from which a signal's own effect frees us, but no handler could.
+            # Opening a pipe may block. Only before signal handlers are set can a signal end the program then.
             self._capture = FileCapture(config.device, config.filter or DongleSearch())
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     @staticmethod
     def check(config: PcapConfig) -> None:
-        """Raises FilterError for a filter that will never do."""
+        """Raises FilterError for an invalid filter; on a device, not for a temporary problem."""
         try:
             check_filter(config.filter)
         except FilterError as error:
-            # The device's capture will try again; a file cannot wait.
+            # A capture on a device tries again later.
             if config.file or not error.passing:
                 raise
 
     @property
     def capture(self) -> Capture:
-        """What has been opened."""
+        """The open capture. Only after `open`."""
         assert self._capture is not None
         return self._capture
 
@@ -111,33 +111,33 @@ class Pipeline:
         return self._capture.problem if isinstance(self._capture, LiveCapture) else ""
 
     def open(self) -> None:
-        """Open the device. Raises CaptureError when it is there but cannot be opened."""
+        """Open the device. Raises CaptureError when it exists but cannot be opened."""
         if not self._config.file:
             self._capture = LiveCapture(self._config.device, self._config.filter or self._dongles)
 
     def start(self) -> None:
-        """Begin to capture what has been opened."""
+        """Start the thread. Only after `open`."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the thread end soon. May be called from any thread, and more than once."""
+        """Ask the thread to finish. May be called from any thread, and more than once. Returns at once."""
         self._stopping = True
         self._wake()
 
     def join(self, seconds: float) -> None:
-        """Wait for the thread's end, at most this time."""
+        """Wait at most this time for the thread to finish."""
         self._thread.join(seconds)
 
     def close(self) -> None:
-        """Release what has been opened. Only while the thread does not run."""
+        """Close the capture. Only while the thread does not run."""
         with self._replacing:
             if self._capture is not None:
                 self._capture.close()
 
     def reconfigure(self, config: PcapConfig) -> None:
-        """Go on with other settings of a live capture, whose filter is right. Returns when that is done.
+        """Apply changed settings, with a checked filter, to a live capture. Streams that are decoded in part continue.
 
-        What has been decoded in part goes on where it was.
+        Returns when the settings are in effect, at the latest after `CHANGE_SECONDS`.
         """
         self._changed.clear()
         self._next = config
@@ -145,7 +145,7 @@ class Pipeline:
         self._changed.wait(CHANGE_SECONDS)
 
     def summarise(self) -> None:
-        """Say what has come of it, in the log."""
+        """Log the final counters."""
         status = self.status(0, ())
         _log.info(
             "packets: %d, reports: %d, readings: %d; reports of unknown length: %d, messages cut off: %d; "
@@ -188,14 +188,13 @@ class Pipeline:
             try:
                 self._follow_device()
             except Exception:  # noqa: BLE001 (the same)
-                # Ours, not the network's. Say everything, and go on with what comes then.
                 _log.exception("an error in inverter-capture itself, please report it; capturing goes on")
                 time.sleep(RESTART_SECONDS)
-        # What waited for a gap to be filled need not wait any more.
+        # Decode the bytes behind gaps, which can no longer be filled.
         self._handle(self._decoder.close())
 
     def _follow_device(self) -> None:
-        """Handle what is captured until the thread is to end or the settings change, and change them."""
+        """Handle captured packets until the thread stops or the settings change. Then apply those."""
         self._tell_change()
         for events in events_of(self.capture, self._decoder, lambda: self._report_log.deadline):
             self._handle(events)
@@ -218,7 +217,7 @@ class Pipeline:
             self._handle(self._decoder.close())
 
     def _change(self) -> None:
-        """Go over to the next settings; stay with the present ones where that cannot be done."""
+        """Apply the next settings. If the new capture cannot be opened, keep the previous ones."""
         before, after = self._config, self._next
         assert after is not None
         self._next = None
@@ -229,7 +228,7 @@ class Pipeline:
                 setting = "filter" if isinstance(error, FilterError) else "device"
                 _log.error("[pcap] %s = %s; going on with the settings there were", setting, error)
                 return
-            # Both are open for a moment, so that nothing passes unseen; what is seen twice counts once.
+            # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
             assert isinstance(self._capture, LiveCapture)
             for packet in self._capture.drain():
                 self._handle(self._decoder.receive(packet))

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP."""
+"""Handlers for SIGTERM, SIGINT and SIGHUP."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ from tests.programs import (
 
 SERIAL = "1235687108"
 ESCAPE = "\x1b"
-COMMANDS = ("run", "check", "decode", "discover", "uci")
+COMMANDS = ("run", "status", "check", "decode", "discover", "settings", "uci")
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +79,8 @@ def test_help(command: str) -> None:
         "decode": ("--raw", "--anonymise", "--timezone", "--filter"),
         "discover": ("--seconds",),
         "uci": ("UCI-FILE",),
+        "status": ("--json",),
+        "settings": (),
     }
     for word in words.get(command, ("CONFIG.toml",)):
         assert word in text

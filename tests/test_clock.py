@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import zoneinfo
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import ModuleType
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from inverter_capture.config import timezone
 from inverter_capture.config.timezone import OFFSETS, distance_text, fitting_zones, named_zone, offset_text, remedy
 from inverter_capture.protocol.clock import (
     BACKLOG_SECONDS,
@@ -194,21 +196,57 @@ def test_offsets_that_no_zone_has(offset: int) -> None:
     assert remedy(ClockError(offset, offset, NOW)) == "no time zone fits: set the inverter's clock"
 
 
-@pytest.mark.parametrize(("hours", "zone"), [(2, "Etc/GMT-2"), (-4, "Etc/GMT+4"), (0, "Etc/UTC"), (14, "Etc/GMT-14")])
+NO_DATA = [(2, "Africa/Johannesburg"), (-4, "America/Puerto_Rico"), (0, "Africa/Accra"), (5.75, "Asia/Kathmandu")]
+
+
+@pytest.mark.parametrize(("hours", "zone"), NO_DATA)
 @pytest.mark.parametrize("missing", [None, ModuleType("zoneinfo")])
-def test_a_system_without_time_zone_data(hours: int, zone: str, missing: ModuleType | None) -> None:
+def test_a_system_without_time_zone_data(hours: float, zone: str, missing: ModuleType | None) -> None:
     if missing is not None:
 
         def not_found(name: str) -> ZoneInfo:
             raise zoneinfo.ZoneInfoNotFoundError(name)
 
         missing.ZoneInfo = not_found  # type: ignore[attr-defined]
-    offset = datetime.fromtimestamp(NOW, ZoneInfo(zone)).utcoffset()
-    assert offset == timedelta(hours=hours)
     with system_zone("<+0330>-3:30"), patch.dict(sys.modules, {"zoneinfo": missing}):
-        assert fitting_zones(hours * HOUR, NOW) == [zone]
+        assert fitting_zones(int(hours * HOUR), NOW) == [zone]
         assert fitting_zones(3 * HOUR + 1800, NOW) == ["local"]
-        assert fitting_zones(5 * HOUR + 2700, NOW) == []
+        assert fitting_zones(-2 * HOUR - 1800, NOW) == []
+        words = remedy(ClockError(0, int(hours * HOUR), NOW))
+        package = {"Africa": "africa", "Asia": "asia"}.get(zone.partition("/")[0], "all")
+        assert words.startswith(f"install its data (on OpenWrt zoneinfo-{package}, elsewhere tzdata), then set ")
+        assert zone in words
+
+
+def test_zones_whose_data_is_not_there_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenWrt has a package for each continent."""
+    there = ZoneInfo
+
+    def africa_only(name: str) -> ZoneInfo:
+        if not name.startswith("Africa/"):
+            raise zoneinfo.ZoneInfoNotFoundError(name)
+        return there(name)
+
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", africa_only)
+    with system_zone("UTC"):
+        assert fitting_zones(2 * HOUR, NOW) == ["Africa/Johannesburg"]
+        assert remedy(ClockError(0, 2 * HOUR, NOW)) == 'set [pcap] timezone = "Africa/Johannesburg"'
+        assert fitting_zones(9 * HOUR, NOW) == ["Asia/Tokyo"]
+
+
+def test_steady_zones_have_one_offset() -> None:
+    for hours, name in timezone._STEADY_ZONES.items():
+        for month in range(1, 13):
+            offset = datetime(2026, month, 1, tzinfo=ZoneInfo(name)).utcoffset()
+            assert offset == timedelta(hours=hours), name
+
+
+def test_the_remedy_on_openwrt_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "openwrt_release").touch()
+    monkeypatch.setattr(timezone, "OPENWRT_FILE", str(tmp_path / "openwrt_release"))
+    command = "uci set inverter-capture.@pcap[0].timezone='Asia/Kathmandu'; uci commit inverter-capture; reload_config"
+    with system_zone("UTC"):
+        assert remedy(ClockError(-600, 20700, NOW)) == command
 
 
 def test_the_remedy_in_words() -> None:

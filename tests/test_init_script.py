@@ -39,7 +39,7 @@ config influxdb2 'home'
 """
 WRONG = SETTINGS.replace("http:", "ftp:")
 INSTANCE = {
-    "command": ["/usr/bin/inverter-capture", "run", TOML, "--status", f"/var/run/{NAME}/status.json"],
+    "command": ["/usr/bin/inverter-capture", "run", TOML, "--status", f"/var/run/{NAME}/status.json", "--syslog"],
     "env": ["PYTHONUNBUFFERED=1"],
     "file": [TOML],
     "reload_signal": ["HUP"],
@@ -479,7 +479,9 @@ def as_procd_starts_it(service: Service, told: Told) -> Program:
     shutil.copy(setpriv, service.router.path("/usr/bin/setpriv"))
     rights = " ".join(f"--{kind}=-all,+net_raw" for kind in ("inh-caps", "ambient-caps", "bounding-set"))
     user = f"--reuid={USER_ID} --regid={USER_ID} --clear-groups --no-new-privs"
-    start = f"ip link set lo up && exec setpriv {user} {rights} {' '.join(told.instance['command'])}"
+    # The system log here would be this machine's.
+    command = " ".join(word for word in told.instance["command"] if word != "--syslog")
+    start = f"ip link set lo up && exec setpriv {user} {rights} {command}"
     return Program(service.router.words(["/bin/sh", "-c", start]), PATH=PATH, PYTHONUNBUFFERED="1")
 
 

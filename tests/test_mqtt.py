@@ -26,7 +26,7 @@ from inverter_capture.backends.mqtt import homeassistant
 from inverter_capture.backends.mqtt.homeassistant import Topics
 from inverter_capture.backends.status import BackendStatus, Status, no_status
 from inverter_capture.config.schema import MqttConfig
-from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE, THREE_PHASE
+from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, INVERTERS_MAX, SINGLE_PHASE, THREE_PHASE
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.registers import FIELDS
@@ -411,6 +411,35 @@ def test_what_others_have_left_there(mqtt: Any, broker: Mosquitto) -> None:
             for serial in serials:
                 listener.wait_for_text(TOPICS.availability(serial), "online")
                 assert listener.last(TOPICS.device(serial))["device"]["serial_number"] == serial
+
+
+def test_what_others_have_left_there_takes_no_place(mqtt: Any, broker: Mosquitto) -> None:
+    forged = [f"FORGED{number:04}" for number in range(INVERTERS_MAX)]
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        for serial in forged:
+            backend.put(reading(1, serial))
+        assert backend.wait_until_empty(20)
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        listener.wait_for(SERVICE, lambda heard: heard[-1].text == "online" and not heard[-1].retained)
+        backend.put(reading(7))
+        listener.wait_for(STATE)
+        listener.wait_for_text(AVAILABILITY, "online")
+        assert backend.wait_until_empty(5)
+        # One of the others went, and is no longer said to be there.
+        gone = [serial for serial in forged if listener.of(TOPICS.availability(serial))[-1].text == "offline"]
+        assert len(gone) == 1
+
+
+def test_of_too_many_inverters_the_one_that_is_silent_goes(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        listener.wait_for_text(SERVICE, "online")
+        for number in range(2 * INVERTERS_MAX):
+            backend.put(reading(number))
+            backend.put(reading(number, f"FORGED{number:04}"))
+            assert backend.wait_until_empty(10)
+        assert power(listener.of(STATE))[-1] == 2 * INVERTERS_MAX - 1
+        assert [heard.text for heard in listener.of(AVAILABILITY)] == ["online"]
+        assert backend.status().delivered == 4 * INVERTERS_MAX
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,10 +17,11 @@ from inverter_capture.config.schema import PcapConfig
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.pipeline import Pipeline
 from tests.faulty_server import FaultyServer, answering, well
-from tests.network import BRIDGE, Network, wait_for
+from tests.network import BRIDGE, ROOT, Network, wait_for
 from tests.programs import DAY, PROGRAM, ZONE, Dongle, Json, Program, cloud, run_program, send, service
 
 AGAIN = "the configuration has been read again"
+PARTLY = "the configuration has been read again, but not all of [pcap] is in use"
 WRONG = "error: the new configuration is invalid; the service continues with the previous one"
 LOST = ": lost: "
 CONSOLE = '[[console]]\nformat = "json"'
@@ -307,19 +309,54 @@ def test_signals_come_to_the_main_thread_alone(dongle: Dongle, tmp_path: Path) -
         assert program.stop().code == 0
 
 
-def test_a_device_that_could_not_be_opened_is_tried_again(dongle: Dongle, tmp_path: Path) -> None:
-    config = write(tmp_path / "c.toml", CONSOLE, device="lo", filter="tcp dst port 9")
+def test_a_device_that_cannot_be_opened_keeps_no_other_setting_back(dongle: Dongle, tmp_path: Path) -> None:
+    pcap = {"device": "lo", "filter": dongle.filter}
+    config = write(tmp_path / "c.toml", CONSOLE, **pcap)
     with service(config, cwd=tmp_path) as program:
+        one = dongle.send(1)
         in_the_way = tmp_path / "lo"
         in_the_way.touch()
-        write(config, CONSOLE, device="lo", filter=dongle.filter)
-        reload(program)
+        write(config, CONSOLE, device="lo", filter="tcp", timezone="Asia/Tokyo", serials=["E47R2K0193"])
+        reload(program, PARTLY)
         assert program.said('"lo": a file of that name is in the working directory') == 1
+        assert program.said(AGAIN) == program.said(PARTLY) == 1
+        # It captures with the filter there was; the rest has changed.
+        dongle.send(1)
+        program.wait_until_said("[pcap] serials does not name it")
+        write(config, CONSOLE, device="lo", filter="tcp", timezone="Asia/Tokyo")
+        reload(program, PARTLY)
+        two = dongle.send(1)
+        seven_hours = 7 * 3600 * 1_000_000_000
+        assert stamps(program.wait_for_readings(2)) == [*stamps(one), stamps(two)[0] - seven_hours]
+        # It is tried again.
         in_the_way.unlink()
-        reload(program)
-        sent = dongle.send(1)
-        assert program.wait_for_readings(1) == sent
+        write(config, CONSOLE, **pcap)
+        reload(program, AGAIN)
+        three = dongle.send(1)
+        assert program.wait_for_readings(3)[2:] == three
         assert program.stop().code == 0
+
+
+def test_reloads_are_held_before_anything_large_is_loaded(tmp_path: Path) -> None:
+    """Each module that is loaded notes whether SIGHUP is held."""
+    code = """if True:
+        import signal, sys
+        class Watch:
+            def find_spec(name, *more):
+                held = signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+                print(name, held, file=sys.stderr)
+        sys.meta_path.insert(0, Watch)
+        from inverter_capture.__main__ import main
+        sys.exit(main())
+    """
+    for words, held in ((["run", str(tmp_path / "none.toml")], True), (["decode", str(DAY)], False)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        notes = dict(line.split() for line in done.stderr.splitlines() if line.count(" ") == 1)
+        large = [name for name in notes if name.startswith(("argparse", "logging", "inverter_capture.commands"))]
+        assert len(large) >= 3
+        assert {notes[name] for name in large} == {str(held)}
 
 
 def test_a_capture_file_is_read_as_it_was_begun(tmp_path: Path) -> None:
@@ -330,7 +367,7 @@ def test_a_capture_file_is_read_as_it_was_begun(tmp_path: Path) -> None:
             server.play = well
             write(config, influxdb2(server.url), device="/dev/null", file=True)
             reload(program)
-            assert program.said("changes in [pcap] take effect at the next start") == 1
+            assert program.said("[pcap] takes effect at the next start") == 1
             assert program.wait() == 0
         wanted = len(run_program("decode", DAY, "--format", "json", "--timezone", ZONE).readings)
         assert len(server.stored) == wanted

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NoReturn
 from inverter_capture import __version__
 from inverter_capture.output.formats import FORMATS
 from inverter_capture.service.log import set_level, start_log
-from inverter_capture.service.signals import hold_reload
 from inverter_capture.text import printable
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ _log = logging.getLogger(__name__)
 DISCOVER_SECONDS = 660
 """Long enough for two reports of a dongle that sends one every five minutes."""
 SECONDS_MAX = 1_000_000
+SETTINGS_WIDTH_MAX = 100
+"""Columns. Longer lines are hard to read."""
 STATUS_FILE = "/var/run/inverter-capture/status.json"
 """Where OpenWrt's init script lets the service keep it."""
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # No traceback for Ctrl-C or a closed pipe. `run` and `discover` end in their own way.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = _parser().parse_args(arguments)
-    start_log()
+    start_log(syslog=getattr(options, "syslog", False))
     command: Callable[[argparse.Namespace], int] = options.command
     return command(options)
 
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="capture and deliver, as configured, until SIGTERM or the end of the file")
     run.add_argument("config", metavar="CONFIG.toml")
     run.add_argument("--status", metavar="FILE", default="", help="keep a status file, for `status`; default: none")
+    run.add_argument("--syslog", action="store_true", help="log to the system log, unless run in a terminal")
     run.set_defaults(command=_run)
 
     status = commands.add_parser("status", help="show how the running service is doing")
@@ -117,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     discover.set_defaults(command=_discover)
 
+    settings = commands.add_parser("settings", help="explain every setting")
+    settings.set_defaults(command=_settings)
+
     uci = commands.add_parser("uci", help="print OpenWrt's settings as a configuration for `run`")
     uci.add_argument(
         "file",
@@ -143,7 +148,6 @@ def _run(options: argparse.Namespace) -> int:
     from inverter_capture.config.toml_file import load
 
     try:
-        hold_reload()
         config = load(options.config)
     except ConfigError as error:
         return _fail(WRONG_USE, *error.messages)
@@ -201,17 +205,25 @@ def _check(options: argparse.Namespace) -> int:
 def _try_backends(config: Config) -> int:
     from inverter_capture.backends.create import create_backend, sections
     from inverter_capture.backends.status import no_status
+    from inverter_capture.commands.service_user import unreadable
     from inverter_capture.config.timezone import named_zone
 
     code = DONE
     for section in sections(config):
         backend = create_backend(section, named_zone(config.pcap.timezone), no_status)
-        problem = backend.check()
+        problem = unreadable(section) or backend.check()
         if problem:
             code = _fail(FAILED, f"{backend.name}: {problem}")
         else:
             code = _print(f"{backend.name}: right\n") or code
     return code
+
+
+def _settings(options: argparse.Namespace) -> int:  # noqa: ARG001 (there are none)
+    from inverter_capture.commands.settings import settings_text
+    from inverter_capture.output.terminal import width
+
+    return _print(settings_text(min(width(sys.stdout), SETTINGS_WIDTH_MAX)))
 
 
 def _decode(options: argparse.Namespace) -> int:

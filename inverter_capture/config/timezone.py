@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from inverter_capture.config.values import SettingError, ValueType, check_name, nearest
@@ -24,6 +25,22 @@ _ZONES = (
 )  # fmt: skip
 
 
+# Zones that have had the same offset from UTC all year for long, by its hours.
+_STEADY_ZONES = {
+    -11: "Pacific/Pago_Pago", -10: "Pacific/Honolulu", -9.5: "Pacific/Marquesas", -9: "Pacific/Gambier",
+    -8: "Pacific/Pitcairn", -7: "America/Phoenix", -6: "America/Costa_Rica", -5: "America/Bogota",
+    -4: "America/Puerto_Rico", -3: "America/Sao_Paulo", -2: "Atlantic/South_Georgia", -1: "Atlantic/Cape_Verde",
+    0: "Africa/Accra", 1: "Africa/Lagos", 2: "Africa/Johannesburg", 3: "Africa/Nairobi", 3.5: "Asia/Tehran",
+    4: "Asia/Dubai", 4.5: "Asia/Kabul", 5: "Asia/Karachi", 5.5: "Asia/Kolkata", 5.75: "Asia/Kathmandu",
+    6: "Asia/Dhaka", 6.5: "Asia/Yangon", 7: "Asia/Bangkok", 8: "Asia/Shanghai", 8.75: "Australia/Eucla",
+    9: "Asia/Tokyo", 9.5: "Australia/Darwin", 10: "Australia/Brisbane", 11: "Pacific/Noumea", 12: "Pacific/Fiji",
+    13: "Pacific/Tongatapu", 14: "Pacific/Kiritimati",
+}  # fmt: skip
+
+OPENWRT_FILE = "/etc/openwrt_release"
+"""Exists on OpenWrt."""
+
+
 def check_timezone(value: str) -> str:
     if check_name(value) == "local":
         return value
@@ -32,13 +49,11 @@ def check_timezone(value: str) -> str:
     try:
         zoneinfo.ZoneInfo(value)
     except (KeyError, ImportError, ValueError, OSError):  # ImportError: any unknown name with python3-light on 3.11
-        area, _, city = value.rpartition("/")
+        city = value.rpartition("/")[2]
         known = zones()
         same_city = [zone for zone in known if zone.casefold().endswith("/" + city.casefold())]
         near = same_city[0] if same_city else nearest(value, known, 0.8)
-        # Other areas' packages have other names in each release of OpenWrt.
-        package = area.lower() if area in ("Africa", "Asia", "Atlantic", "Europe", "Pacific") else "all"
-        install = f"install its data (on OpenWrt zoneinfo-{package}, elsewhere tzdata), or use local"
+        install = f"{_install_data(value)}, or use local"
         if not known:
             problem = "this system has no time zone data: "
         elif near:
@@ -54,7 +69,6 @@ def zones() -> list[str]:
 
     Read from the folders, for available_timezones() cannot be had with OpenWrt's python3-light alone on Python 3.11.
     """
-    import os
     import zoneinfo
 
     names = []
@@ -74,9 +88,17 @@ def remedy(error: ClockError) -> str:
     zones = fitting_zones(error.utc_offset, error.moment)
     if not zones:
         return "no time zone fits: set the inverter's clock"
-    examples = " or ".join(f'"{zone}"' for zone in zones[1:3])
+    zone = zones[0]
+    examples = " or ".join(f'"{other}"' for other in zones[1:3])
     others = f", or another zone at {offset_text(error.utc_offset)} such as {examples}" if examples else ""
-    return f'set [pcap] timezone = "{zones[0]}"{others}'
+    action = f'set [pcap] timezone = "{zone}"'
+    if os.path.exists(OPENWRT_FILE):
+        from inverter_capture.config.uci import PACKAGE
+
+        action = f"uci set {PACKAGE}.@pcap[0].timezone='{zone}'; uci commit {PACKAGE}; reload_config"
+    if zone != "local" and _offset(zone, datetime.now(UTC)) is None:
+        action = f"{_install_data(zone)}, then {action}"
+    return action + others
 
 
 def fitting_zones(utc_offset: int, moment: int) -> list[str]:
@@ -85,19 +107,29 @@ def fitting_zones(utc_offset: int, moment: int) -> list[str]:
         return []
     when = datetime.fromtimestamp(moment, UTC)
     names = ["local"] if when.astimezone().utcoffset() == timedelta(seconds=utc_offset) else []
+    names += [name for name in _ZONES if _offset(name, when) == timedelta(seconds=utc_offset)]
+    if not names and utc_offset / 3600 in _STEADY_ZONES:
+        # A router without the data of any that fits.
+        names = [_STEADY_ZONES[utc_offset / 3600]]
+    return names
+
+
+def _offset(name: str, when: datetime) -> timedelta | None:
+    """How far a time zone is ahead of UTC at this time; None when its data is not installed."""
     try:
         from zoneinfo import ZoneInfo
 
-        names += [
-            name for name in _ZONES if when.astimezone(ZoneInfo(name)).utcoffset() == timedelta(seconds=utc_offset)
-        ]
+        return when.astimezone(ZoneInfo(name)).utcoffset()
     except (KeyError, ImportError):
-        # A router without time zone data, or without all of it: the names that need none are left.
-        pass
-    if not names and utc_offset % 3600 == 0:
-        # These names count the hours west of Greenwich.
-        names = [f"Etc/GMT{-utc_offset // 3600:+d}" if utc_offset else "Etc/UTC"]
-    return names
+        return None
+
+
+def _install_data(zone: str) -> str:
+    """How to install a time zone's data, in words."""
+    area = zone.partition("/")[0]
+    # Other areas' packages have other names in each release of OpenWrt.
+    package = area.lower() if area in ("Africa", "Asia", "Atlantic", "Europe", "Pacific") else "all"
+    return f"install its data (on OpenWrt zoneinfo-{package}, elsewhere tzdata)"
 
 
 def offset_text(utc_offset: int) -> str:

@@ -236,6 +236,8 @@ def write(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return f"[{', '.join(map(write, value))}]"
+    if value == {}:
+        return "{}"
     if isinstance(value, dict):
         return f"{{ {', '.join(assign(name, item) for name, item in value.items())} }}"
     return str(value)

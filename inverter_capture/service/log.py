@@ -1,15 +1,33 @@
-"""The log: lines on standard error, which nothing ever waits for."""
+"""The log: lines on standard error or in the system log, which nothing ever waits for."""
 
 from __future__ import annotations
 
 import logging
+import os
 import select
+import socket
 import sys
 
+SYSLOG_SOCKET = "/dev/log"
+IDENT = "inverter-capture"
 
-def start_log() -> None:
-    """Let everything at level info or above go to standard error, a line each."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, handlers=[_Handler(sys.stderr)])
+_DAEMON = 3
+_SEVERITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""From which level on, and the severity (RFC 3164)."""
+_DEBUG = 7
+
+
+def start_log(*, syslog: bool = False) -> None:
+    """Let everything at level info or above go to standard error, a line each.
+
+    With `syslog` it goes to the system log instead, with its severity, unless standard error is a terminal.
+    """
+    handler: logging.Handler = _StandardError(sys.stderr)
+    form = "%(levelname)s: %(message)s"
+    if syslog and not os.isatty(2):
+        handler.setFormatter(logging.Formatter(form))
+        handler, form = _SystemLog(handler), "%(message)s"
+    logging.basicConfig(format=form, level=logging.INFO, handlers=[handler])
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
         logging.addLevelName(level, logging.getLevelName(level).lower())
 
@@ -19,7 +37,7 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(level.upper())
 
 
-class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # it takes a type only where types are checked
+class _StandardError(logging.StreamHandler):  # type: ignore[type-arg] # it takes a type only where types are checked
     """Leaves out what standard error does not take at once: a stopped terminal must not stop the capture."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -27,3 +45,27 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # it takes a ty
         writable.register(2, select.POLLOUT)
         if writable.poll(0):
             super().emit(record)
+
+
+class _SystemLog(logging.Handler):
+    """Leaves out what the system log does not take at once. What cannot be sent to it goes to another handler.
+
+    The standard library's handler would wait for a log that hangs, and brings 0.5 MB of modules.
+    """
+
+    def __init__(self, other: logging.Handler) -> None:
+        super().__init__()
+        self._other = other
+
+    def emit(self, record: logging.LogRecord) -> None:
+        severity = next((severity for level, severity in _SEVERITIES if record.levelno >= level), _DEBUG)
+        head = f"<{_DAEMON << 3 | severity}>{IDENT}[{os.getpid()}]: "
+        try:
+            # A socket for each record: the system log may be started anew at any time.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+                for line in self.format(record).splitlines():
+                    sender.sendto((head + line).encode(errors="backslashreplace"), SYSLOG_SOCKET)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._other.emit(record)

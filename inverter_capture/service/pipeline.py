@@ -134,15 +134,16 @@ class Pipeline:
             if self._capture is not None:
                 self._capture.close()
 
-    def reconfigure(self, config: PcapConfig) -> None:
+    def reconfigure(self, config: PcapConfig) -> bool:
         """Apply changed settings, with a checked filter, to a live capture. Streams that are decoded in part continue.
 
-        Returns when the settings are in effect, at the latest after `CHANGE_SECONDS`.
+        Returns at the latest after `CHANGE_SECONDS`, whether all settings are in use: the device and the filter do not
+        change when the new device cannot be opened.
         """
         self._changed.clear()
         self._next = config
         self._wake()
-        self._changed.wait(CHANGE_SECONDS)
+        return self._changed.wait(CHANGE_SECONDS) and self._config == config
 
     def summarise(self) -> None:
         """Log the final counters."""
@@ -217,7 +218,7 @@ class Pipeline:
             self._handle(self._decoder.close())
 
     def _change(self) -> None:
-        """Apply the next settings. If the new capture cannot be opened, keep the previous ones."""
+        """Apply the next settings. If the new device cannot be opened, keep the previous device and filter."""
         before, after = self._config, self._next
         assert after is not None
         self._next = None
@@ -226,15 +227,10 @@ class Pipeline:
                 capture = LiveCapture(after.device, after.filter or self._dongles)
             except CaptureError as error:
                 setting = "filter" if isinstance(error, FilterError) else "device"
-                _log.error("[pcap] %s = %s; going on with the settings there were", setting, error)
-                return
-            # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
-            assert isinstance(self._capture, LiveCapture)
-            for packet in self._capture.drain():
-                self._handle(self._decoder.receive(packet))
-            with self._replacing:
-                self._capture.close()
-                self._capture = capture
+                _log.error("[pcap] %s = %s; the capture continues with the previous device and filter", setting, error)
+                after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
+            else:
+                self._replace_capture(capture)
         self._config = after
         if before.timezone != after.timezone:
             self._decoder.readings.zone = named_zone(after.timezone)
@@ -242,6 +238,15 @@ class Pipeline:
         self._admission.serials = frozenset(after.serials)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None
+
+    def _replace_capture(self, capture: LiveCapture) -> None:
+        # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
+        assert isinstance(self._capture, LiveCapture)
+        for packet in self._capture.drain():
+            self._handle(self._decoder.receive(packet))
+        with self._replacing:
+            self._capture.close()
+            self._capture = capture
 
     def _tell_change(self) -> None:
         counts = self._decoder.counts

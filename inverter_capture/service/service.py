@@ -201,18 +201,23 @@ class Service:
             self._say_wrong(f"[pcap] filter = {error}")
             return
         before = self._config
+        complete = True
         if before.pcap.file or config.pcap.file:
             if before.pcap != config.pcap:
-                _log.warning("changes in [pcap] take effect at the next start, since file = true there")
+                complete = False
+                _log.warning("a capture file cannot be changed while it is read: [pcap] takes effect at the next start")
             config = config._replace(pcap=before.pcap)
         set_level(config.log.level)
         self._config = config
         if not config.pcap.file:
-            self._pipeline.reconfigure(config.pcap)
+            complete = self._pipeline.reconfigure(config.pcap)
         self._replace_backends(zone_changed=config.pcap.timezone != before.pcap.timezone)
         self._monitoring.reconfigure(config.metrics)
         self._monitoring.tell()
-        _log.info("the configuration has been read again")
+        if complete:
+            _log.info("the configuration has been read again")
+        else:
+            _log.warning("the configuration has been read again, but not all of [pcap] is in use")
 
     def _say_wrong(self, *messages: str) -> None:
         for message in messages:

@@ -74,10 +74,9 @@ def make_package(directory: Path) -> tuple[str, bytes]:
         data = _archive(_members(recipe.install()))
         control = recipe.make("control") + f"Installed-Size: {len(data)}\n"
         description = "".join(f" {line.strip()}\n" for line in recipe.make("description").splitlines())
-        conffiles = recipe.make("conffiles")
+        optional = {name: recipe.make(name) for name in ("conffiles", "postrm")}
     texts = {"control": f"{control}Description: {description}", "postinst": POSTINST, "prerm": PRERM}
-    if conffiles.strip():
-        texts["conffiles"] = conffiles
+    texts |= {name: text for name, text in optional.items() if text.strip()}
     control_members: Members = {"./": (0o755, None)}
     for name, text in sorted(texts.items()):
         control_members[f"./{name}"] = 0o755 if text.startswith("#!") else 0o644, text.encode()

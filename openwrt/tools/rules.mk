@@ -1,6 +1,7 @@
 # Replaces OpenWrt's build system for ipk.py, included by the Makefile of a package of this feed. The targets print the
-# control data without size and description, the conffiles, the description, and the requirement for PyPI; they prepare
-# the source in PKG_BUILD_DIR, and install the package's own files in ROOT. Defines what the Makefiles use, and no more.
+# control data without size and description, the conffiles, the description, the script that runs after removal, and the
+# requirement for PyPI; they prepare the source in PKG_BUILD_DIR, and install the package's own files in ROOT. Defines
+# what the Makefiles use, and no more.
 
 INCLUDE_DIR:=$(TOPDIR)
 PKG_BUILD_DIR:=$(TOPDIR)/build
@@ -24,7 +25,7 @@ empty:=
 comma:=,
 space:=$(empty) $(empty)
 
-.PHONY: control conffiles description pypi prepare install
+.PHONY: control conffiles description postrm pypi prepare install
 
 control:
 	$(info Package: $(PACKAGE))
@@ -38,7 +39,7 @@ control:
 	$(info Architecture: $(or $(PKGARCH),$(ARCH_PACKAGES)))
 	@:
 
-conffiles description:
+conffiles description postrm:
 	$(info $(Package/$(PACKAGE)/$@))
 	@:
 

@@ -1,0 +1,65 @@
+"""Whether the service, which OpenWrt runs as a user of its own, can read the files that the settings name."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from inverter_capture.config.schema import SectionConfig
+from inverter_capture.text import printable
+
+USER = "inverter-capture"
+UJAIL = "/sbin/ujail"
+"""Without it the service runs as root."""
+FILES = ("verify", "certificate", "key")
+"""Settings that can be the path of a file."""
+
+
+def unreadable(section: SectionConfig) -> str | None:
+    """Why the service could not use a file that this process, run as root, can. None when it can use all."""
+    if os.geteuid() != 0 or not os.path.exists(UJAIL):
+        return None
+    try:
+        user = pwd.getpwnam(USER)
+    except KeyError:
+        return None
+    for name in FILES:
+        path = getattr(section, name, "")
+        if not isinstance(path, str) or not path or not os.path.exists(path):
+            continue
+        path = os.path.abspath(path)
+        wanted, rights = (os.R_OK | os.X_OK, "rx") if os.path.isdir(path) else (os.R_OK, "r")
+        with _as_user(user):
+            blocked = _blocked(path, wanted)
+        if blocked:
+            place = shlex.quote(blocked)
+            return printable(
+                f'{name} = "{path}": the service\'s user {USER} cannot read it: '
+                f"chgrp {USER} {place}; chmod g+{rights if blocked == path else 'x'} {place}"
+            )
+    return None
+
+
+def _blocked(path: str, wanted: int) -> str:
+    """The directory or file on this path where the present user gets no further; empty when there is none."""
+    above = os.path.dirname(path)
+    blocked = _blocked(above, os.X_OK) if above != path else ""
+    return blocked or ("" if os.access(path, wanted, effective_ids=True) else path)
+
+
+@contextmanager
+def _as_user(user: pwd.struct_passwd) -> Iterator[None]:
+    """Within, files are opened with the rights of a user."""
+    groups = os.getgroups()
+    os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+    os.setegid(user.pw_gid)
+    os.seteuid(user.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)

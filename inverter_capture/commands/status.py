@@ -30,7 +30,7 @@ def read_status(path: str) -> str:
         raise StatusError(f"{path}: cannot be read ({reason}): check the path, and who may read it") from None
     if text is None:
         raise StatusError(
-            f"no running service writes {path}: start it with /etc/init.d/inverter-capture start (OpenWrt), "
+            f"no service is running that writes {path}: start it with /etc/init.d/inverter-capture start (OpenWrt), "
             f"or inverter-capture run CONFIG.toml --status {path}"
         )
     return text

@@ -16,7 +16,7 @@ TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-homeassistant lint format bench fuzz capture ipk sdk clean ready ready-to-test
+.PHONY: help run test test-homeassistant test-luci lint format bench fuzz capture ipk sdk luci clean ready ready-to-test
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
@@ -33,6 +33,9 @@ test: lint ## Run the linters and every test; with sudo when not root, for some 
 test-homeassistant: ready-to-test ## Run the service with a real Home Assistant, which takes Python 3.13, and the network
 	@sh .ci/setup "$$(sh .ci/setup --find 3.13)" $(HOMEASSISTANT) homeassistant
 	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
+
+test-luci: ready-to-test ## Look at the LuCI app's pages in Chromium
+	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest $(ARGS) tests/luci/pages.py
 
 lint: ready-to-test ## Run ruff, mypy, import-linter and shellcheck
 	@$(VENV)/bin/ruff check
@@ -59,6 +62,10 @@ ipk: ## Make packages for OpenWrt 23.05 and 24.10 on this machine's architecture
 
 sdk: ## Make all packages for OpenWrt, in an unpacked OpenWrt SDK: make sdk SDK=DIR
 	@openwrt/tools/sdk "$(SDK)"
+
+luci: ready ## Write anew what the LuCI app takes from the program, and its translations' template
+	@$(RUN) -m openwrt.tools.luci_tables
+	@$(RUN) -m openwrt.tools.luci_translations
 
 clean: ## Remove all that these targets made, the environments too
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -112,7 +112,7 @@ def test_no_piece_of_python_is_named_in_vain(release: str, shared: Path, tmp_pat
 
 def test_each_package_names_python_itself() -> None:
     assert {name: "python3-light" in dependencies for name, dependencies in feed().items()} == dict.fromkeys(
-        ["inverter-capture", "python3-dpkt", "python3-pypcap"], True
+        ["inverter-capture", "luci-app-inverter-capture", "python3-dpkt", "python3-pypcap"], True
     )
 
 
@@ -128,8 +128,20 @@ def test_each_package_has_one_maintainer_a_url_and_a_test_script() -> None:
         assert (directory / "test.sh").stat().st_mode & 0o100
 
 
+def test_the_app_is_an_ordinary_luci_app() -> None:
+    lines = (ipk.FEED / "luci-app-inverter-capture" / "Makefile").read_text().splitlines()
+    assert lines[-3:] == [
+        "include $(TOPDIR)/feeds/luci/luci.mk",
+        "",
+        "# call BuildPackage - OpenWrt buildroot signature",
+    ]
+    assert control("luci-app-inverter-capture")["Version"] == f"{inverter_capture.__version__}-r1"
+
+
 def test_each_package_is_an_ordinary_python_package() -> None:
     for path in ipk.FEED.glob("*/Makefile"):
+        if path.parent.name.startswith("luci-"):
+            continue
         name = control(path.parent.name)["Package"]
         called = re.findall(r"^\$\(eval \$\(call (.*)\)\)$", path.read_text(), re.MULTILINE)
         assert called == [f"Py3Package,{name}", f"BuildPackage,{name}", f"BuildPackage,{name}-src"]
@@ -181,12 +193,14 @@ def test_make_sdk_builds_with_the_feed_of_this_checkout(sdk: Path) -> None:
             "feeds install -f -p inverter_capture -a",
             "make defconfig undefined undefined",
             "make package/inverter-capture/compile undefined undefined",
+            "make package/luci-app-inverter-capture/compile undefined undefined",
             "make package/python-dpkt/compile undefined undefined",
             "make package/python-pypcap/compile undefined undefined",
         ]
         (sdk / "asked").unlink()
     built = [
-        f"{sdk}/bin/x/inverter_capture/{name}_1.ipk" for name in ("inverter-capture", "python-dpkt", "python-pypcap")
+        f"{sdk}/bin/x/inverter_capture/{name}_1.ipk"
+        for name in ("inverter-capture", "luci-app-inverter-capture", "python-dpkt", "python-pypcap")
     ]
     assert sorted(process.stdout.splitlines()) == [*built, "The packages:"]
 

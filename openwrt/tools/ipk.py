@@ -20,7 +20,11 @@ import tarfile
 import tempfile
 from functools import cache
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
+
+# This is a script, and a module for its tests.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from openwrt.tools.jsmin import jsmin
 
 TOOLS = Path(__file__).resolve().parent
 FEED = TOOLS.parent
@@ -29,11 +33,25 @@ SITE_PACKAGES = f"usr/lib/python{PYTHON}/site-packages"
 WHEELS = Path(sys.prefix) / "openwrt-wheels"
 # As `opkg print-architecture` names it. For other machines OpenWrt has several names, by the processor.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "aarch64_generic"}.get(platform.machine(), "")
-PACKAGES = ["inverter-capture", "python-dpkt", *(["python-pypcap"] if ARCHITECTURE else [])]
+PACKAGES = [
+    "inverter-capture",
+    "luci-app-inverter-capture",
+    "python-dpkt",
+    *(["python-pypcap"] if ARCHITECTURE else []),
+]
 # What OpenWrt's build system includes at these places.
 STAND_INS = ["package.mk", "feeds/packages/lang/python/pypi.mk", "feeds/packages/lang/python/python3-package.mk"]
 # These describe the installation on this machine, with its paths.
 NOT_INSTALLED = ["INSTALLER", "RECORD", "REQUESTED", "direct_url.json"]
+
+# LuCI's build gives its packages this, for the menu and rpcd to notice them.
+LUCI_POSTINST = """[ -n "${IPKG_INSTROOT}" ] || {
+	rm -f /tmp/luci-indexcache.*
+	rm -rf /tmp/luci-modulecache/
+	/etc/init.d/rpcd reload 2>/dev/null
+	exit 0
+}
+"""
 
 Members = dict[str, tuple[int, bytes | None]]
 """What a tar holds by name: the mode, and the content of a file, or None for a directory; all are owned by root."""
@@ -70,12 +88,14 @@ def make_package(directory: Path) -> tuple[str, bytes]:
     """The file name and the content of the package of this directory of the feed."""
     with tempfile.TemporaryDirectory() as work:
         recipe = Recipe(directory, Path(work))
-        recipe.install_modules()
-        data = _archive(_members(recipe.install()))
+        pages = (directory / "htdocs").is_dir()
+        data = _archive(_members(recipe.install_pages() if pages else recipe.install_modules()))
         control = recipe.make("control") + f"Installed-Size: {len(data)}\n"
         description = "".join(f" {line.strip()}\n" for line in recipe.make("description").splitlines())
         optional = {name: recipe.make(name) for name in ("conffiles", "postrm")}
     texts = {"control": f"{control}Description: {description}", "postinst": POSTINST, "prerm": PRERM}
+    if pages:
+        texts["postinst-pkg"] = LUCI_POSTINST
     texts |= {name: text for name, text in optional.items() if text.strip()}
     control_members: Members = {"./": (0o755, None)}
     for name, text in sorted(texts.items()):
@@ -99,7 +119,9 @@ class Recipe:
         for name in STAND_INS:
             (self._top / name).parent.mkdir(parents=True, exist_ok=True)
             (self._top / name).touch()
-        (self._top / "rules.mk").write_bytes((TOOLS / "rules.mk").read_bytes())
+        for name, place in (("rules.mk", "rules.mk"), ("luci.mk", "feeds/luci/luci.mk")):
+            (self._top / place).parent.mkdir(parents=True, exist_ok=True)
+            (self._top / place).write_bytes((TOOLS / name).read_bytes())
 
     def make(self, target: str) -> str:
         """What this target of rules.mk prints."""
@@ -107,7 +129,23 @@ class Recipe:
         command = ["make", "--silent", "--no-print-directory", "-C", str(self._directory)]
         return _run([*command, target, *(f"{name}={value}" for name, value in variables.items())])
 
-    def install_modules(self) -> None:
+    def install_pages(self) -> Path:
+        """The directory with all files of a LuCI app, where scripts are as its build leaves them."""
+        self.make("install")
+        for folder in self._root.rglob("__pycache__"):
+            rmtree(folder)
+        for path in self._root.rglob("*"):
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+            if path.suffix == ".js":
+                path.write_bytes(jsmin(path.read_bytes()))
+        return self._root
+
+    def install_modules(self) -> Path:
+        """The directory with all files of a package of Python modules, which are bytecode there."""
+        self._install_wheel()
+        return self._install()
+
+    def _install_wheel(self) -> None:
         """Installs the package's wheel, which for a local source is made first."""
         self.make("prepare")
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
@@ -115,8 +153,7 @@ class Recipe:
         places = [f"--find-links={WHEELS}", f"--root={self._top / 'installed'}", "--prefix=/usr", "--ignore-installed"]
         _run([*pip, *options, *places, self.make("pypi").strip() or str(self._top / "build")])
 
-    def install(self) -> Path:
-        """The directory with all files of the package, where modules are bytecode."""
+    def _install(self) -> Path:
         root = self._root
         self.make("install")
         copytree(self._top / "installed" / SITE_PACKAGES, root / SITE_PACKAGES)

@@ -30,7 +30,7 @@ space:=$(empty) $(empty)
 control:
 	$(info Package: $(PACKAGE))
 	$(info Version: $(PKG_VERSION)-r$(PKG_RELEASE))
-	$(info Depends: $(EXTRA_DEPENDS), libc$(comma) $(subst $(space),$(comma)$(space),$(strip $(subst +,,$(DEPENDS)))))
+	$(info Depends: $(if $(EXTRA_DEPENDS),$(EXTRA_DEPENDS)$(comma) )libc$(comma) $(subst $(space),$(comma)$(space),$(strip $(subst +,,$(DEPENDS)))))
 	$(info License: $(PKG_LICENSE))
 	$(info Section: $(SECTION))
 	$(if $(USERID),$(info Require-User: $(USERID)))

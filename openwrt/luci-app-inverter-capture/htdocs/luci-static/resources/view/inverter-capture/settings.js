@@ -1,0 +1,327 @@
+'use strict';
+'require view';
+'require form';
+'require rpc';
+'require uci';
+'require ui';
+'require inverter-capture.schema as schema';
+'require inverter-capture.status as status';
+
+const PACKAGE = 'inverter-capture';
+// As long as discover listens: enough for two reports of a dongle that sends one every five minutes.
+const FIND_SECONDS = 660;
+// What most people need. All other settings are on the tab "Advanced".
+const USUAL = {
+	pcap: [ 'device', 'timezone' ],
+	influxdb2: [ 'enabled', 'host', 'org', 'bucket', 'token' ],
+	mqtt: [ 'enabled', 'url', 'username', 'password' ],
+	console: [ 'enabled', 'format' ],
+	metrics: [ 'listen' ],
+	log: [ 'level' ]
+};
+// What the list of servers shows of each.
+const COLUMNS = { influxdb2: 'host', mqtt: 'url', console: 'format' };
+// OpenWrt has the data of these areas' time zones in packages of their own names, and of others in zoneinfo-all.
+const ZONE_PACKAGES = [ 'Africa', 'Asia', 'Atlantic', 'Europe', 'Pacific' ];
+
+const callCheck = rpc.declare({ object: PACKAGE, method: 'check', params: [ 'sections' ] });
+const callTry = rpc.declare({ object: PACKAGE, method: 'try', params: [ 'type', 'options' ] });
+const callFind = rpc.declare({ object: PACKAGE, method: 'find', params: [ 'device', 'seconds' ] });
+const callProgress = rpc.declare({ object: PACKAGE, method: 'progress' });
+const callCancel = rpc.declare({ object: PACKAGE, method: 'cancel' });
+const callDevices = rpc.declare({ object: 'luci-rpc', method: 'getNetworkDevices', expect: { '': {} } });
+const callTimezones = rpc.declare({ object: 'luci', method: 'getTimezones', expect: { '': {} } });
+
+function sectionOf(name) {
+	return schema.sections.filter(section => section.name == name)[0];
+}
+
+function settingOf(section, name) {
+	return section ? section.settings.filter(setting => setting.name == name)[0] : null;
+}
+
+function paragraphs(kind, lines) {
+	return lines.map(line => E('p', { 'class': 'ic-' + kind }, [ line ]));
+}
+
+// Ask how the job is, every second, until it has ended. told hears each answer; wanted ends the asking.
+function follow(told, wanted) {
+	return callProgress().then(answer => {
+		told(answer);
+		if (!answer.running || !wanted())
+			return answer;
+		return new Promise(resolve => { window.setTimeout(resolve, 1000); }).then(() => follow(told, wanted));
+	});
+}
+
+return view.extend({
+	load() {
+		return Promise.all([
+			L.resolveDefault(callDevices(), {}), L.resolveDefault(callTimezones(), {}), uci.load(PACKAGE)
+		]);
+	},
+
+	render(found) {
+		this.devices = found[0];
+		this.zones = found[1];
+		this.problems = E('div', { 'class': 'ic-problems' });
+		this.map = new form.Map(PACKAGE, _('Inverter Capture'), _('Captures what the inverter\'s dongle sends to its cloud, without sending anything itself, and delivers it to your own servers.'));
+		this.map.tabbed = true;
+		schema.sections.forEach(section => {
+			if (section.repeated)
+				this.addServers(section);
+			else if (section.name != 'service')
+				this.addSection(section);
+		});
+		return this.map.render().then(node => {
+			if (window.location.hash == '#find')
+				window.setTimeout(this.find.bind(this), 0);
+			return E('div', { 'class': 'ic-page' }, [ status.style(), this.problems, node ]);
+		});
+	},
+
+	addSection(section) {
+		// A configuration of another origin may not have it.
+		[ section.name ].concat(section.name == 'pcap' ? [ 'service' ] : []).forEach(name => {
+			if (!uci.sections(PACKAGE, name).length)
+				uci.add(PACKAGE, name, name);
+		});
+		const s = this.map.section(form.TypedSection, section.name, section.title);
+		s.anonymous = true;
+		s.addremove = false;
+		this.addTabs(s, section);
+		if (section.name == 'pcap') {
+			const o = this.addOption(s, 'usual', sectionOf('service').settings[0]);
+			o.ucisection = uci.sections(PACKAGE, 'service')[0]['.name'];
+		}
+		section.settings.forEach(setting => {
+			this.addOption(s, this.tabOf(section, setting), setting);
+			if (section.name == 'pcap' && setting.name == 'device')
+				this.addAction(s, '_find', _('Find my dongle'), this.find.bind(this));
+		});
+	},
+
+	// Sections of which there can be any number: a list, and a form for each.
+	addServers(section) {
+		const s = this.map.section(form.GridSection, section.name, section.title);
+		s.anonymous = true;
+		s.addremove = true;
+		s.sortable = true;
+		s.nodescriptions = true;
+		s.sectiontitle = section_id => section_id;
+		s.modaltitle = section_id => section.title + ' » ' + section_id;
+		s.handleAdd = function(ev) {
+			let name = section.name;
+			for (let number = 2; uci.get(PACKAGE, name); number++)
+				name = section.name + '_' + number;
+			return form.GridSection.prototype.handleAdd.call(this, ev, name);
+		};
+		this.addTabs(s, section);
+		section.settings.forEach(setting => {
+			const o = this.addOption(s, this.tabOf(section, setting), setting);
+			o.editable = setting.name == 'enabled';
+			o.modalonly = setting.name == 'enabled' || setting.name == COLUMNS[section.name] ? null : true;
+		});
+		if (section.name != 'console')
+			this.addAction(s, '_test', _('Test'), this.test, section).modalonly = true;
+	},
+
+	addTabs(s, section) {
+		s.tab('usual', _('General'));
+		if (section.settings.some(setting => this.tabOf(section, setting) != 'usual'))
+			s.tab('advanced', _('Advanced'));
+	},
+
+	tabOf(section, setting) {
+		return USUAL[section.name].indexOf(setting.name) >= 0 ? 'usual' : 'advanced';
+	},
+
+	addOption(s, tab, setting) {
+		const types = { flag: form.Flag, choice: form.ListValue, list: form.DynamicList };
+		const o = s.taboption(tab, types[setting.type] || form.Value, setting.name, setting.title, setting.help);
+		o.rmempty = !setting.required;
+		if (setting.type == 'flag' || setting.type == 'choice')
+			o.default = setting.default;
+		else
+			o.placeholder = setting.type == 'switch' && setting.default == '1' ? _('Yes') : setting.default || setting.example;
+		if (setting.datatype)
+			o.datatype = setting.datatype;
+		if (setting.secret)
+			o.password = true;
+		if (setting.type == 'choice')
+			setting.choices.forEach(choice => { o.value(choice); });
+		if (setting.type == 'switch') {
+			if (setting.default == '1')
+				o.value('1', _('Yes'));
+			o.value('0', setting.default == '1' ? _('No') : _('Off'));
+		}
+		if (setting.name == 'device') {
+			o.value('any', _('any (all devices)'));
+			Object.keys(this.devices).sort().forEach(name => {
+				o.value(name, this.devices[name].devtype && this.devices[name].devtype != 'ethernet' ? name + ' (' + this.devices[name].devtype + ')' : name);
+			});
+		}
+		if (setting.name == 'timezone') {
+			o.value('local', _('local (this router\'s)'));
+			Object.keys(this.zones).sort().forEach(zone => {
+				const area = zone.split('/')[0];
+				if (zone != area)
+					o.value(zone, zone + ' (' + _('package %s').format('zoneinfo-' + (ZONE_PACKAGES.indexOf(area) < 0 ? 'all' : area.toLowerCase())) + ')');
+			});
+		}
+		// What is as the schema has it need not be written.
+		if (setting.type == 'choice')
+			o.write = (section_id, value) => {
+				if (value != setting.default)
+					uci.set(PACKAGE, section_id, setting.name, value);
+				else if (uci.get(PACKAGE, section_id, setting.name) != null)
+					uci.unset(PACKAGE, section_id, setting.name);
+			};
+		return o;
+	},
+
+	// A button in the form, with room for what it has to say.
+	addAction(s, name, title, act, section) {
+		const o = s.taboption('usual', form.DummyValue, name, ' ');
+		o.renderWidget = function(section_id) {
+			const result = E('div', { 'class': 'ic-result', 'role': 'status' });
+			return E('div', { 'class': 'ic-page' }, [
+				E('button', { 'class': 'btn cbi-button cbi-button-action', 'data-action': name, 'click': ui.createHandlerFn(this, act, section_id, result, section) }, [ title ]),
+				result
+			]);
+		};
+		return o;
+	},
+
+	// Runs as the method of an option: the form can be the list's own or a dialog.
+	test(section_id, result, section) {
+		const options = {};
+		section.settings.forEach(setting => {
+			const value = this.section.formvalue(section_id, setting.name);
+			if (value != null && value.length)
+				options[setting.name] = value;
+		});
+		const say = (kind, lines) => { result.replaceChildren.apply(result, paragraphs(kind, lines)); };
+		say('plain', [ _('Testing …') ]);
+		return callTry(section.name, options).then(answer => {
+			if (answer.messages.length)
+				return say('bad', answer.messages.map(message => message.replace(section.name + ' \'test\' ', '')));
+			return follow(() => {}, () => document.body.contains(result)).then(done => {
+				if (done.succeeded)
+					say('good', [ _('It works.') ].concat(done.messages));
+				else
+					say('bad', done.messages);
+			});
+		}).catch(error => { say('bad', [ error.message ]); });
+	},
+
+	option(name) {
+		const found = this.map.lookupOption(name, uci.sections(PACKAGE, 'pcap')[0]['.name']);
+		return found ? found[0].getUIElement(found[1]) : null;
+	},
+
+	find() {
+		const device = this.option('device').getValue() || 'any';
+		const bar = E('progress', { 'class': 'ic-progress', 'max': FIND_SECONDS, 'value': 0 });
+		const text = E('p', { 'role': 'status' }, [ _('Listening on %s.').format(device) ]);
+		const hint = E('p', {}, [ _('A dongle reports about every five minutes. Leave this open, or finish as soon as you like.') ]);
+		const report = E('div', {});
+		const buttons = E('div', { 'class': 'right ic-buttons' });
+		let open = true;
+		const button = (words, kind, act) => E('button', { 'class': 'btn cbi-button cbi-button-' + kind, 'click': act }, [ words ]);
+		const close = () => {
+			open = false;
+			callCancel();
+			ui.hideModal();
+		};
+		const done = answer => {
+			const settings = answer.settings || {};
+			bar.remove();
+			hint.remove();
+			text.replaceChildren(answer.lines && answer.lines.length ? _('This was found:') : _('No dongle was found.'));
+			report.replaceChildren.apply(report, paragraphs('bad', answer.messages).concat(
+				answer.lines && answer.lines.length ? [ E('pre', { 'class': 'ic-report' }, [ answer.lines.join('\n') ]) ] : []));
+			buttons.replaceChildren(button(_('Close'), 'neutral', close));
+			if (Object.keys(settings).length)
+				buttons.append(' ', button(_('Use these settings'), 'positive', () => {
+					Object.keys(settings).forEach(name => {
+						const element = this.option(name);
+						if (element)
+							element.setValue(settings[name]);
+					});
+					close();
+				}));
+		};
+		buttons.append(button(_('Close'), 'neutral', close), ' ', button(_('Finish now'), 'action', () => { callCancel(); }));
+		ui.showModal(_('Find my dongle'), [
+			E('div', { 'class': 'ic-page' }, [
+				text, hint, bar, report, buttons
+			])
+		]);
+		return callFind(device, FIND_SECONDS).then(answer => {
+			if (answer.messages.length)
+				return done(answer);
+			return follow(now => {
+				bar.value = now.elapsed;
+				text.replaceChildren(_('Listening on %s: %d of %d seconds.').format(device, now.elapsed, now.seconds));
+			}, () => open).then(now => {
+				if (open)
+					done(now);
+			});
+		}).catch(error => { done({ messages: [ error.message ] }); });
+	},
+
+	// The program's own check, of what is in the form.
+	check() {
+		return callCheck(uci.sections(PACKAGE).map(section => {
+			const options = {};
+			Object.keys(section).forEach(name => {
+				if (name.charAt(0) != '.')
+					options[name] = section[name];
+			});
+			return { type: section['.type'], name: section['.name'], options: options };
+		})).then(answer => {
+			const enabled = uci.sections(PACKAGE, 'service').some(section => section.enabled == '1');
+			const blocking = enabled && !this.anyway && answer.messages.length;
+			this.showProblems(answer.messages, blocking);
+			if (blocking)
+				throw new Error(_('The settings are not right.'));
+		});
+	},
+
+	showProblems(messages, blocking) {
+		if (!messages.length)
+			return this.problems.replaceChildren();
+		this.problems.replaceChildren(E('div', { 'class': 'ic-panel ' + (blocking ? 'ic-bad' : 'ic-warn'), 'role': 'alert' }, [
+			E('div', {}, [
+				E('h3', {}, [ blocking ? _('The settings are not right, and were not saved') : _('Saved, but the service cannot run with these settings yet') ])
+			].concat(messages.map(message => {
+				const found = message.match(/^(\w+) '(\w*)' option (\w+)(.*)$/);
+				const section = found ? sectionOf(found[1]) : null, setting = found ? settingOf(section, found[3]) : null;
+				if (message.indexOf('not configured yet') == 0)
+					return E('p', {}, [ _('The capture device is missing, or a server that is enabled.') ]);
+				return E('p', {}, setting ? [ E('strong', {}, [ section.title + ' » ' + found[2] + ' » ' + setting.title ]), found[4] ] : [ message ]);
+			}))),
+			blocking ? E('button', { 'class': 'btn cbi-button cbi-button-negative', 'click': ui.createHandlerFn(this, 'saveAnyway') }, [ _('Save anyway') ]) : ''
+		]));
+		this.problems.scrollIntoView({ block: 'nearest' });
+	},
+
+	saveAnyway() {
+		this.anyway = true;
+		return this.handleSave().finally(() => { this.anyway = false; });
+	},
+
+	// Whether they were saved.
+	handleSave() {
+		return this.map.save(this.check.bind(this), true).then(() => true, error => {
+			if (!this.problems.firstChild)
+				ui.addNotification(null, [ E('p', {}, [ error.message ]) ], 'error');
+			return false;
+		});
+	},
+
+	handleSaveApply(ev, mode) {
+		return this.handleSave().then(saved => saved ? ui.changes.apply(mode == '0') : null);
+	}
+});

@@ -1,0 +1,81 @@
+"""Writes the template of the LuCI app's translations, and brings the translations up to it: python luci_translations.py
+
+Texts that are new have an empty translation; those that are gone are removed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+APP = Path(__file__).resolve().parents[1] / "luci-app-inverter-capture"
+TEMPLATE = APP / "po" / "templates" / "inverter-capture.pot"
+LANGUAGES = ("af", "de")
+
+_CALL = re.compile(r"(?<![\w$])_\('((?:[^'\\\n]|\\.)*)'\)")
+_ENTRY = re.compile(r'^msgid (".*"(?:\n".*")*)\nmsgstr (".*"(?:\n".*")*)$', re.MULTILINE)
+
+
+def main() -> None:
+    for path, text in files().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def files() -> dict[Path, str]:
+    """What the files should hold."""
+    texts = originals()
+    made = {TEMPLATE: _written(texts, {})}
+    for language in LANGUAGES:
+        path = APP / "po" / language / "inverter-capture.po"
+        made[path] = _written(texts, translations(path), language)
+    return made
+
+
+def originals() -> dict[str, list[str]]:
+    """The texts of the app, and where each stands."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(APP.rglob("*.js")):
+        for text in _CALL.findall(path.read_text()):
+            _note(found, text.replace("\\'", "'"), path)
+    for path in sorted(APP.rglob("menu.d/*.json")):
+        for entry in json.loads(path.read_text()).values():
+            _note(found, entry["title"], path)
+    for path in sorted(APP.rglob("acl.d/*.json")):
+        for group in json.loads(path.read_text()).values():
+            _note(found, group["description"], path)
+    return found
+
+
+def translations(path: Path) -> dict[str, str]:
+    """The texts in a file and their translations, without those that have none."""
+    if not path.exists():
+        return {}
+    pairs = [tuple(map(_read, entry)) for entry in _ENTRY.findall(path.read_text())]
+    return {original: translation for original, translation in pairs if original and translation}
+
+
+def _note(found: dict[str, list[str]], text: str, path: Path) -> None:
+    places = found.setdefault(text, [])
+    place = str(path.relative_to(APP.parents[1]))
+    if place not in places:
+        places.append(place)
+
+
+def _read(quoted: str) -> str:
+    return "".join(json.loads(line) for line in quoted.splitlines())
+
+
+def _written(texts: dict[str, list[str]], known: dict[str, str], language: str = "") -> str:
+    head = "Content-Type: text/plain; charset=UTF-8\n" + (f"Language: {language}\n" if language else "")
+    blocks = [f'msgid ""\nmsgstr {json.dumps(head)}\n']
+    for text, places in texts.items():
+        references = "".join(f"#: {place}\n" for place in places)
+        quoted, translation = (json.dumps(each, ensure_ascii=False) for each in (text, known.get(text, "")))
+        blocks.append(f"{references}msgid {quoted}\nmsgstr {translation}\n")
+    return "\n".join(blocks)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,678 @@
+"""The pages of the LuCI app in a real Chromium, with a stand-in for LuCI's runtime and the service's own status."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+from inverter_capture.config.schema import SECTIONS
+from inverter_capture.protocol.codes import describe
+from inverter_capture.protocol.inverter_kinds import KINDS
+from tests.luci.browser import PHONE, Browser, start_browser
+from tests.luci.server import APP, Server, po_translations
+from tests.luci.statuses import NIGHT, backend, status
+from tests.network import wait_for
+
+HOSTILE = "<img src=x onerror=\"window.errors.push('run')\"><b>&amp;</b>'\"%s${1}"
+NOT_CONNECTED = "http://192.168.1.10:8086: connection refused: check the address and the port"
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One for all tests."""
+    with start_browser(tmp_path_factory.mktemp("pictures")) as started:
+        yield started
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A router that has not been told anything yet."""
+    with Server() as started:
+        yield started
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """At the end of the test nothing may have gone wrong in the page."""
+    yield chromium
+    chromium.check()
+    chromium.driver.get("about:blank")
+
+
+# --- the picture --------------------------------------------------------------------------------------------------
+
+
+def directions(browser: Browser, card: str = ".ic-card") -> dict[str, str]:
+    """Where the power of each line flows: into the inverter, out of it, or nowhere."""
+    lines = browser.all(f"{card} [data-line]")
+    return {str(line.get_attribute("data-line")): str(line.get_attribute("data-direction")) for line in lines}
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [(1200, 900), PHONE], ids=["wide", "phone"])
+def test_the_picture_shows_where_the_power_flows(
+    browser: Browser, server: Server, dark: bool, size: tuple[int, int]
+) -> None:
+    server.router.status = status("large")
+    server.router.dark = dark
+    browser.open(server, size=size)
+    (inverter,) = server.router.status["inverters"]
+    values = inverter["values"]
+    assert values["grid_power"] < -1000
+    assert directions(browser) == {"solar": "in", "battery": "out", "grid": "out", "home": "out"}
+    flow = browser.one(".ic-flow")
+    assert f"{values['pv_power'] / 1000:.2f} kW" in flow.text
+    assert f"{values['battery_soc']} %" in flow.text
+    assert f"{values['pv_production_today']:.1f} kWh today" in flow.text
+    said = flow.get_attribute("aria-label")
+    assert said is not None
+    assert "exporting" in said
+    assert "charging" in said
+    assert f"State of charge: {values['battery_soc']} %." in said
+    assert "Normal" in browser.text(".ic-head")
+    assert not browser.all(".ic-panel")
+    # Nothing is wider than the page, on a phone too.
+    assert browser.script("return document.documentElement.scrollWidth <= window.innerWidth")
+    browser.picture(f"overview-{'dark' if dark else 'light'}-{size[0]}")
+
+
+def test_at_night_the_battery_feeds_the_house(browser: Browser, server: Server) -> None:
+    server.router.status = status("large", until=NIGHT)
+    browser.open(server)
+    assert directions(browser) == {"solar": "none", "battery": "in", "grid": "none", "home": "out"}
+    browser.picture("overview-night")
+
+
+def test_dots_move_unless_reduced_motion_is_wanted(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", hours=1)
+    running = "return getComputedStyle(document.querySelector('.ic-dots')).animationName"
+    browser.open(server)
+    assert browser.script(running) != "none"
+    browser.open(server, still=True)
+    assert browser.script(running) == "none"
+
+
+def test_two_inverters_and_a_three_phase_one(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", "three-phase", "large")
+    browser.open(server)
+    serials = [card.get_attribute("data-serial") for card in browser.all(".ic-card")]
+    assert serials == [each["serial"] for each in server.router.status["inverters"]]
+    assert len(serials) == 3
+    assert "three-phase" in browser.text(".ic-card[data-serial='2710200333'] summary")
+    browser.picture("three-inverters")
+    # One that is not known any more goes, the others stay.
+    del server.router.status["inverters"][0]
+    browser.poll()
+    assert [card.get_attribute("data-serial") for card in browser.all(".ic-card")] == serials[1:]
+
+
+@pytest.mark.parametrize(
+    ("age", "stale"), [(0, False), (590, False), (640, True), (7300, True)], ids=lambda value: str(value)
+)
+def test_two_readings_that_did_not_come_make_it_grey(browser: Browser, server: Server, age: int, stale: bool) -> None:
+    server.router.status = status("small", hours=1)
+    # The browser's clock is no measure.
+    server.router.clock_ahead = age + 5000
+    server.router.status["inverters"][0] |= {
+        "received": round(time.time()) + 5000,
+        "due": round(time.time()) + 5300,
+    }
+    browser.open(server)
+    head = browser.text(".ic-head")
+    assert ("ic-old" in str(browser.one(".ic-card").get_attribute("class"))) is stale
+    assert ("No reading for" in head) is stale
+    assert ("Normal" in head) is not stale
+    if age >= 600:
+        assert ("2 hours" if age == 7300 else "11 minutes") in head
+        browser.picture(f"stale-{age}")
+        assert "overdue" in browser.text(".ic-service")
+
+
+def test_a_fault_and_warnings_stand_there_in_words(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", hours=1)
+    inverter = server.router.status["inverters"][0]
+    inverter["values"] |= {"inverter_state": 4, "inverter_faults": 1 << 34, "inverter_warnings": 1 << 1}
+    codes = KINDS[inverter["kind"]].codes
+    for name in ("inverter_state", "inverter_faults", "inverter_warnings"):
+        inverter["texts"][name] = describe(name, inverter["values"][name], codes)
+    browser.open(server)
+    assert "Fault" in browser.text(".ic-head")
+    alarms = [alarm.text for alarm in browser.all(".ic-alarm")]
+    assert alarms == [
+        f"Faults {inverter['texts']['inverter_faults']}",
+        f"Warnings {inverter['texts']['inverter_warnings']}",
+    ]
+    assert "no grid" in alarms[0]
+    browser.picture("fault")
+
+
+def test_a_value_that_is_absent_is_no_zero(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", hours=1)
+    for name in ("pv_power", "battery_soc", "grid_power"):
+        del server.router.status["inverters"][0]["values"][name]
+    browser.open(server)
+    assert directions(browser)["grid"] == "none"
+    assert browser.text(".ic-flow").count("\N{EN DASH}") == 2
+    assert "Grid:" not in str(browser.one(".ic-flow").get_attribute("aria-label"))
+
+
+# --- the chart ----------------------------------------------------------------------------------------------------
+
+
+def test_the_chart_shows_a_day_and_the_values_under_the_pointer(browser: Browser, server: Server) -> None:
+    server.router.status = status("large")
+    browser.open(server)
+    assert len(browser.all(".ic-curve")) == 5
+    chart = server.router.status["inverters"][0]["chart"]
+    plot = browser.one(".ic-plot")
+    assert not browser.one(".ic-tip").is_displayed()
+    # By keyboard: from the end to the left.
+    browser.script("arguments[0].focus()", plot)
+    plot.send_keys(Keys.ARROW_LEFT)
+    tip = browser.text(".ic-tip")
+    moment = chart["time"][-1]
+    shown = browser.script("return new Date(arguments[0] * 1000).toTimeString().slice(0, 5)", moment)
+    assert tip.splitlines()[0] == shown
+    for words in (
+        f"{chart['pv_power'][-1] / 1000:.2f} kW",
+        f"{chart['battery_soc'][-1]} %",
+    ):
+        assert words in tip
+    plot.send_keys(Keys.HOME)
+    assert browser.text(".ic-tip").splitlines()[0] != tip.splitlines()[0] or True
+    # By pointer.
+    box = plot.rect
+    browser.script(
+        "arguments[0].dispatchEvent(new PointerEvent('pointermove',"
+        " { clientX: arguments[1], clientY: arguments[2], bubbles: true }))",
+        plot,
+        box["x"] + box["width"] / 2,
+        box["y"] + 50,
+    )
+    assert browser.one(".ic-tip").is_displayed()
+    browser.picture("chart-pointer")
+    browser.button("Solar").click()
+    assert len(browser.all(".ic-curve")) == 4
+    assert "Solar" not in browser.text(".ic-tip")
+
+
+def test_a_gap_in_the_readings_is_a_gap_in_the_line(browser: Browser, server: Server) -> None:
+    server.router.status = status("small")
+    chart = server.router.status["inverters"][0]["chart"]
+    for column in chart.values():
+        del column[100:140]
+    chart["load_power"][20] = None
+    browser.open(server)
+    path = browser.one(".ic-curve.ic-load_power").get_attribute("d")
+    assert str(path).count("M") == 2
+
+
+def test_a_chart_without_values_says_so(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", hours=1)
+    server.router.status["inverters"][0]["chart"] = {}
+    browser.open(server)
+    assert "fills as readings arrive" in browser.text(".ic-plot")
+
+
+# --- all values ---------------------------------------------------------------------------------------------------
+
+
+def test_all_values_stand_in_a_table_that_can_be_searched(browser: Browser, server: Server) -> None:
+    server.router.status = status("large", "three-phase", hours=1)
+    browser.open(server)
+    for inverter in server.router.status["inverters"]:
+        card = f".ic-card[data-serial='{inverter['serial']}']"
+        browser.one(f"{card} summary").click()
+        rows = {str(row.get_attribute("data-field")): row for row in browser.all(f"{card} tr[data-field]")}
+        assert rows.keys() == inverter["values"].keys()
+        assert f"All {len(rows)} values" in browser.text(f"{card} summary")
+        assert rows["battery_soc"].text.split() == ["SOC", str(inverter["values"]["battery_soc"]), "%"]
+        groups = [caption.text for caption in browser.all(f"{card} caption")]
+        assert groups[:3] == ["Inverter", "PV", "Battery"]
+    browser.picture("values")
+    search = browser.one(f"{card} input[type=search]")
+    search.send_keys("grid volt")
+    shown = [str(row.get_attribute("data-field")) for row in rows.values() if row.is_displayed()]
+    assert "grid_voltage" in shown
+    assert all("grid" in name and "volt" in name for name in shown)
+    # What is typed stays when a new reading comes.
+    server.router.status["inverters"][-1]["received"] += 1
+    browser.poll()
+    assert search.get_attribute("value") == "grid volt"
+    assert len([row for row in browser.all(f"{card} tr[data-field]") if row.is_displayed()]) == len(shown)
+
+
+def test_signs_are_explained(browser: Browser, server: Server) -> None:
+    server.router.status = status("large", hours=1)
+    server.router.status["inverters"][0]["values"] |= {"grid_power": -40, "battery_power": -30}
+    browser.open(server)
+    browser.one(".ic-card summary").click()
+    assert "(exporting)" in browser.text("tr[data-field=grid_power]")
+    assert "(charging)" in browser.text("tr[data-field=battery_power]")
+
+
+# --- faces --------------------------------------------------------------------------------------------------------
+
+STATES: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
+    "not configured": (
+        {"enabled": False, "running": False, "device": False},
+        None,
+        "Not configured",
+        "Open the settings",
+    ),
+    "no backend": ({"enabled": False, "running": False, "backends": 0}, None, "nowhere to go", "Add a server"),
+    "not enabled": ({"enabled": False, "running": False}, None, "Not enabled", "Enable and start"),
+    "stopped": ({"running": False}, None, "stopped", "Start"),
+    "starting": ({}, None, "starting", ""),
+    "device missing": (
+        {},
+        {"capturing": False, "problem": '"br-lan": there is no such network device'},
+        "br-lan",
+        "Choose the device",
+    ),
+    "no dongle": ({}, {"reports": 0, "readings": 0}, "No dongle seen yet", "Find my dongle"),
+    "unknown length": ({}, {"reports": 4, "unknown": 4, "readings": 0}, "not known", "Open the log"),
+    "no reading": ({}, {"reports": 4, "readings": 0}, "complete reading", "Open the log"),
+    "backend": (
+        {},
+        {"backends": (backend(connected=False, waiting=7, problem=NOT_CONNECTED, failing_since=1_700_000_000.0),)},
+        "cannot be reached",
+        "Check its settings",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_each_state_has_its_face_with_the_button_that_helps(browser: Browser, server: Server, name: str) -> None:
+    state, told, title, button = STATES[name]
+    server.router.state |= state
+    if told is not None:
+        server.router.status = status(*(["small"] if name == "backend" else []), hours=1, **told)
+    browser.open(server)
+    (panel,) = browser.all(".ic-panel")
+    assert title in panel.text
+    assert [each.text for each in browser.all(".ic-panel .btn")] == ([button] if button else [])
+    if told is not None and "problem" in told:
+        assert told["problem"] in panel.text
+    if name == "backend":
+        assert NOT_CONNECTED in panel.text
+        assert "7 readings wait" in panel.text
+        assert NOT_CONNECTED in browser.text(".ic-service")
+        assert len(browser.all(".ic-flow")) == 1
+    browser.picture(f"face-{name.replace(' ', '-')}")
+
+
+def test_wrong_settings_are_said_once_in_the_program_s_words(browser: Browser, server: Server) -> None:
+    server.router.state |= {"running": False}
+    server.router.problems = ["influxdb2 'home' option host 'ftp://x': unknown scheme: begin with http:// or https://"]
+    browser.open(server)
+    assert server.router.problems[0] in browser.text(".ic-panel")
+    assert [each.text for each in browser.all(".ic-panel .btn")] == ["Correct the settings"]
+    browser.poll()
+    browser.poll()
+    assert [method for _, method, _ in server.router.calls].count("problems") == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "action"),
+    [
+        ({"enabled": False, "running": False}, "Enable and start", "enable"),
+        ({"running": False}, "Start", "start"),
+        ({}, "Stop", "stop"),
+        ({}, "Restart", "restart"),
+        ({}, "Disable", "disable"),
+    ],
+)
+def test_the_service_is_told(browser: Browser, server: Server, state: dict[str, Any], words: str, action: str) -> None:
+    server.router.state |= state
+    server.router.status = status("small", hours=1)
+    browser.open(server)
+    where = ".ic-panel" if state else ".ic-service"
+    browser.button(words, where).click()
+    browser.wait("document.querySelectorAll('.spinning').length == 0", "the service's answer")
+    assert server.router.actions == [action]
+    assert len(browser.all(".ic-card")) == (action in ("enable", "start", "restart"))
+
+
+def test_a_router_that_does_not_answer(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", hours=1)
+    browser.open(server)
+    state = server.router.state
+    server.router.state = None  # type: ignore[assignment] # it cannot answer
+    no_answer: dict[str, dict[str, Any]] = {}
+    server.router.plugin["state"] = lambda _: no_answer["there is none"]
+    browser.script("window.pollNow()")
+    browser.wait("document.querySelectorAll('.ic-panel').length == 1", "the face")
+    assert "does not answer" in browser.text(".ic-panel")
+    assert len(browser.all(".ic-old .ic-card")) == 1
+    server.router.state = state
+    del server.router.plugin["state"]
+    browser.poll()
+    assert not browser.all(".ic-panel")
+    assert not browser.all(".ic-old")
+
+
+def test_who_may_only_read_can_press_nothing(browser: Browser, server: Server) -> None:
+    server.router.writable = False
+    server.router.status = status("small", hours=1)
+    browser.open(server)
+    buttons = browser.all(".ic-service button")
+    assert buttons
+    assert not any(button.is_enabled() for button in buttons)
+    browser.picture("read-only")
+
+
+# --- what strangers wrote -----------------------------------------------------------------------------------------
+
+
+def test_hostile_texts_stay_texts(browser: Browser, server: Server) -> None:
+    told = status(
+        "small",
+        hours=1,
+        device=HOSTILE,
+        problem=HOSTILE,
+        capturing=False,
+        backends=(backend(HOSTILE, connected=False, problem=HOSTILE),),
+    )
+    inverter = told["inverters"][0]
+    inverter |= {"serial": HOSTILE, "kind": HOSTILE, "texts": dict.fromkeys(inverter["texts"], HOSTILE)}
+    inverter["values"] |= {"inverter_faults": 1, "inverter_warnings": 1}
+    told["version"] = HOSTILE
+    server.router.status = told
+    browser.open(server)
+    browser.one(".ic-card summary").click()
+    page = browser.text("body")
+    assert page.count(HOSTILE) >= 10
+    assert not browser.all("#view img")
+    browser.picture("hostile")
+
+
+def test_hostile_lines_of_the_log_stay_texts(browser: Browser, server: Server) -> None:
+    server.router.log = log_line(f"info: {HOSTILE}")
+    browser.open(server, "log")
+    browser.wait("document.querySelectorAll('.ic-entry').length == 1", "the line")
+    assert HOSTILE in browser.text(".ic-entry")
+    assert not browser.all("#view img")
+
+
+def test_hostile_answers_to_find_and_test_stay_texts(browser: Browser, server: Server) -> None:
+    server.router.plugin |= {
+        "find": lambda _: {"messages": []},
+        "progress": lambda _: {
+            "running": False, "elapsed": 1, "seconds": 9, "messages": [HOSTILE], "lines": [HOSTILE], "settings": {},
+        },
+        "cancel": lambda _: {"messages": []},
+    }  # fmt: skip
+    browser.open(server, "settings")
+    browser.button("Find my dongle").click()
+    browser.wait("document.querySelectorAll('.ic-report').length == 1", "the report")
+    assert browser.text("#modal").count(HOSTILE) == 2
+    assert not browser.all("#modal img")
+
+
+# --- the log ------------------------------------------------------------------------------------------------------
+
+
+def log_line(text: str, priority: str = "err", seconds: int = 1_700_000_000, tag: str = "inverter-capture[42]") -> str:
+    """As `logread -t` prints it."""
+    return f"Tue Nov 14 22:13:20 2023 [{seconds}.123] daemon.{priority} {tag}: {text}\n"
+
+
+def test_the_log_can_be_filtered_and_followed(browser: Browser, server: Server) -> None:
+    lines = [
+        log_line("debug: a detail"),
+        log_line("info: capturing on br-lan"),
+        log_line("warning: influxdb2 http://x: connection refused"),
+        log_line("error: [pcap] device: gone"),
+        log_line("not enabled: make your settings", "notice", tag="inverter-capture"),
+        log_line("about inverter-capture", tag="dnsmasq[7]"),
+    ]
+    server.router.log = "".join(lines)
+    browser.open(server, "log")
+    browser.wait("document.querySelectorAll('.ic-entry').length > 0", "the lines")
+
+    def shown() -> list[str]:
+        return [line.text.splitlines()[-1] for line in browser.all(".ic-entry span")]
+
+    assert shown() == [
+        "a detail",
+        "capturing on br-lan",
+        "influxdb2 http://x: connection refused",
+        "[pcap] device: gone",
+        "not enabled: make your settings",
+    ]
+    expected = browser.script("return new Date(1700000000 * 1000).getHours()")
+    assert f"{expected:02d}:13:20" in browser.all(".ic-entry time")[0].text
+    browser.picture("log")
+    severity = Select(browser.one("select"))
+    severity.select_by_index(2)
+    assert shown() == ["influxdb2 http://x: connection refused", "[pcap] device: gone"]
+    severity.select_by_index(0)
+    browser.one("input[type=search]").send_keys("REFUSED")
+    assert shown() == ["influxdb2 http://x: connection refused"]
+    browser.one("input[type=search]").send_keys(" not there")
+    assert "No line fits" in browser.text(".ic-log")
+    browser.one("input[type=search]").clear()
+    browser.one("input[type=search]").send_keys("n", Keys.BACKSPACE)
+    # New lines come last, and the end is in view, unless the user has gone elsewhere.
+    server.router.log += "".join(log_line(f"info: line {number}") for number in range(100))
+    browser.poll()
+    at_end = "return (box => Math.abs(box.scrollHeight - box.clientHeight - box.scrollTop) < 3)(arguments[0])"
+    box = browser.one(".ic-log")
+    assert shown()[-1] == "line 99"
+    assert browser.script(at_end, box)
+    browser.one("#ic-follow").click()
+    browser.script("arguments[0].scrollTop = 0", box)
+    server.router.log += log_line("info: one more")
+    browser.poll()
+    assert shown()[-1] == "one more"
+    assert not browser.script(at_end, box)
+
+
+# --- translations -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["de", "af"])
+def test_the_pages_are_translated(browser: Browser, server: Server, language: str) -> None:
+    server.router.language = language
+    server.router.translations = po_translations(APP / "po" / language / "inverter-capture.po")
+    server.router.status = status("small", "three-phase")
+    server.router.log = log_line("info: hello")
+    for page in ("overview", "settings", "log"):
+        browser.open(server, page)
+        if page == "overview":
+            browser.all(".ic-card summary")[0].click()
+        assert browser.script("return window.missing") == []
+        browser.picture(f"{page}-{language}")
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def add_server(browser: Browser, type: str) -> None:
+    """Open the form of a new section."""
+    browser.one(f".cbi-section[data-type={type}] button[data-action=add]").click()
+    browser.wait("document.body.classList.contains('modal-active')", "the form")
+
+
+def field(browser: Browser, name: str, inside: str = "body") -> Any:
+    """The element that holds a setting's value."""
+    (found,) = browser.all(f"{inside} [data-name={name}] :is(input, select, textarea)")
+    return found
+
+
+def test_every_setting_has_its_field_with_help_default_and_mask(browser: Browser, server: Server) -> None:
+    browser.open(server, "settings")
+    browser.script("document.querySelectorAll('details').forEach(each => each.open = true)")
+    for section in SECTIONS.values():
+        inside = f".cbi-section[data-type={section.name}]"
+        if section.repeated:
+            add_server(browser, section.name)
+            browser.script("document.querySelectorAll('details').forEach(each => each.open = true)")
+            inside = "#modal"
+            browser.picture(f"settings-{section.name}")
+        extra = {"enabled"} if section.repeated or section.name == "pcap" else set()
+        names = {str(each.get_attribute("data-name")) for each in browser.all(f"{inside} .cbi-value")}
+        assert {name for name in names if not name.startswith("_")} == set(section.settings) | extra
+        for name, spec in section.settings.items():
+            element = field(browser, name, inside)
+            assert spec.help in browser.text(f"{inside} [data-name={name}] .cbi-value-description")
+            assert (element.get_attribute("type") == "password") is spec.secret
+        if section.repeated:
+            for name in {"host", "url"} & section.settings.keys():
+                field(browser, name, inside).send_keys("10.0.0.1")
+            browser.button("Save", "#modal").click()
+    browser.picture("settings")
+
+
+def test_a_server_is_added_saved_and_applied(browser: Browser, server: Server) -> None:
+    browser.open(server, "settings")
+    add_server(browser, "influxdb2")
+    for name, value in {"host": "http://10.0.0.1:8086", "org": "home", "bucket": "b", "token": "secret"}.items():
+        field(browser, name, "#modal").send_keys(value)
+    browser.button("Save", "#modal").click()
+    add_server(browser, "influxdb2")
+    field(browser, "host", "#modal").send_keys("http://10.0.0.2:8086")
+    browser.button("Save", "#modal").click()
+    assert server.router.applied == 0
+    assert [section[".name"] for section in server.router.sections][4:] == []
+    browser.one("tr[data-section=influxdb2_2] button[data-action=up]").click()
+    browser.one(".cbi-section[data-type=pcap] [data-name=enabled] input").click()
+    browser.button("Save & Apply").click()
+    browser.wait("document.querySelectorAll('.spinning').length == 0", "the router's answer")
+    assert server.router.applied == 1
+    assert server.router.section("service")["enabled"] == "1"
+    servers = [section for section in server.router.sections if section[".type"] == "influxdb2"]
+    assert [section[".name"] for section in servers] == ["influxdb2_2", "influxdb2"]
+    # What is as the schema has it is not written.
+    assert servers[1] == {
+        ".type": "influxdb2", ".name": "influxdb2", "host": "http://10.0.0.1:8086", "org": "home", "bucket": "b",
+        "token": "secret",
+    }  # fmt: skip
+    browser.one("tr[data-section=influxdb2] button[data-action=remove]").click()
+    browser.button("Save", ".cbi-page-actions").click()
+    browser.wait("document.querySelectorAll('.spinning').length == 0", "the router's answer")
+    assert [section[".name"] for section in server.router.sections if section[".type"] == "influxdb2"] == [
+        "influxdb2_2"
+    ]
+
+
+def test_wrong_settings_are_shown_by_section_and_option_before_they_are_saved(browser: Browser, server: Server) -> None:
+    message = "influxdb2 'influxdb2' option host 'ftp://x': unknown scheme: begin with http:// or https://"
+    asked: list[Any] = []
+
+    def check(arguments: dict[str, Any]) -> dict[str, Any]:
+        asked.append(arguments["sections"])
+        return {"messages": [message]}
+
+    server.router.plugin["check"] = check
+    server.router.section("service")["enabled"] = "1"
+    browser.open(server, "settings")
+    add_server(browser, "influxdb2")
+    field(browser, "host", "#modal").send_keys("ftp://x")
+    browser.button("Save", "#modal").click()
+    browser.button("Save & Apply").click()
+    browser.wait("document.querySelectorAll('.ic-panel').length == 1", "the messages")
+    panel = browser.text(".ic-panel")
+    assert "InfluxDB » influxdb2 » Server" in panel
+    assert "unknown scheme" in panel
+    assert {"type": "influxdb2", "name": "influxdb2", "options": {"host": "ftp://x"}} in asked[0]
+    assert (server.router.applied, server.router.sections[4:]) == (0, [])
+    browser.picture("settings-wrong")
+    browser.button("Save anyway").click()
+    wait_for(lambda: len(server.router.sections) == 5 and "host" in server.router.sections[4], "the settings")
+    assert server.router.section("influxdb2")["host"] == "ftp://x"
+    browser.wait("document.querySelectorAll('.ic-panel button').length == 0", "the panel")
+
+
+def test_numbers_out_of_range_are_refused_in_the_form(browser: Browser, server: Server) -> None:
+    server.router.sections.append({".type": "mqtt", ".name": "mqtt", "url": "mqtt://x"})
+    browser.open(server, "settings")
+    browser.one("tr[data-section=mqtt] button[data-action=edit]").click()
+    browser.script("document.querySelectorAll('details').forEach(each => each.open = true)")
+    field(browser, "keepalive", "#modal").send_keys("3")
+    browser.button("Save", "#modal").click()
+    (refused,) = browser.script("return window.errors.splice(0)")
+    assert "5 and 3600" in refused
+    browser.console()
+    assert len(browser.all("#modal [data-name=keepalive]")) == 1
+
+
+class Notes(list[Any]):
+    """What a router was asked; called, it notes what and answers that all is well."""
+
+    def __call__(self, what: Any) -> dict[str, Any]:
+        self.append(what)
+        return {"messages": []}
+
+
+def test_find_fills_the_form(browser: Browser, server: Server) -> None:
+    found = {"device": "br-lan", "filter": "host 192.168.1.50 and tcp port 10000", "timezone": "Europe/Berlin"}
+    answers = [
+        {"running": True, "elapsed": 3, "seconds": 660, "messages": []},
+        {"running": False, "elapsed": 5, "seconds": 660, "messages": [], "lines": ["192.168.1.50 is a dongle"],
+         "settings": found, "succeeded": True},
+    ]  # fmt: skip
+    asked = Notes()
+    server.router.plugin |= {
+        "find": asked,
+        "progress": lambda _: answers.pop(0),
+        "cancel": lambda _: asked("cancel"),
+    }
+    browser.open(server, "settings#find")
+    browser.wait("/3 of 660/.test(document.getElementById('modal').textContent)", "the progress")
+    browser.picture("find-progress")
+    assert asked == [{"device": "br-lan", "seconds": 660}]
+    browser.button("Finish now", "#modal").click()
+    browser.wait("document.querySelectorAll('.ic-report').length == 1", "the report")
+    assert "cancel" in asked
+    assert "192.168.1.50 is a dongle" in browser.text("#modal")
+    browser.picture("find-found")
+    browser.button("Use these settings", "#modal").click()
+    browser.script("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert {name: field(browser, name).get_attribute("value") for name in found} == found
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["works", "fails"])
+def test_the_values_in_the_form_are_tried(browser: Browser, server: Server, works: bool) -> None:
+    asked = Notes()
+    server.router.plugin |= {
+        "try": asked,
+        "progress": lambda _: {"running": False, "elapsed": 1, "seconds": 330, "succeeded": works, "lines": [],
+                               "messages": [] if works else ["mqtt mqtt://10.0.0.9: not authorised: check the user"]},
+    }  # fmt: skip
+    browser.open(server, "settings")
+    add_server(browser, "mqtt")
+    field(browser, "url", "#modal").send_keys("mqtt://10.0.0.9")
+    field(browser, "password", "#modal").send_keys("secret")
+    browser.button("Test", "#modal").click()
+    browser.wait("document.querySelectorAll('.ic-result .ic-good, .ic-result .ic-bad').length == 1", "the answer")
+    assert ("It works." if works else "not authorised") in browser.text("#modal .ic-result")
+    assert asked[0]["type"] == "mqtt"
+    assert asked[0]["options"] | {"url": "mqtt://10.0.0.9", "password": "secret"} == asked[0]["options"]
+    assert not server.router.sections[4:]
+    browser.picture(f"test-{'works' if works else 'fails'}")
+
+
+# --- the page itself ----------------------------------------------------------------------------------------------
+
+
+def test_the_pages_take_no_token_and_no_html() -> None:
+    scripts = {path.name: path.read_text() for path in APP.rglob("*.js")}
+    for name, text in scripts.items():
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|rawhtml|eval\(", text), name
+        assert not re.search(r"https?://(?!ADDRESS)", re.sub(r"(help|example): [^\n]*", "", text).replace(
+            "http://www.w3.org/2000/svg", "")), name  # fmt: skip
+
+
+def test_pictures_for_the_readme_fit(browser: Browser, server: Server, tmp_path: Path) -> None:
+    server.router.status = status("large")
+    browser.open(server)
+    assert browser.picture("readme").stat().st_size < 200_000

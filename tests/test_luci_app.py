@@ -1,0 +1,191 @@
+"""What is written of the LuCI app by programs, its translations, and that its files survive the build that LuCI has."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inverter_capture.config.schema import REQUIRED, SECTIONS
+from inverter_capture.config.uci import PACKAGE, SERVICE
+from inverter_capture.output.table import DIRECTIONS
+from inverter_capture.protocol.inverter_kinds import KINDS
+from inverter_capture.service.recent_readings import CHART_FIELDS
+from openwrt.tools import luci_tables, luci_translations
+from openwrt.tools.jsmin import JsminError, jsmin
+
+APP = luci_translations.APP
+
+
+def sources() -> list[Path]:
+    """The app's JavaScript."""
+    return sorted(APP.rglob("*.js"))
+
+
+def acl() -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
+    """What each group may do: group -> read or write -> scope -> object -> functions."""
+    (path,) = APP.rglob("acl.d/*.json")
+    groups: dict[str, dict[str, dict[str, dict[str, list[str]]]]] = json.loads(path.read_text())
+    for group in groups.values():
+        del group["description"]
+    return groups
+
+
+def test_the_tables_are_those_of_the_schema_and_the_registers() -> None:
+    for name, text in luci_tables.tables().items():
+        assert (luci_tables.RESOURCES / name).read_text() == text, "run: make luci"
+
+
+def test_every_setting_stands_in_the_table_with_its_help_and_default() -> None:
+    text = (luci_tables.RESOURCES / "schema.js").read_text()
+    for section in SECTIONS.values():
+        assert f"name: '{section.name}'" in text
+        block = text.split(f"name: '{section.name}', title")[1].split("\n\t\t] }")[0]
+        rows = re.findall(r"\{ name: '(\w+)'.*?\n\t+help: _\('((?:[^'\\]|\\.)*)'\) \}", block)
+        helps = {name: text.replace("\\'", "'") for name, text in rows if name != "enabled"}
+        assert helps == {name: spec.help for name, spec in section.settings.items()}
+        for name, spec in section.settings.items():
+            (row,) = re.findall(rf"\{{ name: '{name}'.*", block)
+            assert ("required: true" in row) is (spec.default is REQUIRED)
+            assert ("secret: true" in row) is spec.secret
+            if spec.default not in (REQUIRED, "", {}, []) and not isinstance(spec.default, int | float):
+                assert f"default: '{spec.default}'" in row
+
+
+def test_every_value_of_every_inverter_has_a_name_there() -> None:
+    text = (luci_tables.RESOURCES / "fields.js").read_text()
+    named = set(re.findall(r"^\t\t\t(\w+): _", text, re.MULTILINE))
+    for pattern, first, last in re.findall(r"^\t\t\t'(\S+)': \[_\(.*\), (\d+), (\d+)\]", text, re.MULTILINE):
+        named |= {pattern.replace("#", str(number)) for number in range(int(first), int(last) + 1)}
+    assert named == {field.id for kind in KINDS.values() for field in kind.fields}
+
+
+def test_the_pages_and_the_program_agree_on_signs_and_charts() -> None:
+    overview = (APP / "htdocs/luci-static/resources/view/inverter-capture/overview.js").read_text()
+    for name in ("grid_power", "battery_power"):
+        positive, negative = DIRECTIONS[name]
+        assert f"{name}: [ _('{positive}'), _('{negative}') ]" in overview
+    chart = (luci_tables.RESOURCES / "chart.js").read_text()
+    assert f"SERIES = [ {', '.join(repr(name) for name in CHART_FIELDS)} ]" in chart
+
+
+def test_the_template_and_the_translations_are_current_and_complete() -> None:
+    for path, text in luci_translations.files().items():
+        assert path.read_text() == text, "run: make luci"
+    originals = luci_translations.originals()
+    for language in luci_translations.LANGUAGES:
+        known = luci_translations.translations(APP / "po" / language / "inverter-capture.po")
+        assert [text for text in originals if text not in known] == []
+        for text, translation in known.items():
+            assert re.findall("%.", text) == re.findall("%.", translation)
+
+
+def test_no_text_that_people_read_is_left_out_of_the_translations() -> None:
+    # A string with a space and a capital letter is one, unless it is a class, a path or a picture.
+    for path in sources():
+        text = re.sub(r"//.*|_\('(?:[^'\\]|\\.)*'\)|'(?:use strict|require [^']*)'", "", path.read_text())
+        found = [
+            each for each in re.findall(r"'((?:[^'\\\n]|\\.)*)'", text) if re.fullmatch(r"[A-Z][a-z]+ [a-z ]+.*", each)
+        ]
+        assert found == [], path.name
+
+
+def test_views_and_menu_belong_together() -> None:
+    (path,) = APP.rglob("menu.d/*.json")
+    menu = json.loads(path.read_text())
+    views = {entry["action"]["path"] for entry in menu.values() if entry["action"]["type"] == "view"}
+    assert views == {f"inverter-capture/{name}" for name in ("overview", "settings", "log")}
+    for view in views:
+        assert (APP / "htdocs/luci-static/resources/view" / f"{view}.js").is_file()
+    groups = {group for entry in menu.values() for group in entry.get("depends", {}).get("acl", [])}
+    assert groups == acl().keys()
+
+
+def test_readers_see_neither_settings_nor_the_log_of_others() -> None:
+    overview, settings = acl().values()
+    assert overview["read"] == {
+        "file": {
+            "/var/run/inverter-capture/status.json": ["read"],
+            "/tmp/run/inverter-capture/status.json": ["read"],
+            "/sbin/logread -t -e inverter-capture": ["exec"],
+        },
+        "ubus": {"file": ["read", "exec"], PACKAGE: ["state", "problems"]},
+    }
+    assert settings.keys() == {"write"}
+    assert overview["write"] == {"ubus": {PACKAGE: ["service"]}}
+
+
+def test_what_the_pages_call_is_granted_and_nothing_else() -> None:
+    called: dict[str, set[str]] = {}
+    for path in sources():
+        text = path.read_text()
+        names = dict(re.findall(r"^const (\w+) = '([\w-]+)';", text, re.MULTILINE))
+        for found, method in re.findall(r"object: '?([\w-]+)'?, method: '(\w+)'", text):
+            called.setdefault(names.get(found, found), set()).add(method)
+    granted: dict[str, set[str]] = {}
+    for group in acl().values():
+        for rights in group.values():
+            for name, methods in rights["ubus"].items():
+                granted.setdefault(name, set()).update(methods)
+    assert granted.pop("file") == {"read", "exec"}
+    assert called == granted
+
+
+def test_the_plugin_knows_the_schema_s_backends_and_grants_the_same_methods() -> None:
+    script = (APP / "root/usr/libexec/rpcd/inverter-capture").read_text()
+    done = subprocess.run(
+        ["sh", str(APP / "root/usr/libexec/rpcd/inverter-capture"), "list"], capture_output=True, check=True, text=True
+    )
+    methods = {method for group in acl().values() for rights in group.values() for method in rights["ubus"][PACKAGE]}
+    assert json.loads(done.stdout).keys() == methods
+    assert re.findall(r'type == "(\w+)"', script.split("close_section()")[1]) == [
+        SERVICE,
+        *(section.name for section in SECTIONS.values() if section.repeated),
+    ]
+
+
+# --- jsmin --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
+def test_no_source_needs_more_than_jsmin_understands(path: Path) -> None:
+    text = path.read_text()
+    assert "`" not in text
+    # A regular expression behind a word would be taken for a division.
+    assert not re.search(r"\b(?:return|typeof|case|in|of)\s+/", text)
+    small = jsmin(path.read_bytes())
+    assert jsmin(small) == small
+    assert len(small) < len(text)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("var a = 1; // b\nvar c;", "var a=1;var c;"),
+        ("a  /* b */  + +c", "a+ +c"),
+        ("x = /[/'\"]\\/ */.test( 'a  b' )", "x=/[/'\"]\\/ */.test('a  b')"),
+        ("if (a)\n\treturn b\n\nc()", "if(a)\nreturn b\nc()"),
+        ("'use strict';\n'require a';\n\nlet b = c / d / e;", "'use strict';'require a';let b=c/d/e;"),
+        ("const ü = 'ä  ö'", "const ü='ä  ö'"),
+        ("", ""),
+    ],
+)
+def test_jsmin(source: str, expected: str) -> None:
+    assert jsmin(source.encode()).decode() == expected
+
+
+@pytest.mark.parametrize("source", ["'a", "/* a", "x = /a", "x = '\n'"])
+def test_jsmin_refuses_what_has_no_end(source: str) -> None:
+    with pytest.raises(JsminError):
+        jsmin(source.encode())
+
+
+@given(st.lists(st.sampled_from(["a", " ", "\n", "+", "-", "'b  c'", "// d\n", "/* e */", ";", "(", ")", "1"])))
+def test_jsmin_is_done_after_one_time(parts: list[str]) -> None:
+    once = jsmin("".join(parts).encode())
+    assert jsmin(once) == once

@@ -1,0 +1,294 @@
+"""rpcd's plugin of the LuCI app, run as rpcd runs it on a router: the method as an argument, JSON on standard input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.databases import free_port
+from tests.mosquitto import Mosquitto
+from tests.network import wait_for
+from tests.router.root import NAME, Router
+
+APP = Path(__file__).parents[1] / "openwrt" / "luci-app-inverter-capture" / "root"
+FOLDER = f"/var/run/luci-app-{NAME}"
+SECRET = "to-ken"
+# Would all do harm if any of them reached a shell, a file or another command.
+HOSTILE = [
+    "; touch /tmp/harm",
+    "$(touch /tmp/harm)",
+    "`touch /tmp/harm`",
+    "'\n\toption x 'y",
+    "--help",
+    "../../etc",
+    "a\0b",
+]
+
+Json = dict[str, Any]
+
+
+class Plugin:
+    """The plugin on a router."""
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        shutil.copytree(APP, router.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        (router.root / "sys/class/net/br-lan").mkdir(parents=True)
+
+    def call(self, method: str, arguments: object = None, *, network: bool = False) -> Json:
+        """What a method answers."""
+        words = self.router.words(["/usr/libexec/rpcd/inverter-capture", "call", method], network=network)
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
+        done = subprocess.run(
+            words, env=self.router.environment(), input=text, capture_output=True, text=True, timeout=120, check=True
+        )
+        assert not done.stderr
+        answer: Json = json.loads(done.stdout)
+        return answer
+
+    def messages(self, method: str, arguments: object = None) -> list[str]:
+        """What it says is wrong."""
+        found: list[str] = self.call(method, arguments)["messages"]
+        return found
+
+    def finish(self) -> Json:
+        """The last progress of the job."""
+        wait_for(lambda: not self.call("progress")["running"], "the end of the job", 60)
+        return self.call("progress")
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Plugin:
+    """On a router where nothing has been configured yet."""
+    return Plugin(Router(tmp_path))
+
+
+def section(type: str, name: str = "home", **options: str | list[str]) -> Json:
+    """A section as a page sends it."""
+    return {"type": type, "name": name, "options": options}
+
+
+# --- the state ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("", (False, False, 0)),
+        ("config service\n\toption enabled '1'\n", (True, False, 0)),
+        ("config service 'service'\n\toption enabled 'on'\nconfig pcap\n\toption device 'br-lan'\n", (True, True, 0)),
+        (
+            "config mqtt 'a'\n\nconfig mqtt 'b'\n\toption enabled '0'\nconfig console\n\toption enabled '1'\n",
+            (False, False, 2),
+        ),
+        ("config influxdb2 'x'\n\toption token 'enabled 1'\nconfig service\n\toption enabled '0'\n", (False, False, 1)),
+        ("config pcap\n\toption filter 'device'\n", (False, False, 0)),
+    ],
+)  # fmt: skip
+def test_the_state_says_what_is_configured_and_nothing_of_it(
+    plugin: Plugin, settings: str, expected: tuple[bool, bool, int]
+) -> None:
+    plugin.router.write(f"/etc/config/{NAME}", settings, 0o600)
+    before = time.time()
+    state = plugin.call("state")
+    assert before - 1 <= state.pop("now") <= time.time()
+    assert state == dict(zip(("enabled", "device", "backends"), expected, strict=True)) | {"running": False}
+    assert not plugin.router.read("/tmp/runs"), "Python takes too long for this"
+
+
+def test_the_state_of_a_file_that_cannot_be_read(plugin: Plugin) -> None:
+    plugin.router.write(f"/etc/config/{NAME}", "config 'unterminated\n", 0o600)
+    assert plugin.call("state")["enabled"] is False
+
+
+def test_the_service_runs(plugin: Plugin) -> None:
+    plugin.router.write("/etc/init.d/inverter-capture", "#!/bin/sh\n[ $1 = running ]\n", 0o755)
+    assert plugin.call("state")["running"] is True
+
+
+# --- wrong settings -----------------------------------------------------------------------------------------------
+
+
+def test_problems_of_the_saved_settings(plugin: Plugin) -> None:
+    text = (
+        "config pcap 'pcap'\n\toption device 'br-lan'\n"
+        f"config influxdb2 'home'\n\toption host 'ftp://x'\n\toption token '{SECRET}'\n"
+    )
+    plugin.router.write(f"/etc/config/{NAME}", text, 0o600)
+    messages = plugin.messages("problems")
+    assert any(message.startswith("influxdb2 'home' option host 'ftp://x': unknown scheme") for message in messages)
+    assert SECRET not in str(messages)
+
+
+def test_settings_are_checked_before_they_are_saved(plugin: Plugin) -> None:
+    right = [
+        section("service", "service", enabled="1"),
+        section("pcap", "pcap", device="br-lan"),
+        section("influxdb2", host="http://10.0.0.1:8086", org="it's", bucket="b", token=SECRET, tags=["site=a 'b'"]),
+    ]
+    assert plugin.messages("check", {"sections": right}) == []
+    wrong = [*right[:2], section("mqtt", "ha", url="mqtt://x", keepalive="1", nonsense="2")]
+    messages = plugin.messages("check", {"sections": wrong})
+    assert [message.split(":")[0] for message in messages] == [
+        "mqtt 'ha' option keepalive '1'",
+        "mqtt 'ha' option nonsense",
+    ]
+    assert plugin.router.read(f"/etc/config/{NAME}").startswith("# Settings")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_value_is_a_value(plugin: Plugin, text: str) -> None:
+    settings = [section("pcap", "pcap", device=text), section("console", format=text)]
+    messages = plugin.messages("check", {"sections": settings})
+    assert any("option format" in message or "refused" in message for message in messages)
+    for where in ("type", "name"):
+        assert "refused" in plugin.messages("check", {"sections": [section("pcap") | {where: text}]})[0]
+    assert "refused" in plugin.messages("check", {"sections": [section("pcap") | {"options": {text: "1"}}]})[0]
+    assert "refused" in plugin.messages("find", {"device": text, "seconds": 5})[0]
+    assert "refused" in plugin.messages("service", {"action": text})[0]
+    assert "refused" in plugin.messages("try", {"type": text, "options": {}})[0]
+    assert not plugin.router.path("/tmp/harm").exists()
+    assert plugin.call("progress")["running"] is False
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("check", {}),
+        ("check", {"sections": "x"}),
+        ("check", {"sections": [7]}),
+        ("check", {"sections": [section("pcap", device="x" * 5000)]}),
+        ("check", {"sections": [section("pcap") | {"options": {"device": 7}}]}),
+        ("check", {"sections": [section("pcap")] * 65}),
+        ("check", "["),
+        ("check", "[]"),
+        ("try", {"type": "mqtt"}),
+        ("try", {"type": 7, "options": {}}),
+        ("find", {"device": ["any"], "seconds": 5}),
+        ("find", {"device": "any", "seconds": "5"}),
+        ("find", {"device": "any", "seconds": True}),
+        ("find", {"device": "any", "seconds": 0}),
+        ("find", {"device": "any", "seconds": 10**9}),
+        ("find", {"device": "/tmp/x.pcap", "seconds": 5}),
+        ("service", {"action": ["stop"]}),
+        ("main", {}),
+    ],
+)
+def test_arguments_of_another_form_are_refused(plugin: Plugin, method: str, arguments: object) -> None:
+    (message,) = plugin.messages(method, arguments)
+    assert message.startswith("the page's request was refused: ")
+
+
+# --- the service --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "enable", "disable"])
+def test_the_service_is_started_and_stopped(plugin: Plugin, action: str) -> None:
+    plugin.router.write("/etc/init.d/inverter-capture", '#!/bin/sh\necho "$*" >>/tmp/told\n', 0o755)
+    plugin.router.write("/sbin/uci", '#!/bin/sh\necho "uci $*" >>/tmp/told\n', 0o755)
+    assert plugin.messages("service", {"action": action}) == []
+    expected = {
+        "enable": ["uci set inverter-capture.@service[0].enabled=1", "uci commit inverter-capture", "enable", "start"],
+        "disable": ["uci set inverter-capture.@service[0].enabled=0", "uci commit inverter-capture", "disable", "stop"],
+    }.get(action, [action])
+    assert plugin.router.read("/tmp/told").splitlines() == expected
+
+
+def test_what_the_service_says_when_it_cannot_start_is_handed_on(plugin: Plugin) -> None:
+    plugin.router.write("/etc/init.d/inverter-capture", "#!/bin/sh\necho 'error: that is wrong' >&2\nexit 1\n", 0o755)
+    assert plugin.messages("service", {"action": "start"}) == ["that is wrong"]
+
+
+# --- the test of a server -----------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_not_there(plugin: Plugin) -> None:
+    url = f"mqtt://127.0.0.1:{free_port()}"
+    assert plugin.messages("try", {"type": "mqtt", "options": {"url": url, "enabled": "0"}}) == []
+    done = plugin.finish()
+    assert done["kind"] == "try"
+    assert done["succeeded"] is False
+    assert url in done["messages"][0]
+
+
+def test_a_broker_that_is_there(plugin: Plugin, tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker", users={"me": SECRET}) as broker:
+        options = {"url": broker.url, "username": "me", "password": SECRET}
+        assert plugin.call("try", {"type": "mqtt", "options": options}, network=True) == {"messages": []}
+        assert plugin.finish()["succeeded"] is True
+        plugin.call("try", {"type": "mqtt", "options": options | {"password": "no"}}, network=True)
+        done = plugin.finish()
+        assert done["succeeded"] is False
+        assert "the broker refuses" in done["messages"][0]
+
+
+def test_wrong_values_are_said_at_once_and_a_token_is_kept_by_nobody(plugin: Plugin) -> None:
+    wrong = {"host": "ftp://x", "token": SECRET}
+    messages = plugin.messages("try", {"type": "influxdb2", "options": wrong})
+    assert any("option host 'ftp://x'" in message for message in messages)
+    assert plugin.call("progress")["kind"] == ""
+    right = {"host": f"http://127.0.0.1:{free_port()}", "org": "o", "bucket": "b", "token": SECRET}
+    assert plugin.messages("try", {"type": "influxdb2", "options": right}) == []
+    folder = plugin.router.path(FOLDER)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    plugin.finish()
+    assert not (folder / "config.toml").exists()
+    assert not any(SECRET in path.read_text() for path in folder.iterdir())
+    assert SECRET not in plugin.router.read("/tmp/runs"), "anyone may see a command's arguments"
+
+
+# --- the search ---------------------------------------------------------------------------------------------------
+
+
+def test_a_search_goes_on_in_the_background_and_can_be_ended(plugin: Plugin) -> None:
+    plugin.router.write(
+        f"/usr/bin/{NAME}",
+        "#!/bin/sh\n"
+        'trap \'echo "10.0.0.5 is a dongle"; echo; echo "[pcap]"; echo "device = \\"br-lan\\"";'
+        ' echo "filter = \\"host 10.0.0.5\\""; exit 0\' INT\n'
+        'echo "$*" >/tmp/arguments\necho "info: capturing" >&2\n'
+        "n=0; while [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done\n",
+        0o755,
+    )
+    begun = time.monotonic()
+    assert plugin.messages("find", {"device": "br-lan", "seconds": 60}) == []
+    assert time.monotonic() - begun < 20, "rpcd waits no longer than 30 seconds"
+    wait_for(lambda: plugin.router.read("/tmp/arguments"), "the search")
+    assert plugin.router.read("/tmp/arguments") == "discover --seconds 60 -- br-lan\n"
+    answer = plugin.call("progress")
+    assert (answer["kind"], answer["running"], answer["seconds"]) == ("find", True, 60)
+    assert plugin.messages("cancel") == []
+    answer = plugin.call("progress")
+    assert answer["running"] is False
+    assert answer["succeeded"] is True
+    assert answer["lines"][0] == "10.0.0.5 is a dongle"
+    assert answer["settings"] == {"device": "br-lan", "filter": "host 10.0.0.5"}
+    assert answer["messages"] == []
+
+
+def test_another_job_takes_the_place_of_the_first(plugin: Plugin) -> None:
+    plugin.router.write(
+        f"/usr/bin/{NAME}",
+        "#!/bin/sh\ntrap 'exit 1' INT\nn=0; while [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done\n",
+        0o755,
+    )
+    for _ in range(2):
+        assert plugin.messages("find", {"device": "any", "seconds": 60}) == []
+        assert plugin.call("progress")["running"] is True
+    plugin.call("cancel")
+    assert plugin.call("progress")["running"] is False
+
+
+def test_a_search_on_a_device_without_a_dongle(plugin: Plugin) -> None:
+    plugin.messages("find", {"device": "any", "seconds": 1})
+    done = plugin.finish()
+    assert done["succeeded"] is False
+    assert done["settings"] == {}
+    assert len(done["messages"]) == 1

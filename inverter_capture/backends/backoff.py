@@ -15,7 +15,7 @@ ASKED_SECONDS_MAX = 300.0
 JITTER = 0.5
 """Maximum part of a wait that is subtracted at random, so that clients do not all reconnect at the same moment."""
 RESTART_SECONDS = 5.0
-"""Seconds that a backend's thread waits after an unexpected exception."""
+"""Seconds that a thread waits after an unexpected exception."""
 
 
 class Backoff:

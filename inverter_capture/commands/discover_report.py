@@ -18,7 +18,9 @@ from inverter_capture.text import counted
 LAG_SECONDS_MAX = 120
 """Maximum seconds from a report's time to its capture when the clock and the time zone are right."""
 INTERVALS_MAX = 1000
-DONGLES_MAX = 64
+"""Maximum number of intervals per dongle of which the median is taken."""
+SURVEYED_MAX = 64
+"""Maximum number of pairs of a host and a server port that are surveyed."""
 SERIALS_MAX = 8
 """Maximum number of serial numbers per dongle."""
 LAYOUT_TEXTS = {
@@ -55,7 +57,7 @@ class Survey:
             flow = event.flow.reversed() if isinstance(event, MapHeard) else event.flow
             endpoint = Endpoint(flow.source, flow.destination_port)
             dongle = self._dongles.get(endpoint)
-            if dongle is None and len(self._dongles) < DONGLES_MAX:
+            if dongle is None and len(self._dongles) < SURVEYED_MAX:
                 dongle = self._dongles[endpoint] = _Dongle(endpoint)
             if dongle is not None:
                 dongle.add(event)

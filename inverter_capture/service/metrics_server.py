@@ -20,7 +20,7 @@ from inverter_capture.text import printable
 REQUEST_SECONDS = 2.0
 """Timeout in seconds for the request, and again for each part of the response."""
 REQUEST_BYTES_MAX = 8192
-RETRY_SECONDS = 10.0
+LISTEN_RETRY_SECONDS = 10.0
 """Seconds between attempts to listen: at boot, the address may be added after the service has started."""
 BACKLOG = 8
 """Maximum number of waiting connections."""
@@ -78,7 +78,7 @@ class MetricsServer:
                 _log.exception("metrics: an error in inverter-capture itself, please report it")
             finally:
                 self._listener = None
-            self._stopping.wait(RETRY_SECONDS)
+            self._stopping.wait(LISTEN_RETRY_SECONDS)
 
     def _serve(self, listener: socket.socket) -> None:
         while not self._stopping.is_set():

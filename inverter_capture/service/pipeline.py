@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from inverter_capture.backends.backoff import RESTART_SECONDS
 from inverter_capture.backends.status import BackendStatus, Status
 from inverter_capture.capture.device import LiveCapture
 from inverter_capture.capture.dongle_filter import DongleFilter
@@ -26,8 +27,6 @@ from inverter_capture.service.report_log import ReportLog
 
 CHANGE_SECONDS = 2
 """Maximum time in seconds that `reconfigure` waits for new settings to take effect."""
-RESTART_SECONDS = 5
-"""Seconds before capturing resumes after an unexpected exception."""
 
 
 _log = logging.getLogger(__name__)

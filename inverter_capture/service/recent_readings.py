@@ -14,12 +14,12 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.times import SECOND
 
 CHART_FIELDS = ("pv_power", "load_power", "grid_power", "battery_power", "battery_soc")
-"""In W, the last in percent. Every kind of inverter has them, but for what is not certain while the kind is not."""
+"""Fields in watts, the last in percent. Every kind has them; some are absent while the kind is uncertain."""
 SLOT_SECONDS = 120
 """Resolution of the chart in seconds: the last reading of each slot is kept."""
 CHART_SECONDS = 24 * 3600
-INTERVALS_MAX = 5
-"""Of the latest so many intervals between reports the median counts: one that is lost, or extra, changes nothing."""
+DUE_INTERVALS = 5
+"""Number of intervals of which the median is taken: one lost or additional report does not change it."""
 
 _LARGEST = 2**31 - 1
 _ABSENT = -(2**31)
@@ -73,7 +73,7 @@ class _Inverter:
     def __init__(self, chart: Chart | None) -> None:
         self.reading: Reading | None = None
         self.received = 0.0
-        self.intervals: deque[float] = deque(maxlen=INTERVALS_MAX)
+        self.intervals: deque[float] = deque(maxlen=DUE_INTERVALS)
         self.chart = chart
 
 

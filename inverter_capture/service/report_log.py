@@ -24,7 +24,7 @@ QUIET_SECONDS_MIN = 10 * 60
 """... and after at least this many seconds."""
 BURST_SECONDS = 20
 """Shorter intervals, in seconds, do not count: those reports are a backlog, or come from two dongles."""
-INTERVALS_MAX = 9
+SILENCE_INTERVALS = 9
 """Number of intervals of which the median is taken."""
 CLOCK_SET_SECONDS = 60
 """When `advance` is called later than its deadline by more than this, the system's clock has been set meanwhile."""
@@ -35,7 +35,7 @@ REFUSED_SECONDS = 3600
 """Minimum seconds between two log lines about refused reports."""
 UNKNOWN_MAX = 256
 """Maximum number of unknown lengths that are remembered."""
-HELD_MAX = 3
+HELD_SHOWN_MAX = 3
 """Maximum number of held back values in one log line."""
 
 
@@ -134,12 +134,12 @@ class ReportLog:
         if not new or not self._may_say("held", time):
             return
         self._held.update((value.serial, value.field) for value in new)
-        shown = [f"{value.field} = {value.value} ({value.why})" for value in new[:HELD_MAX]]
+        shown = [f"{value.field} = {value.value} ({value.why})" for value in new[:HELD_SHOWN_MAX]]
         _log.warning(
             "inverter %s: held back: %s%s; left out until later readings confirm it",
             new[0].serial,
             ", ".join(shown),
-            f" and {len(new) - HELD_MAX} more" if len(new) > HELD_MAX else "",
+            f" and {len(new) - HELD_SHOWN_MAX} more" if len(new) > HELD_SHOWN_MAX else "",
         )
 
     def advance(self, time: int) -> None:
@@ -184,7 +184,7 @@ class ReportLog:
             _log.info("reports again, after %d minutes without", (time - self._last_report) // (60 * SECOND))
         interval = (time - self._last_report) // SECOND
         if self._heard_before and BURST_SECONDS <= interval <= DAY_SECONDS:
-            self._intervals = [*self._intervals, interval][-INTERVALS_MAX:]
+            self._intervals = [*self._intervals, interval][-SILENCE_INTERVALS:]
         self._heard_before = True
         self._last_report = time
 

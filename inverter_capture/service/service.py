@@ -22,13 +22,11 @@ from inverter_capture.config.schema import Config, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.log import set_level
-from inverter_capture.service.monitoring import Monitoring
+from inverter_capture.service.monitoring import STOP_SECONDS, Monitoring
 from inverter_capture.service.pipeline import Pipeline
 from inverter_capture.service.signals import on_signals, without_signals
 from inverter_capture.text import counted
 
-STOP_SECONDS = 0.5
-"""Timeout in seconds for the capture to finish."""
 NOTICE_SECONDS = 0.1
 """Seconds between checks for a signal while the service waits for a backend."""
 

@@ -151,7 +151,7 @@ class ReportLog:
         if deadline is not None and time >= deadline:
             self._quiet = True
             _log.warning(
-                "no report for %d minutes: is the dongle on, do its packets pass [pcap] device and [pcap] filter?",
+                "no report for %d minutes: check that the dongle is on, and its packets pass [pcap] device and filter",
                 self._quiet_seconds // 60,
             )
 
@@ -181,7 +181,7 @@ class ReportLog:
     def _heard(self, time: int) -> None:
         if self._quiet:
             self._quiet = False
-            _log.info("reports again, after %d minutes without", (time - self._last_report) // (60 * SECOND))
+            _log.info("reports arrive again, after %d minutes without", (time - self._last_report) // (60 * SECOND))
         interval = (time - self._last_report) // SECOND
         if self._heard_before and BURST_SECONDS <= interval <= DAY_SECONDS:
             self._intervals = [*self._intervals, interval][-SILENCE_INTERVALS:]
@@ -202,7 +202,7 @@ class ReportLog:
         if fields and self._may_say("implausible", event.time):
             self._implausible |= fields
             _log.warning(
-                "inverter %s: out of range and left out, as often as that happens: %s",
+                "inverter %s: values out of range are left out (logged once): %s",
                 event.report.serial,
                 ", ".join(sorted(fields)),
             )

@@ -6,7 +6,7 @@ RUN = $(VENV)/bin/python
 # Arguments for pytest, such as ARGS="-k streams".
 ARGS ?=
 
-SHELL_SCRIPTS = $(shell grep -rlsE -m1 '^\#! ?(/bin/|/usr/bin/env )(ba)?sh' .ci files openwrt tests)
+SHELL_SCRIPTS = $(shell grep -rlsE -m1 --exclude=Makefile '^\#! ?(/bin/|/usr/bin/env )(ba)?sh' .ci files openwrt tests)
 
 # The live tests make network namespaces, which takes root. What they leave is handed back to the user.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)

@@ -81,6 +81,7 @@ def section(type: str, name: str = "home", **options: str | list[str]) -> Json:
     ("settings", "expected"),
     [
         ("", (False, False, 0)),
+        ("config service 'service'\n", (False, False, 0)),
         ("config service\n\toption enabled '1'\n", (True, False, 0)),
         ("config service 'service'\n\toption enabled 'on'\nconfig pcap\n\toption device 'br-lan'\n", (True, True, 0)),
         (

@@ -20,6 +20,8 @@ from inverter_capture.service.log import set_level, start_log
 from inverter_capture.text import printable
 
 if TYPE_CHECKING:
+    from inverter_capture.capture.libpcap import CaptureError
+    from inverter_capture.config.problems import ConfigError
     from inverter_capture.config.schema import Config
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -146,23 +148,18 @@ def _seconds(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from inverter_capture.capture.libpcap import CaptureError, FilterError
+    from inverter_capture.capture.libpcap import CaptureError
     from inverter_capture.config.problems import ConfigError
     from inverter_capture.config.toml_file import load
 
     try:
         config = load(options.config)
-    except ConfigError as error:
-        return _fail(WRONG_USE, *error.messages)
-    set_level(config.log.level)
-    from inverter_capture.service.service import Service
+        set_level(config.log.level)
+        from inverter_capture.service.service import Service
 
-    try:
         return Service(config, lambda: load(options.config), status_path=options.status).run()
-    except FilterError as error:
-        return _fail(WRONG_USE, f"{options.config}: [pcap] filter = {error}")
-    except CaptureError as error:
-        return _fail(FAILED, f"{options.config}: [pcap] device = {error}")
+    except (ConfigError, CaptureError) as error:
+        return _refuse(options.config, error)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -181,7 +178,7 @@ def _status(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from inverter_capture.capture.device import device_problem
     from inverter_capture.capture.file import FileCapture
-    from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
+    from inverter_capture.capture.libpcap import CaptureError, check_filter
     from inverter_capture.config.problems import ConfigError
     from inverter_capture.config.toml_file import load
 
@@ -191,12 +188,8 @@ def _check(options: argparse.Namespace) -> int:
             check_filter(config.pcap.filter)
         if config.pcap.file:
             FileCapture(config.pcap.device, config.pcap.filter).close()
-    except ConfigError as error:
-        return _fail(WRONG_USE, *error.messages)
-    except FilterError as error:
-        return _fail(WRONG_USE, f"{options.config}: [pcap] filter = {error}")
-    except CaptureError as error:
-        return _fail(FAILED, f"{options.config}: [pcap] device = {error}")
+    except (ConfigError, CaptureError) as error:
+        return _refuse(options.config, error)
     problem = None if config.pcap.file else device_problem(config.pcap.device)
     if problem:
         _log.warning("%s: [pcap] device = %s; the service will wait for it", options.config, problem)
@@ -288,6 +281,17 @@ def _cannot_write(error: OSError) -> int:
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), sys.stdout.fileno())
     return _fail(FAILED, f"standard output: cannot be written to: {error.strerror}")
+
+
+def _refuse(path: str, error: ConfigError | CaptureError) -> int:
+    """Log why the configuration in this file cannot be used. Returns the exit code."""
+    from inverter_capture.capture.libpcap import CaptureError, FilterError
+
+    if isinstance(error, FilterError):
+        return _fail(WRONG_USE, f"{path}: [pcap] filter = {error}")
+    if isinstance(error, CaptureError):
+        return _fail(FAILED, f"{path}: [pcap] device = {error}")
+    return _fail(WRONG_USE, *error.messages)
 
 
 def _fail(code: int, *messages: str) -> int:

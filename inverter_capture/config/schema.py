@@ -91,7 +91,7 @@ class SectionConfig:
 
 
 class PcapConfig(SectionConfig):
-    """Where packets come from."""
+    """The capture of packets."""
 
     device: str = setting(NAME, help="Network device to capture on, or any; with file, the path of a capture file")
     filter: str = setting(
@@ -209,7 +209,7 @@ class ConsoleConfig(SectionConfig):
 
 
 class MetricsConfig(SectionConfig):
-    """What Prometheus reads, over HTTP."""
+    """Metrics for Prometheus, over HTTP."""
 
     listen: str = setting(
         LISTEN,
@@ -219,7 +219,7 @@ class MetricsConfig(SectionConfig):
 
 
 class LogConfig(SectionConfig):
-    """What the log tells."""
+    """The service's log."""
 
     level: str = setting(
         choice("error", "warning", "info", "debug"),

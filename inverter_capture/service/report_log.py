@@ -27,7 +27,7 @@ BURST_SECONDS = 20
 SILENCE_INTERVALS = 9
 """Number of intervals of which the median is taken."""
 CLOCK_SET_SECONDS = 60
-"""When `advance` is called later than its deadline by more than this, the system's clock has been set meanwhile."""
+"""Seconds after `deadline`: a later call of `advance` means that the system's clock was set."""
 DAY_SECONDS = 24 * 3600
 KIND_SECONDS = 60
 """Minimum seconds between two log lines of a kind that forged packets can cause."""

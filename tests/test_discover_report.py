@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from inverter_capture.commands.discover_report import DONGLES_MAX, INTERVALS_MAX, SERIALS_MAX, Survey
+from inverter_capture.commands.discover_report import INTERVALS_MAX, SERIALS_MAX, SURVEYED_MAX, Survey
 from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.messages import Message
 from inverter_capture.protocol.packets import Flow
@@ -142,8 +142,8 @@ def test_memory_for_intervals_is_bounded() -> None:
 
 
 def test_memory_for_forged_dongles_and_inverters_is_bounded() -> None:
-    survey = survey_of(*(report_event(NOW, sender=flow(port=number)) for number in range(1, DONGLES_MAX + 10)))
-    assert survey.report().count(" is a dongle\n") == DONGLES_MAX
+    survey = survey_of(*(report_event(NOW, sender=flow(port=number)) for number in range(1, SURVEYED_MAX + 10)))
+    assert survey.report().count(" is a dongle\n") == SURVEYED_MAX
     survey = survey_of(*(report_event(NOW, serial=f"FORGED{number:04}") for number in range(SERIALS_MAX + 10)))
     assert row(survey.report(), "inverter").count("FORGED") == SERIALS_MAX
 

@@ -298,8 +298,9 @@ def test_nothing_that_json_does_not_know() -> None:
 
 @given(st.integers(0, 2**63 - 1), st.floats(-1e6, 1e6))
 def test_what_is_left_is_read_again(time: int, behind: float) -> None:
-    payload = homeassistant.state_payload(Reading(SERIAL, time, {}), behind, no_status())
-    assert homeassistant.read_state(SERIAL, payload) == (SERIAL, time, round(behind))
+    reading = Reading(SERIAL, time, {})
+    payload = homeassistant.state_payload(reading, behind, no_status())
+    assert homeassistant.read_state(SERIAL, payload) == (time, round(behind), USUAL.after(reading))
     assert homeassistant.read_state("other", payload) is None
 
 
@@ -396,14 +397,15 @@ def test_the_device_tells_its_software_and_its_power() -> None:
 def test_an_inverter_is_known_again_from_the_state_that_it_left(kind: Kind, layout: Layout) -> None:
     reading = Reading(SERIAL, 1, {"firmware_main": 0x3388, "rated_power": 5000.0}, kind, layout)
     payload = homeassistant.state_payload(reading, 0, no_status())
-    assert homeassistant.read_device(payload) == USUAL.after(reading)
+    assert homeassistant.read_state(SERIAL, payload) == (1, 0, USUAL.after(reading))
 
 
 def test_states_of_earlier_versions_and_of_others() -> None:
     older = {"values": dict.fromkeys(row["id"] for row in tables.SINGLE_PHASE)}
-    assert len(homeassistant.read_device(json.dumps(older).encode()).fields) == len(tables.SINGLE_PHASE)
-    for payload in (b"", b"[]", b"{}", b'{"kind": "four-phase", "values": {}}', b'{"values": {"firmware_main": "x"}}'):
-        assert homeassistant.read_device(payload) == USUAL
+    assert len(homeassistant.read_device(older).fields) == len(tables.SINGLE_PHASE)
+    others: list[Any] = [{}, {"values": []}, {"kind": "four-phase", "values": {}}, {"values": {"firmware_main": "x"}}]
+    for state in others:
+        assert homeassistant.read_device(state) == USUAL
 
 
 def test_fields_that_reports_no_longer_hold_are_removed() -> None:

@@ -605,24 +605,24 @@ def test_an_attempt_at_once_when_asked_for(
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        (answering(401), "the token is wrong (401)"),
+        (answering(401), "correct token (401)"),
         (
             answering(403, '{"message":"no\\npower"}'),
-            'must not write to bucket = "solar" or org = "home" (403: no power)',
+            'bucket = "solar" or org = "home": set another token (403: no power)',
         ),
         (
             answering(404, "what?"),
-            'there is no bucket = "solar" or org = "home", or the server does not know path = "/api',
+            'check bucket = "solar" or org = "home", and path = "/api/v2/write" (404: what?)',
         ),
-        (answering(405), 'does not take this: is host right, and path = "/api/v2/write"? (405)'),
-        (answering(301, Location="https://db.example/"), "points to https://db.example/: set host"),
-        (answering(200, "", Content_Type="text/html"), "a web page, no database"),
-        (answering(400, "Client sent an HTTP request to an HTTPS server."), "wants https:// in host"),
-        (answering(500, '{"error":"disk full"}'), "the server has trouble (500: disk full)"),
-        (answering(503, "\x1b[31m\0\u202e" + "x" * 5000), "the server has trouble (503: \\x1b[31m\\x00\\u202exx"),
+        (answering(405), 'check host, and path = "/api/v2/write" (405)'),
+        (answering(301, Location="https://db.example/"), "https://db.example/: set host"),
+        (answering(200, "", Content_Type="text/html"), "a web page, not a database's: check host and path"),
+        (answering(400, "Client sent an HTTP request to an HTTPS server."), "set host to https://"),
+        (answering(500, '{"error":"disk full"}'), "temporary server error (500: disk full)"),
+        (answering(503, "\x1b[31m\0\u202e" + "x" * 5000), "temporary server error (503: \\x1b[31m\\x00\\u202exx"),
         (Exchange.hang, "no answer within 0.2 s"),
-        (BROKEN["drips continues"], "no whole answer within 0.6 s"),
-        (BROKEN["sends garbage"], "the connection broke, or what answers does not speak HTTP"),
+        (BROKEN["drips continues"], "within 0.6 s"),
+        (BROKEN["sends garbage"], "does not speak HTTP: check host"),
     ],
 )
 def test_the_reason_is_told(how: Play, said: str, server: FaultyServer, log: pytest.LogCaptureFixture) -> None:
@@ -665,11 +665,11 @@ def test_reminders(server: FaultyServer, log: pytest.LogCaptureFixture, monkeypa
         put(backend, 7)
         wait_for(lambda: len(errors(log)) >= 3, "reminders")
         first, *others = errors(log)
-        assert "the token is wrong (401)" in first
+        assert "correct token (401)" in first
         for text in others:
             assert re.fullmatch(
                 rf"influxdb2 {server.url}: nothing delivered since \d{{4}}-\d\d-\d\d \d\d:\d\d "
-                r"\(the token is wrong \(401\)\); waiting: 7 readings, dropped: 0",
+                r"\(.*correct token \(401\)\); waiting: 7 readings, dropped: 0",
                 text,
             ), text
 

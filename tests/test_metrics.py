@@ -272,7 +272,7 @@ def test_stuck_clients_do_not_stop_the_capture(dongle: Dongle, tmp_path: Path) -
 
 
 def test_an_address_that_is_taken(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(metrics_server, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(metrics_server, "LISTEN_RETRY_SECONDS", 0.05)
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         server = MetricsServer(f"127.0.0.1:{port}", lambda: "")

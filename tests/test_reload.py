@@ -22,7 +22,7 @@ from tests.programs import DAY, PROGRAM, ZONE, Dongle, Json, Program, cloud, run
 
 AGAIN = "the configuration has been read again"
 PARTLY = "the configuration has been read again, but not all of [pcap] is in use"
-WRONG = "error: the new configuration is wrong; going on with the one before"
+WRONG = "error: the new configuration is invalid; the service continues with the previous one"
 LOST = ": lost: "
 CONSOLE = '[[console]]\nformat = "json"'
 
@@ -367,7 +367,7 @@ def test_a_capture_file_is_read_as_it_was_begun(tmp_path: Path) -> None:
             server.play = well
             write(config, influxdb2(server.url), device="/dev/null", file=True)
             reload(program)
-            assert program.said("[pcap] takes effect with the next start only") == 1
+            assert program.said("[pcap] takes effect at the next start") == 1
             assert program.wait() == 0
         wanted = len(run_program("decode", DAY, "--format", "json", "--timezone", ZONE).readings)
         assert len(server.stored) == wanted

@@ -211,7 +211,7 @@ def test_unknown_lengths_are_reported_once_a_day(house: House) -> None:
 
 def test_implausible_values_are_said_once_for_each_field(house: House) -> None:
     (line,) = house.frame(NOW + 300, battery_soc=173)
-    start = f"warning: inverter {SERIAL}: out of range and left out, as often as that happens: "
+    start = f"warning: inverter {SERIAL}: values out of range are left out (logged once): "
     assert line == f"{start}battery_soc"
     assert house.frame(NOW + 600, battery_soc=180) == []
     (line,) = house.frame(NOW + 900, battery_soc=180, grid_frequency=300.0, battery_temperature=200.0)
@@ -298,7 +298,7 @@ def test_silence_is_said_once_and_so_is_its_end(house: House) -> None:
     assert "[pcap] device" in line
     assert house.report_log.deadline is None
     assert house.advance(NOW + 5 * QUIET_SECONDS) == []
-    assert house.frame(NOW + 2 * HOUR) == ["info: reports again, after 120 minutes without"]
+    assert house.frame(NOW + 2 * HOUR) == ["info: reports arrive again, after 120 minutes without"]
     assert house.frame(NOW + 2 * HOUR + 300) == []
     # The middle interval counts, so the long silence is none.
     quiet_from = NOW + 2 * HOUR + 300

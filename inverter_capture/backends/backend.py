@@ -1,4 +1,4 @@
-"""The interface of a backend: a place where readings are delivered to."""
+"""The interface of a backend, which delivers readings to one destination."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from inverter_capture.protocol.readings import Reading
 class Backend(ABC):
     """Delivers readings in a thread of its own, so that no backend can stop, slow or starve another.
 
-    `start`, then any number of `put`, then `stop` and `join`. Failures to deliver raise nothing: they are logged once,
-    and `status` tells them.
+    Order of calls: `start`, `put` for each reading, `stop`, `join`. A failed delivery raises no exception: it is logged
+    once and shown by `status`.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Backend(ABC):
     stop_seconds: float
     """Seconds granted for the last readings when the service stops. procd kills the service after five."""
     on_change: Callable[[], None] = staticmethod(lambda: None)
-    """Called in any thread when `status` tells something new. Returns at once."""
+    """Called when `status` has changed, in any thread. Must return at once."""
     _told: BackendStatus | None = None
 
     @abstractmethod
@@ -32,57 +32,57 @@ class Backend(ABC):
 
     @abstractmethod
     def put(self, reading: Reading) -> None:
-        """Take a reading. Returns at once. A full backend drops its oldest reading and counts it."""
+        """Queue a reading for delivery. Returns at once. A full queue drops its oldest reading and counts it."""
 
     @abstractmethod
     def begin_import(self) -> None:
-        """The readings that follow come from a file: `wait_for_room` is called before each, and none is urgent."""
+        """Start an import: the following readings come from a file, and `wait_for_room` is called before each."""
 
     @abstractmethod
     def end_import(self) -> None:
-        """The file is read. What was collected is delivered now."""
+        """End the import: deliver the readings that were collected."""
 
     @abstractmethod
     def wait_for_room(self, seconds: float) -> bool:
-        """Wait until a reading can be taken without dropping another. Returns whether it can, within this time."""
+        """Wait at most this time until `put` would not drop a reading. Returns whether that is so."""
 
     @abstractmethod
     def wait_until_empty(self, seconds: float) -> bool:
-        """Wait until no reading waits. Returns whether that is so, within this time."""
+        """Wait at most this time until all readings are delivered. Returns whether they are."""
 
     @abstractmethod
     def retry(self) -> None:
-        """Make the next attempt now if the backend waits after a failure. Returns at once."""
+        """If the backend waits after a failure, make it try again now. Returns at once."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Ask the backend to deliver what waits, if that is possible at once, and to finish. Returns at once."""
+        """Ask the backend to make a last attempt to deliver the queued readings, and to finish. Returns at once."""
 
     @abstractmethod
     def join(self, seconds: float) -> int:
-        """Wait at most this time for the backend to finish. Returns how many readings it has lost since `start`."""
+        """Wait at most this time for the backend to finish. Returns the number of readings lost since `start`."""
 
     @abstractmethod
     def reconfigure(self, section: Any, zone: tzinfo | None) -> None:
-        """Change to other settings of the same kind, keeping the readings that wait. Returns at once.
+        """Apply changed settings and keep the queued readings. Returns at once.
 
         `zone` is the inverter's time zone, None the system's.
         """
 
     @abstractmethod
     def status(self) -> BackendStatus:
-        """How the backend is doing. May be called from any thread. Returns at once."""
+        """The current state and counters. May be called from any thread. Returns at once."""
 
     def _tell_change(self) -> None:
-        """To be called by the backend wherever its status may have changed."""
+        """Call `on_change` if the status has changed. Backends call this wherever it may have."""
         status = self.status()
         if status != self._told:
             self._told = status
             self.on_change()
 
     def check(self) -> str | None:
-        """Try whether readings could be delivered, without delivering any. Returns what is wrong; None if nothing is.
+        """Test the connection and the permissions without delivering a reading. Returns the problem, or None.
 
-        For a backend that is not started.
+        Only for a backend that is not started.
         """
         return None

@@ -1,4 +1,4 @@
-"""What is wrong with TLS and its certificates, in words, for every kind of server."""
+"""Error messages about TLS and certificates, for every kind of server."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ _WRONG_NAME = (62, 64)
 
 
 def authority_problem(verify: bool | str | None) -> str:
-    """What is wrong with the file of authorities that `verify` names. Empty when nothing is."""
+    """The problem with the CA certificate file that `verify` names. Empty when there is none."""
     if not isinstance(verify, str) or os.path.isdir(verify):
         return ""
     try:
         ssl.create_default_context(cafile=verify)
     except OSError as error:
         reason = "not in PEM format" if isinstance(error, ssl.SSLError) else error.strerror
-        return f'verify = "{printable(verify)}": no file with certificates ({reason})'
+        return f'verify = "{printable(verify)}": not a readable CA certificate file ({reason})'
     return ""
 
 
 def explain_certificate(error: ssl.SSLCertVerificationError, setting: str) -> tuple[str, bool]:
-    """What is wrong with a server's certificate, and whether that may pass by itself. `setting` names the server."""
+    """The problem with a server's certificate, and whether it is temporary. `setting` holds the server's address."""
     if error.verify_code == _NOT_YET_VALID:
-        return "its certificate is not valid yet: is this system's clock right?", True
+        return "the server's certificate is not valid yet: check this system's clock", True
     if error.verify_code == _EXPIRED:
-        return "its certificate has expired: renew it, or set this system's clock", False
+        return "the server's certificate has expired: renew it, or correct this system's clock", False
     if error.verify_code in _WRONG_NAME:
-        return f"its certificate is for another name: write {setting} as the certificate has it", False
-    return f"its certificate is not trusted ({error.verify_message}): set verify to the file of its authority", False
+        return f"the server's certificate is for another name: set {setting} to a name in the certificate", False
+    reason = f"the server's certificate is not trusted ({error.verify_message})"
+    return f"{reason}: set verify to the file of its CA certificate", False
 
 
 def no_tls(error: ssl.SSLError, example: str) -> str:
-    """That a server does not speak TLS. `example` is a setting as it would be right."""
-    return f"no TLS there ({error.reason}): is {example} right, and the port?"
+    """The error for a server that does not use TLS. `example` shows the setting with the address."""
+    return f"the server does not use TLS on this port ({error.reason}): check {example} and the port"

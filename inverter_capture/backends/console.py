@@ -1,4 +1,4 @@
-"""The console backend: readings on standard output, each as soon as it comes."""
+"""The console backend: writes each reading to standard output at once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from inverter_capture.output.terminal import has_colour, width
 from inverter_capture.protocol.readings import Reading
 
 WAITING_MAX = 256
-"""Readings that wait for a slow reader at most."""
+"""Maximum number of readings queued for a slow reader."""
 RETRY_SECONDS = 5
-"""Seconds between attempts to write, when a disk is full."""
+"""Seconds between attempts to write, for example while a disk is full."""
 
 _STANDARD_OUTPUT = 1
 
@@ -42,13 +42,13 @@ class Console(Backend):
         self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
         self._writing = False
-        """A reading has left the queue and is not written yet."""
+        """Whether a reading has left the queue and is not written yet."""
         self._changed = threading.Condition()
         self._stopping = False
         self._closed = False
-        """Standard output can never be written to again."""
+        """Whether standard output is closed for good."""
         self._problem: str | None = None
-        """What was logged about standard output. None again when all that waited is written."""
+        """The problem that was logged. None again when all queued readings are written."""
         self._failing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
@@ -155,7 +155,7 @@ class Console(Backend):
                 return
 
     def _write(self, data: bytes) -> bool:
-        """Write the data, however long that takes. Returns False when it never can be, or the backend stops."""
+        """Write the data, however long that takes. Returns False when the output is closed or the backend stops."""
         while data:
             try:
                 data = data[os.write(_STANDARD_OUTPUT, data) :]

@@ -1,4 +1,4 @@
-"""From the sections of a configuration to their backends."""
+"""Creates the backend of each backend section of the configuration."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from inverter_capture.config.schema import (
 
 
 def sections(config: Config) -> Iterator[SectionConfig]:
-    """The sections of a configuration that stand for a backend each."""
+    """The backend sections of a configuration: one backend each."""
     for name, section in SECTIONS.items():
         if section.repeated:
             yield from getattr(config, name)
 
 
 def create_backend(section: SectionConfig, zone: tzinfo | None, status: StatusSource) -> Backend:
-    """The backend of a section. A kind of backend that is not configured is never imported, which saves memory.
+    """Create the backend of a section. Backends that are not configured are not imported, which saves memory.
 
-    `zone` is the inverter's time zone, None the system's. `status` tells a backend how the service is doing.
+    `zone` is the inverter's time zone, None the system's. `status` returns the service's status.
     """
     if isinstance(section, InfluxDb2Config):
         from inverter_capture.backends.influxdb2.delivery import InfluxDb2

@@ -1,4 +1,4 @@
-"""How the service and its backends are doing, as plain values."""
+"""The status of the service and its backends, as plain values."""
 
 from __future__ import annotations
 
@@ -7,47 +7,52 @@ from typing import NamedTuple
 
 
 class BackendStatus(NamedTuple):
-    """How a backend is doing."""
+    """The state and the counters of a backend."""
 
     name: str
-    """As in the log."""
+    """The backend's name in the log."""
     connected: bool
     """Whether the latest attempt succeeded."""
     delivered: int
-    """Readings since the service was started."""
+    """Readings delivered since the service was started."""
     waiting: int
     """Readings that are not delivered yet."""
     dropped: int
-    """Readings that were lost."""
+    """Readings lost since the service was started."""
     problem: str
-    """Why nothing can be delivered now. Empty when nothing is known to be wrong."""
+    """Why readings cannot be delivered at present. Empty when no problem is known."""
     failing_since: float | None = None
-    """Seconds since the epoch. None when nothing is known to be wrong."""
+    """Start of the problem, in seconds since the epoch. None when no problem is known."""
 
 
 class Status(NamedTuple):
-    """How the service is doing."""
+    """The state and the counters of the service."""
 
     started: int
-    """Nanoseconds since the epoch."""
+    """Start of the service, in nanoseconds since the epoch."""
     device: str
+    """Network device, or path of the capture file."""
     capturing: bool
+    """Whether packets can be captured."""
     packets: int
+    """Packets captured."""
     reports: int
+    """Reports with a known layout."""
     readings: int
+    """Readings decoded."""
     held_back: int
-    """Values that the guard did not believe."""
+    """Values held back by the guard."""
     backends: tuple[BackendStatus, ...]
     unknown: int = 0
-    """Reports whose registers are not known."""
+    """Reports with an unknown layout."""
     problem: str = ""
-    """Why nothing is captured. Empty when nothing is known to be wrong."""
+    """Why packets cannot be captured. Empty when no problem is known."""
 
 
 StatusSource = Callable[[], Status]
-"""Returns the status of this moment. May be called from any thread."""
+"""Returns the current status. May be called from any thread."""
 
 
 def no_status() -> Status:
-    """The status where no service runs."""
+    """The status when no service is running."""
     return Status(started=0, device="", capturing=False, packets=0, reports=0, readings=0, held_back=0, backends=())

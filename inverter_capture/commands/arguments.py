@@ -1,6 +1,6 @@
 """The command line. Results go to standard output, everything else to standard error.
 
-Exit codes: 0 done; 1 it could not be done, after doing what could be; 2 wrong arguments or configuration.
+Exit codes: 0 success; 1 failure, also of a part; 2 invalid arguments or configuration.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from inverter_capture.service.log import set_level, start_log
 from inverter_capture.text import printable
 
 if TYPE_CHECKING:
+    from inverter_capture.capture.libpcap import CaptureError
+    from inverter_capture.config.problems import ConfigError
     from inverter_capture.config.schema import Config
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -27,18 +29,18 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 _log = logging.getLogger(__name__)
 
 DISCOVER_SECONDS = 660
-"""Long enough for two reports of a dongle that sends one every five minutes."""
+"""Default duration in seconds: two reports of a dongle that sends one every five minutes."""
 SECONDS_MAX = 1_000_000
 SETTINGS_WIDTH_MAX = 100
-"""Columns. Longer lines are hard to read."""
+"""Maximum line length in characters of `settings`."""
 STATUS_FILE = "/var/run/inverter-capture/status.json"
-"""Where OpenWrt's init script lets the service keep it."""
+"""Path of the status file in OpenWrt's init script."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code."""
     _open_standard_streams()
-    # No traceback for Ctrl-C or a closed pipe. `run` and `discover` end in their own way.
+    # Ctrl-C ends the program without a traceback. `run` and `discover` set their own handlers.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     options = _parser().parse_args(arguments)
     start_log(syslog=getattr(options, "syslog", False))
@@ -47,23 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Take the places of standard streams that are closed, so that no file, nor a device, gets their numbers."""
+    """Open closed standard streams on /dev/null, so that no file or device gets their descriptors."""
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDWR)):
         try:
             os.fstat(number)
         except OSError:
-            # Opened the wrong way round, so that they can be used no better than before.
+            # With the opposite access mode, so that their use fails as before.
             os.open(os.devnull, flags)
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 (until the end)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file may be called what no text can hold.
+        # A file name may have bytes that are not UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, without the usage before it."""
+        """Exit with one line, without the usage text."""
         self.exit(WRONG_USE, f"error: {printable(message)}; see {self.prog} --help\n")
 
 
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", help="show how the running service is doing")
     status.add_argument("file", metavar="FILE", nargs="?", default=STATUS_FILE, help="default: %(default)s")
-    status.add_argument("--json", action="store_true", help="the file as it is, for scripts")
+    status.add_argument("--json", action="store_true", help="print the file itself, for scripts")
     status.set_defaults(command=_status)
 
     check = commands.add_parser("check", help="check a configuration")
@@ -97,25 +99,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     decode.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     decode.add_argument(
-        "--timezone", metavar="ZONE", default="local", help="of the inverter's clock; default: the system's"
+        "--timezone", metavar="ZONE", default="local", help="time zone of the inverter's clock; default: the system's"
     )
     decode.add_argument(
-        "--filter", metavar="BPF", default="", help="which packets to read, as for tcpdump; default: find them"
+        "--filter",
+        metavar="BPF",
+        default="",
+        help="packets to read, in tcpdump's syntax; default: the dongles are found",
     )
     decode.add_argument(
-        "--raw", action="store_true", help="with a table: each message in hex, too, also reports of unknown length"
+        "--raw", action="store_true", help="with a table: also print each message in hex, and reports of unknown length"
     )
-    decode.add_argument("--anonymise", action="store_true", help="replace serial numbers, for a bug report")
+    decode.add_argument("--anonymise", action="store_true", help="replace serial numbers, for bug reports")
     decode.set_defaults(command=_decode)
 
-    discover = commands.add_parser("discover", help="find dongles, and say how to configure them")
+    discover = commands.add_parser("discover", help="find dongles, and print the [pcap] section for them")
     discover.add_argument("source", metavar="DEVICE-or-FILE", help="a network device, any, or a capture file")
     discover.add_argument(
         "--seconds",
         metavar="N",
         type=_seconds,
         default=DISCOVER_SECONDS,
-        help="how long to listen; default: %(default)s",
+        help="seconds to listen; default: %(default)s",
     )
     discover.set_defaults(command=_discover)
 
@@ -128,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="UCI-FILE",
         nargs="?",
         default="",
-        help="what `uci export` prints, - for standard input; default: calls it",
+        help="output of `uci export`, - for standard input; default: run `uci export`",
     )
     uci.set_defaults(command=_uci)
     return parser
@@ -143,27 +148,23 @@ def _seconds(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from inverter_capture.capture.libpcap import CaptureError, FilterError
+    from inverter_capture.capture.libpcap import CaptureError
     from inverter_capture.config.problems import ConfigError
     from inverter_capture.config.toml_file import load
 
     try:
         config = load(options.config)
-    except ConfigError as error:
-        return _fail(WRONG_USE, *error.messages)
-    set_level(config.log.level)
-    from inverter_capture.service.service import Service
-    from inverter_capture.service.single import AnotherServiceError, only_service
+        set_level(config.log.level)
+        from inverter_capture.service.service import Service
+        from inverter_capture.service.single import AnotherServiceError, only_service
 
-    try:
-        with only_service(options.status):
-            return Service(config, lambda: load(options.config), status_path=options.status).run()
-    except AnotherServiceError as error:
-        return _fail(FAILED, str(error))
-    except FilterError as error:
-        return _fail(WRONG_USE, f"{options.config}: [pcap] filter = {error}")
-    except CaptureError as error:
-        return _fail(FAILED, f"{options.config}: [pcap] device = {error}")
+        try:
+            with only_service(options.status):
+                return Service(config, lambda: load(options.config), status_path=options.status).run()
+        except AnotherServiceError as error:
+            return _fail(FAILED, str(error))
+    except (ConfigError, CaptureError) as error:
+        return _refuse(options.config, error)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -182,7 +183,7 @@ def _status(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from inverter_capture.capture.device import device_problem
     from inverter_capture.capture.file import FileCapture
-    from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
+    from inverter_capture.capture.libpcap import CaptureError, check_filter
     from inverter_capture.config.problems import ConfigError
     from inverter_capture.config.toml_file import load
 
@@ -192,12 +193,8 @@ def _check(options: argparse.Namespace) -> int:
             check_filter(config.pcap.filter)
         if config.pcap.file:
             FileCapture(config.pcap.device, config.pcap.filter).close()
-    except ConfigError as error:
-        return _fail(WRONG_USE, *error.messages)
-    except FilterError as error:
-        return _fail(WRONG_USE, f"{options.config}: [pcap] filter = {error}")
-    except CaptureError as error:
-        return _fail(FAILED, f"{options.config}: [pcap] device = {error}")
+    except (ConfigError, CaptureError) as error:
+        return _refuse(options.config, error)
     problem = None if config.pcap.file else device_problem(config.pcap.device)
     if problem:
         _log.warning("%s: [pcap] device = %s; the service will wait for it", options.config, problem)
@@ -285,10 +282,21 @@ def _print(text: str) -> int:
 
 
 def _cannot_write(error: OSError) -> int:
-    # Python will try once more to write what it still holds.
+    # At exit, Python tries again to write its buffer.
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), sys.stdout.fileno())
     return _fail(FAILED, f"standard output: cannot be written to: {error.strerror}")
+
+
+def _refuse(path: str, error: ConfigError | CaptureError) -> int:
+    """Log why the configuration in this file cannot be used. Returns the exit code."""
+    from inverter_capture.capture.libpcap import CaptureError, FilterError
+
+    if isinstance(error, FilterError):
+        return _fail(WRONG_USE, f"{path}: [pcap] filter = {error}")
+    if isinstance(error, CaptureError):
+        return _fail(FAILED, f"{path}: [pcap] device = {error}")
+    return _fail(WRONG_USE, *error.messages)
 
 
 def _fail(code: int, *messages: str) -> int:

@@ -1,4 +1,4 @@
-"""The `decode` command: capture files in, readings as text out."""
+"""The `decode` command: prints the readings in capture files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from inverter_capture.protocol.times import SECOND
 
 
 class DecodeCommand:
-    """Decodes capture files one after another, as one capture, and prints the readings."""
+    """Decodes capture files in their order as one capture, and prints the readings."""
 
     def __init__(
         self, zone: tzinfo | None, format: str, *, filter: str = "", raw: bool = False, anonymise: bool = False
@@ -35,7 +35,7 @@ class DecodeCommand:
         self._clears_bar = is_terminal(sys.stdout)
 
     def run(self, paths: Sequence[str]) -> list[str]:
-        """Print all that can be decoded. Returns what could not be, a line for each. Raises FilterError."""
+        """Print all readings. Returns the problems, one line each. Raises FilterError, OSError for standard output."""
         problems: list[str] = []
         sys.stdout.write(self._formatter.header())
         if isinstance(self._filter, DongleSearch) and len(paths) > 1:
@@ -55,9 +55,9 @@ class DecodeCommand:
         return problems
 
     def _search(self, paths: Sequence[str], search: DongleSearch) -> None:
-        """Look for dongles in all files first: what one of them tells counts for the others."""
+        """Find the dongles in all files first: a dongle found in one file is decoded in all."""
         for path in paths:
-            # A pipe can be read only once. What cannot be read is told when its turn comes.
+            # A pipe can be read only once. Errors are reported when the file is decoded.
             if path != "-" and os.path.isfile(path):
                 with suppress(CaptureError), FileCapture(path, search) as capture, _bar(capture):
                     capture.search()
@@ -80,7 +80,7 @@ class DecodeCommand:
         text = self._formatter.format(event.reading) if isinstance(event, Decoded) and event.reading else ""
         if self._raw:
             captured = datetime.fromtimestamp(event.time // SECOND, UTC)
-            # Addresses can tell as much about the owner as the serial number.
+            # Addresses can identify the owner, too.
             flow = "" if self._anonymiser else f", from {event.flow}"
             text += f"captured {captured:%Y-%m-%d %H:%M:%S} UTC{flow}\n{dump(event)}\n"
         return text

@@ -1,4 +1,4 @@
-"""The `discover` command: listens on a device or reads a capture file, and says which dongles report."""
+"""The `discover` command: finds the dongles that send reports, on a device or in a capture file."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ NOTHING_IN_FILE = (
 
 
 def discover(source: str, seconds: int) -> tuple[str | None, list[str]]:
-    """The report on a device, after this time or Ctrl-C, or on a capture file; None when no dongle reported.
+    """Find dongles on a device, for `seconds` or until Ctrl-C, or in a capture file.
 
-    With it come the problems there were. Raises CaptureError when nothing can be read.
+    Returns the text to print, or None when no dongle sent a report, and the problems. Raises CaptureError when the
+    source cannot be read at all.
     """
     is_file = source != ANY and (os.path.exists(source) or "/" in source or source == "-")
     survey = Survey(source, file=is_file)
@@ -45,7 +46,7 @@ def discover(source: str, seconds: int) -> tuple[str | None, list[str]]:
 
 
 def _read(path: str, survey: Survey) -> str | None:
-    """Survey a capture file. Returns why it was not read to its end."""
+    """Survey a capture file. Returns the error before its end, or None."""
     decoder = Decoder()
     problem = None
     with FileCapture(path, DongleSearch()) as capture, ProgressBar(lambda: capture.position, capture.size, path):
@@ -59,7 +60,7 @@ def _read(path: str, survey: Survey) -> str | None:
 
 
 def _listen(device: str, seconds: int, survey: Survey) -> None:
-    """Survey a device for this time, or until a signal comes."""
+    """Survey a device for this time, or until SIGINT or SIGTERM."""
     problem = device_problem(device)
     if problem:
         raise CaptureError(problem)

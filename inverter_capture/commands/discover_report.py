@@ -1,4 +1,4 @@
-"""Which dongles report, and how to configure the program for them: what `discover` says. Pure: events in, text out."""
+"""The text that `discover` prints: the dongles that send reports, and the configuration for them. No I/O."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from inverter_capture.protocol.packets import address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Event, MapHeard, Unknown
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.report_log import BURST_SECONDS
+from inverter_capture.text import counted
 
 LAG_SECONDS_MAX = 120
-"""A report captured this soon after its own time is a live one, and the clock and time zone are right."""
+"""Maximum seconds from a report's time to its capture when the clock and the time zone are right."""
 INTERVALS_MAX = 1000
-DONGLES_MAX = 64
+"""Maximum number of intervals per dongle of which the median is taken."""
+SURVEYED_MAX = 64
+"""Maximum number of pairs of a host and a server port that are surveyed."""
 SERIALS_MAX = 8
-"""Serial numbers noted of one dongle."""
+"""Maximum number of serial numbers per dongle."""
 LAYOUT_TEXTS = {
     "known": "known layout",
     "learnt": "layout learnt from the poll map",
@@ -28,33 +31,33 @@ LAYOUT_TEXTS = {
 
 
 class Survey:
-    """Takes what a decoder finds in the system's time zone; describes the dongles that report."""
+    """Collects the events of a decoder in the system's time zone, and describes the dongles that send reports."""
 
     def __init__(self, source: str, *, file: bool) -> None:
-        """`source` is a device, or with `file` the path of a capture file."""
+        """`source`: a device, or with `file` the path of a capture file."""
         self._source = source
         self._file = file
         self._dongles: dict[Endpoint, _Dongle] = {}
 
     @property
     def found(self) -> bool:
-        """Whether there has been any report."""
+        """Whether there was a report."""
         return bool(self._reporting)
 
     @property
     def status(self) -> str:
-        """What has been found so far, in a few words."""
+        """The number of reports and their senders, for a status line."""
         reports = sum(dongle.reports for dongle in self._reporting)
         hosts = ", ".join(sorted({address_text(dongle.endpoint.host) for dongle in self._reporting}))
-        return f"{reports} {_plural(reports, 'report')} from {hosts}" if reports else "no report yet"
+        return f"{counted(reports, 'report')} from {hosts}" if reports else "no report yet"
 
     def add(self, events: Iterable[Event]) -> None:
-        """Take notice of what a decoder has found."""
+        """Add events of a decoder."""
         for event in events:
             flow = event.flow.reversed() if isinstance(event, MapHeard) else event.flow
             endpoint = Endpoint(flow.source, flow.destination_port)
             dongle = self._dongles.get(endpoint)
-            if dongle is None and len(self._dongles) < DONGLES_MAX:
+            if dongle is None and len(self._dongles) < SURVEYED_MAX:
                 dongle = self._dongles[endpoint] = _Dongle(endpoint)
             if dongle is not None:
                 dongle.add(event)
@@ -79,7 +82,7 @@ class Survey:
 
 
 class _Dongle:
-    """What one host sends to one server port, and hears from there."""
+    """The events between one host and one server port."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -87,7 +90,7 @@ class _Dongle:
         self._servers: set[str] = set()
         self._serials: dict[str, str] = {}
         self._inverters: dict[str, str] = {}
-        """The kind of each serial number; empty until a reading tells it."""
+        """The kind of inverter by serial number; empty until it is known."""
         self._lengths: dict[int, str] = {}
         self._map_heard = False
         self._intervals: list[int] = []
@@ -98,7 +101,7 @@ class _Dongle:
 
     @property
     def timezone(self) -> str | None:
-        """The time zone to set, when it is certain that the system's is not the inverter's."""
+        """The time zone to set; None unless the inverter's is certainly not the system's."""
         zones = fitting_zones(self._error.utc_offset, self._error.moment) if self._error else []
         return zones[0] if zones else None
 
@@ -135,7 +138,7 @@ class _Dongle:
             "dongle": ", ".join(self._serials) or "serial number unknown: it is sent when the dongle connects",
             "inverter": ", ".join(serial + (f" ({kind})" if kind else "") for serial, kind in self._inverters.items()),
             "server": f"{', '.join(sorted(self._servers))} port {self.endpoint.server_port}",
-            "reports": f"{self.reports} {_plural(self.reports, 'report')} of {lengths}{self._how_often()}",
+            "reports": f"{counted(self.reports, 'report')} of {lengths}{self._how_often()}",
             "poll map": "heard" if self._map_heard else "not heard: the server sends it when the dongle connects",
             "clock": self._clock(file=file),
         }
@@ -165,10 +168,6 @@ class _Dongle:
 
 
 def _note(known: dict[str, str], serial: str, what: str = "") -> None:
-    """Remember a serial number, unless there are too many, which must be forged."""
+    """Remember a serial number, at most SERIALS_MAX: more would be forged."""
     if serial in known or len(known) < SERIALS_MAX:
         known[serial] = what or known.get(serial, "")
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else f"{word}s"

@@ -1,6 +1,6 @@
-"""Messages as hex, reports with their register numbers and without the serial numbers: for bug reports.
+"""Hex dumps of messages, with register numbers and optionally without serial numbers, for bug reports.
 
-Only reports and poll maps are shown whole. What else a dongle says may hold secrets, as its login does.
+Only reports and poll maps are shown completely. Other messages may contain secrets, as the login does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from inverter_capture.protocol.poll_maps import PollMap
 from inverter_capture.protocol.reports import Report
 
 ROW_LENGTH = 16
-"""Bytes in a row: eight registers."""
+"""Bytes per row: eight registers."""
 
 _SERIAL_END = SERIAL_OFFSET + SERIAL_LENGTH
 _PARTS = (
@@ -37,24 +37,24 @@ _PARTS = (
     (CLOCK_OFFSET, CLOCK_OFFSET + CLOCK_LENGTH, "year month day hour minute second"),
     (CLOCK_OFFSET + CLOCK_LENGTH, REGISTERS_OFFSET, "unknown"),
 )
-"""What stands before a report's registers: where it begins and ends, and what it is."""
+"""The parts of a report before its registers: start and end offset, and description."""
 
 
 class Anonymiser:
-    """Replaces serial numbers of inverters and dongles, each always by the same made-up one."""
+    """Replaces serial numbers of inverters and dongles, each always by the same invented one."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
 
     def serial(self, serial: str) -> str:
-        """The made-up serial number, as long as the real one. Inverters' and dongles' are counted apart."""
+        """The invented serial number, of the same length. Inverters' and dongles' are numbered separately."""
         if serial not in self._names:
             number = 1 + sum(len(name) == len(serial) for name in self._names)
             self._names[serial] = f"ANON{number:0{len(serial) - 4}d}"
         return self._names[serial]
 
     def event(self, event: Event) -> Event:
-        """The same event without a real serial number in what is shown of it."""
+        """The event with all serial numbers that `dump` and the formats show replaced."""
         if isinstance(event, Heard):
             if serial := dongle_serial(event.message):
                 self.serial(serial)
@@ -72,7 +72,7 @@ class Anonymiser:
 
 
 def dump(event: Event) -> str:
-    """What was heard, line by line."""
+    """The hex dump of an event's message, as lines."""
     if isinstance(event, Decoded | Unknown):
         return _report(event.report)
     if isinstance(event, MapHeard):

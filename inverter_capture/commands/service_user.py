@@ -13,13 +13,13 @@ from inverter_capture.text import printable
 
 USER = "inverter-capture"
 UJAIL = "/sbin/ujail"
-"""Without it the service runs as root."""
+"""The jail in which the service runs as USER; without it, the service runs as root."""
 FILES = ("verify", "certificate", "key")
 """Settings that can be the path of a file."""
 
 
 def unreadable(section: SectionConfig) -> str | None:
-    """Why the service could not use a file that this process, run as root, can. None when it can use all."""
+    """The problem when the service's user cannot read a file of these settings; None without one. Needs root."""
     if os.geteuid() != 0 or not os.path.exists(UJAIL):
         return None
     try:
@@ -44,7 +44,7 @@ def unreadable(section: SectionConfig) -> str | None:
 
 
 def _blocked(path: str, wanted: int) -> str:
-    """The directory or file on this path where the present user gets no further; empty when there is none."""
+    """The first directory or file on this path that the current user cannot access; empty when there is none."""
     above = os.path.dirname(path)
     blocked = _blocked(above, os.X_OK) if above != path else ""
     return blocked or ("" if os.access(path, wanted, effective_ids=True) else path)
@@ -52,7 +52,7 @@ def _blocked(path: str, wanted: int) -> str:
 
 @contextmanager
 def _as_user(user: pwd.struct_passwd) -> Iterator[None]:
-    """Within, files are opened with the rights of a user."""
+    """Access files with the rights of this user within the context."""
     groups = os.getgroups()
     os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
     os.setegid(user.pw_gid)

@@ -1,4 +1,4 @@
-"""Every section and setting, with its default and what it is for: what `settings` prints."""
+"""The text that `settings` prints: every section and setting, with default and description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTRODUCTION = (
 
 
 def settings_text(width: int) -> str:
-    """As text of lines that are no longer than this, but for long words."""
+    """The text, wrapped at `width` characters."""
     blocks = [
         textwrap.fill(INTRODUCTION, width, break_on_hyphens=False, break_long_words=False),
         f"{SERVICE} (OpenWrt only)\n{_describe(ENABLED, SERVICE_ENABLED, width)}",

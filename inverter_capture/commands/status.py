@@ -1,4 +1,4 @@
-"""What a running service says of itself in its status file, as text for people."""
+"""The text that `status` prints: the status file of a running service, for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StatusError(Exception):
 
 
 def read_status(path: str) -> str:
-    """What the file at this path holds. Raises StatusError."""
+    """Read a status file. Raises StatusError."""
     try:
         text = read_status_file(path)
     except (OSError, ValueError) as error:
@@ -30,7 +30,7 @@ def read_status(path: str) -> str:
         raise StatusError(f"{path}: cannot be read ({reason}): check the path, and who may read it") from None
     if text is None:
         raise StatusError(
-            f"no service is running that keeps {path}: start one with /etc/init.d/inverter-capture start (OpenWrt), "
+            f"no service is running that writes {path}: start it with /etc/init.d/inverter-capture start (OpenWrt), "
             f"or inverter-capture run CONFIG.toml --status {path}"
         )
     return text
@@ -42,8 +42,8 @@ def status_text(text: str, *, colour: bool, width: int) -> str:
         return _status_text(json.loads(text), Table(None, colour, width), time.time())
     except (ValueError, KeyError, TypeError) as error:
         raise StatusError(
-            f"the service's status cannot be understood ({type(error).__name__}): "
-            "is it of another version? restart it, or use --json"
+            f"the status file has an unexpected format ({type(error).__name__}): "
+            "restart the service if it is of another version, or use --json"
         ) from None
 
 
@@ -87,7 +87,7 @@ def _line(head: str, text: str) -> str:
 
 
 def _span(seconds: float) -> str:
-    """A span of time in its largest unit."""
+    """A duration in whole units, of the largest of which there are at least two."""
     seconds = max(0, round(seconds))
     for length, unit in _SPANS:
         if seconds >= 2 * length:

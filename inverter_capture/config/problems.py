@@ -1,6 +1,6 @@
-"""Tables of values, as a format gives them, to a Config; or a Problem for each mistake.
+"""Converts the tables of a configuration to a Config, or to a Problem for each mistake.
 
-A problem speaks of a section, a setting and a value. The format adds where that stands, and how it writes the value.
+A problem has a section, a setting and a value. TOML and UCI add the place, and write the value in their notation.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ FILE_BYTES_MAX = 256 * 1024
 """Maximum size of a configuration file in bytes. A larger file is perhaps a capture file given by mistake."""
 
 NOTHING = object()
-"""A problem's value where there is none, or it stands under a name that is not known: it may be a secret."""
+"""The value of a problem without a value, or with an unknown setting, whose value may be a secret."""
 HIDDEN = object()
-"""A problem's value where it is a secret."""
+"""The value of a problem with a secret."""
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. `messages` holds a line for each mistake; none shows a secret."""
+    """The configuration is invalid. `messages` holds one line for each mistake; no line contains a secret."""
 
     def __init__(self, messages: Iterable[str]) -> None:
         self.messages = tuple(printable(message) for message in messages)
@@ -33,26 +33,26 @@ class Problem(NamedTuple):
     """A mistake in the configuration."""
 
     section: str
-    """Its name; empty when there is no backend at all."""
+    """The section's name; empty when the configuration has no backend."""
     number: int
     """Counts the sections of that name from 0."""
     setting: str = ""
-    """Empty when the mistake is about the section as a whole."""
+    """The setting's name; empty when the mistake concerns the whole section."""
     reason: str = ""
-    """As that of SettingError."""
+    """The reason, as in SettingError."""
     value: object = NOTHING
-    """The refused one; or NOTHING, or HIDDEN."""
+    """The invalid value, NOTHING or HIDDEN."""
     missing: bool = False
     """Whether the setting has to be added."""
     instead: tuple[str, object] | None = None
-    """Another setting of that section, and a value for it that would help as well."""
+    """An alternative remedy: another setting of the section, and its value."""
 
     def explain(
         self, write: Callable[[object], str], assign: Callable[[str, object], str], add: str, hint: str = ""
     ) -> str:
-        """What is wrong and what helps, in a format that writes values and settings like this.
+        """The mistake and its remedy. `write` and `assign` write a value and a setting in the format's notation.
 
-        `add` is how a missing setting is added; `hint` follows what is expected.
+        `add`: how to add a missing setting. `hint`: text after the expected value.
         """
         spec = SECTIONS[self.section].settings[self.setting] if self.missing or not self.reason else None
         if self.missing and spec:
@@ -66,13 +66,14 @@ class Problem(NamedTuple):
 
 
 Table = Mapping[str, Any]
-"""A section's settings, with values as TOML has them. A SettingError stands for one that the format could not read."""
+"""The settings of a section, with values of TOML's types, or a SettingError for an unreadable value."""
 
 
 def read_config(tables: Mapping[str, Sequence[Table]], problems: list[Problem], *, strays: bool) -> Config | None:
-    """The configuration that these sections make, by their names in SECTIONS; None when there are problems.
+    """Convert sections, by their names in SECTIONS. Returns None and adds to `problems` when there are mistakes.
 
-    With `strays`, sections of unknown names, no section is said to be missing: most likely one of those is meant.
+    `strays`: whether there are sections with unknown names. Then no missing section is reported: most likely it is one
+    of those, misspelt.
     """
     found = {
         name: [_read_section(SECTIONS[name], number, table, problems) for number, table in enumerate(sections)]
@@ -94,7 +95,7 @@ def read_config(tables: Mapping[str, Sequence[Table]], problems: list[Problem], 
 
 
 def _read_section(known: Section, number: int, table: Table, problems: list[Problem]) -> Any:
-    """The section's settings; or None, and what is wrong is added to the problems."""
+    """Convert a section. Returns None and adds to `problems` when there are mistakes."""
     values: dict[str, Any] = {}
     handled: set[str] = set()
     before = len(problems)
@@ -136,22 +137,22 @@ def _explain_unknown(name: str, known: Section) -> str:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """What could have been meant by an unknown name."""
+    """The remedy for an unknown name: the most similar known name, or all of them."""
     near = nearest(name, known)
     return f"did you mean {near}?" if near else f"known are {', '.join(known)}"
 
 
 def owning_sections(setting: str) -> list[Section]:
-    """The sections that have such a setting."""
+    """The sections that have a setting of this name."""
     return [known for known in SECTIONS.values() if setting in known.settings]
 
 
 def read_file(file: str | int, name: str, wanted: str) -> bytes:
-    """What a file, by its path or descriptor, holds; messages call it by the name. Raises ConfigError."""
+    """Read a file by its path or descriptor. `name` and `wanted` are for messages. Raises ConfigError."""
     try:
         with open(file, "rb", closefd=isinstance(file, str)) as opened:
             data = opened.read(FILE_BYTES_MAX + 1)
-    except (OSError, ValueError) as error:  # ValueError: no path can be like that
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise ConfigError([f"{name}: cannot be read ({reason}): check the path, and who may read the file"]) from None
     if len(data) > FILE_BYTES_MAX:

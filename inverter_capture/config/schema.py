@@ -1,7 +1,7 @@
 """The sections of the configuration and their settings: each with its type, default and help.
 
-Every format, and the files that describe the settings to users, follow this. A new setting is a line in its section; a
-new backend is a class, and a line each in `Config` and `SECTIONS`.
+TOML, UCI and all descriptions of the settings are derived from this. A new setting is a line in its section; a new
+backend is a class, and a line each in `Config` and `SECTIONS`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from inverter_capture.config.values import (
 from inverter_capture.output.formats import FORMATS
 
 REQUIRED = object()
-"""In place of a default: the setting must be given."""
+"""Instead of a default: the setting is required."""
 
 _INFLUXDB2_PATH = "/api/v2/write"
 
@@ -45,20 +45,20 @@ class Setting(NamedTuple):
 
     type: ValueType
     default: Any
-    """As kept, after the check; or REQUIRED."""
+    """The default as after the check, or REQUIRED."""
     secret: bool
-    """Never shown, neither in messages nor in the section's repr."""
+    """Whether the value is never shown, neither in messages nor in the section's repr."""
     help: str
-    """What it is for, in one line that holds for every format."""
+    """The description, in one line that is correct for every format."""
 
 
 def setting(type: ValueType, default: Any = REQUIRED, *, secret: bool = False, help: str) -> Any:
-    """Declares an attribute of a SectionConfig."""
+    """Declare a setting as an attribute of a SectionConfig."""
     return Setting(type, default, secret, help)
 
 
 class SectionConfig:
-    """The settings of one section, as attributes that cannot be changed. Subclasses declare them with `setting`.
+    """The settings of one section as read-only attributes. Subclasses declare them with `setting`.
 
     Not dataclasses: importing those costs a router 1.5 MB.
     """
@@ -69,7 +69,7 @@ class SectionConfig:
         cls.settings = {name: value for name, value in vars(cls).items() if isinstance(value, Setting)}
 
     def __init__(self, **values: Any) -> None:
-        """Raises SettingError for values that do not go together, TypeError for missing and unknown ones."""
+        """Raises SettingError for values that contradict each other, TypeError for missing and unknown settings."""
         missing = [name for name, spec in self.settings.items() if spec.default is REQUIRED and name not in values]
         if missing or not values.keys() <= self.settings.keys():
             raise TypeError(f"{type(self).__name__} takes {', '.join(self.settings)}, not {', '.join(values)}")
@@ -77,7 +77,7 @@ class SectionConfig:
         self.check()
 
     def check(self) -> None:
-        """Raises SettingError, with the setting to blame, for values that do not go together."""
+        """Raises SettingError, with the setting to change, for values that contradict each other."""
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} cannot be changed")
@@ -91,7 +91,7 @@ class SectionConfig:
 
 
 class PcapConfig(SectionConfig):
-    """Where packets come from."""
+    """The capture of packets."""
 
     device: str = setting(NAME, help="Network device to capture on, or any; with file, the path of a capture file")
     filter: str = setting(
@@ -111,7 +111,7 @@ class PcapConfig(SectionConfig):
     serials: list[str] = setting(SERIALS, [], help="Serial numbers of the inverters to read; if empty, any")
 
     def check(self) -> None:
-        # The service would wait for such a device for ever.
+        # The service would wait for this device for ever.
         if "/" in self.device and not self.file:
             reason = 'contains "/", as only the path of a capture file does: correct it'
             raise SettingError(reason, setting="device", instead=("file", True))
@@ -209,7 +209,7 @@ class ConsoleConfig(SectionConfig):
 
 
 class MetricsConfig(SectionConfig):
-    """What Prometheus reads, over HTTP."""
+    """Metrics for Prometheus, over HTTP."""
 
     listen: str = setting(
         LISTEN,
@@ -219,7 +219,7 @@ class MetricsConfig(SectionConfig):
 
 
 class LogConfig(SectionConfig):
-    """What the log tells."""
+    """The service's log."""
 
     level: str = setting(
         choice("error", "warning", "info", "debug"),
@@ -246,11 +246,11 @@ class Section(NamedTuple):
     """The same in every format."""
     type: type[SectionConfig]
     repeated: bool = False
-    """A backend, any number of times."""
+    """Whether it is a backend section, of which there can be any number."""
 
     @property
     def settings(self) -> dict[str, Setting]:
-        """What can stand in it."""
+        """The settings by name."""
         return self.type.settings
 
 
@@ -265,4 +265,4 @@ SECTIONS: dict[str, Section] = {
         Section("log", LogConfig),
     )
 }
-"""The schema, by the sections' names, which are those of Config's attributes."""
+"""The sections by name. The names are also those of Config's attributes."""

@@ -1,4 +1,4 @@
-"""The `timezone` setting: what it can be, and which zone fits an inverter's clock."""
+"""The `timezone` setting: its check, and the time zones that fit an inverter's clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inverter_capture.config.values import SettingError, ValueType, check_name, 
 from inverter_capture.protocol.clock import QUARTER_HOUR, ClockError
 
 OFFSETS = range(-12 * 3600, 14 * 3600 + 1, QUARTER_HOUR)
-"""The offsets from UTC, in seconds, at which people live."""
+"""The offsets from UTC, in seconds, that time zones can have."""
 
 # Where such inverters are sold, and one zone at least for each offset there is.
 _ZONES = (
@@ -65,9 +65,9 @@ def check_timezone(value: str) -> str:
 
 
 def zones() -> list[str]:
-    """The time zones of this system by area and city; those by offset are left out, for their signs are upside down.
+    """The time zones of this system by area and city, without those in Etc, whose signs are inverted.
 
-    Read from the folders, for available_timezones() cannot be had with OpenWrt's python3-light alone on Python 3.11.
+    Read from the directories: available_timezones() does not work with OpenWrt's python3-light on Python 3.11.
     """
     import zoneinfo
 
@@ -84,7 +84,7 @@ TIMEZONE = ValueType((str,), "local, or a name", check_timezone, "Europe/Paris")
 
 
 def remedy(error: ClockError) -> str:
-    """What to set, in words."""
+    """The remedy for a wrong clock or time zone, for messages."""
     zones = fitting_zones(error.utc_offset, error.moment)
     if not zones:
         return "no time zone fits: set the inverter's clock"
@@ -115,7 +115,7 @@ def fitting_zones(utc_offset: int, moment: int) -> list[str]:
 
 
 def _offset(name: str, when: datetime) -> timedelta | None:
-    """How far a time zone is ahead of UTC at this time; None when its data is not installed."""
+    """The offset of a time zone from UTC at this time; None when its data is not installed."""
     try:
         from zoneinfo import ZoneInfo
 
@@ -125,7 +125,7 @@ def _offset(name: str, when: datetime) -> timedelta | None:
 
 
 def _install_data(zone: str) -> str:
-    """How to install a time zone's data, in words."""
+    """The remedy for missing time zone data, for messages."""
     area = zone.partition("/")[0]
     # Other areas' packages have other names in each release of OpenWrt.
     package = area.lower() if area in ("Africa", "Asia", "Atlantic", "Europe", "Pacific") else "all"
@@ -133,20 +133,20 @@ def _install_data(zone: str) -> str:
 
 
 def offset_text(utc_offset: int) -> str:
-    """An offset from UTC in seconds, as in UTC+05:45."""
+    """An offset from UTC in seconds as text, such as UTC+05:45."""
     minutes = abs(utc_offset) // 60
     return f"UTC{'-' if utc_offset < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"
 
 
 def distance_text(seconds: int) -> str:
-    """How far that is ahead of something or behind it, in words that go before it."""
+    """A time difference in seconds as text, such as "2 h ahead of" or "5 min behind"."""
     hours, minutes = divmod(abs(seconds) // 60, 60)
     parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes or not hours)
     return f"{' '.join(parts)} {'ahead of' if seconds > 0 else 'behind'}"
 
 
 def named_zone(name: str) -> tzinfo | None:
-    """The time zone of a checked `timezone` setting; None is the system's."""
+    """The time zone of a checked `timezone` setting; None for the system's."""
     if name == "local":
         return None
     from zoneinfo import ZoneInfo

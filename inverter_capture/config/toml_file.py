@@ -1,4 +1,4 @@
-"""The configuration as TOML: read, with the file, line and section of each mistake; and values written."""
+"""Reads the configuration from TOML, with the file and line of each mistake, and writes settings as TOML."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _TOKEN = re.compile(
     r"|\#[^\n]*|[\[\]{}\n]|[^\"'#\[\]{}\n]+",
     re.DOTALL,
 )
-"""A string, also one that does not end; a comment; a bracket; the end of a line; or what is between those."""
+"""A token: a string, also without its end; a comment; a bracket; the end of a line; or the text in between."""
 _KEY = r"""\s*(?:[\w-]+|"[^"\\\n]*"|'[^'\n]*')\s*"""
 _STATEMENT = re.compile(rf"(\[\[?)?({_KEY}(?:\.{_KEY})*)(?:\]|=)", re.ASCII)
 _NAME = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""", re.ASCII)
 
 
 def load(path: str) -> Config:
-    """The configuration in this file. Raises ConfigError, also when the file cannot be read."""
+    """Read the configuration from a file. Raises ConfigError, also when the file cannot be read."""
     data = read_file(path, path, "the path of a TOML file")
     try:
         text = data.decode()
@@ -58,10 +58,12 @@ def load(path: str) -> Config:
 
 
 def parse(text: str, name: str) -> Config:
-    """The configuration in this text; messages call it by the name. Raises ConfigError."""
+    """Read the configuration from a text. `name` is the file's name in messages. Raises ConfigError."""
     import tomllib
 
-    text = text.removeprefix("\ufeff") + "\n"  # Windows begins with the one, tomllib needs the other
+    text = (
+        text.removeprefix("\ufeff") + "\n"
+    )  # Windows editors write a byte order mark; tomllib requires the line break
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -84,12 +86,12 @@ def parse(text: str, name: str) -> Config:
 
 
 def is_section(value: object) -> bool:
-    """Whether TOML's value is a table or a list of tables."""
+    """Whether a TOML value is a table or a list of tables."""
     return isinstance(value, dict) or (isinstance(value, list) and all(isinstance(item, dict) for item in value))
 
 
 def header(known: Section) -> str:
-    """How a section begins."""
+    """The header of a section."""
     return f"[[{known.name}]]" if known.repeated else f"[{known.name}]"
 
 
@@ -110,7 +112,7 @@ def explain_stray(key: str, value: object) -> str:
 
 
 def locate(problems: list[Problem], data: dict[str, Any], text: str, name: str) -> list[str]:
-    """The problems' messages, in the order of the file; without a line number where the line is not sure."""
+    """The problems' messages in the order of the file, without a line number where the line is unknown."""
     lines = find_lines(text)
     placed: list[tuple[int, str]] = []
     for problem in problems:
@@ -121,7 +123,7 @@ def locate(problems: list[Problem], data: dict[str, Any], text: str, name: str) 
 
 
 def describe(problem: Problem, data: dict[str, Any]) -> str:
-    """The problem in TOML's notation: section, setting, value, what is wrong and what helps."""
+    """The problem in TOML's notation: section, setting, value, mistake and remedy."""
     if not problem.section and not problem.reason:
         headers = " or ".join(header(known) for known in SECTIONS.values() if known.repeated)
         return f"no backend: add a {headers} section for the readings to go to"
@@ -138,7 +140,7 @@ def describe(problem: Problem, data: dict[str, Any]) -> str:
 
 
 def _place(section: str, data: dict[str, Any]) -> str:
-    """A section or a stray setting, as the text has it; a section that is missing as it should be."""
+    """The header of a section, or the name of a setting outside any section."""
     if section not in data:
         return header(SECTIONS[section])
     name = shorten(section)
@@ -148,7 +150,7 @@ def _place(section: str, data: dict[str, Any]) -> str:
 
 
 def quotes_hint(value: object, type: ValueType) -> str:
-    """Follows what is expected, when quotes are too many or missing."""
+    """The hint to remove or add quotes; empty when they are right."""
     if isinstance(value, str) and (str not in type.types or (bool in type.types and value in ("true", "false"))):
         return ", without quotes"
     return "" if isinstance(value, str) or type.types != (str,) else ", in quotes"
@@ -170,7 +172,7 @@ def explain_syntax(error: Exception, text: str, name: str) -> str:
 
 
 def find_lines(text: str) -> Lines:
-    """Where sections and settings stand in a text that is TOML."""
+    """The lines of the sections and settings in a valid TOML text."""
     lines: Lines = {}
     last: dict[str, int] = {}
     section: list[str] = []
@@ -199,7 +201,7 @@ def find_lines(text: str) -> Lines:
 
 
 def statements(text: str) -> Iterator[tuple[int, str]]:
-    """Each statement of a TOML text and its first line. Only the last one may have no end."""
+    """The statements of a TOML text with their first lines. Only the last one may be incomplete."""
     line, first, depth, start = 1, 0, 0, 0
     for token in _TOKEN.finditer(text):
         word = token[0]
@@ -218,7 +220,7 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
 
 
 def show(value: object) -> str:
-    """A refused value, shortened."""
+    """An invalid value, shortened."""
     if isinstance(value, str):
         return write(shorten(value))
     if isinstance(value, int) and abs(value) >= 1 << 64:
@@ -229,7 +231,7 @@ def show(value: object) -> str:
 
 
 def write(value: Any) -> str:
-    """A value as TOML has it."""
+    """A value in TOML's notation."""
     if isinstance(value, str):
         return f'"{"".join(map(escape, value))}"'
     if isinstance(value, bool):
@@ -244,13 +246,13 @@ def write(value: Any) -> str:
 
 
 def assign(name: str, value: object) -> str:
-    """A setting as TOML has it."""
+    """A setting in TOML's notation."""
     bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
     return f"{name if bare else write(name)} = {write(value)}"
 
 
 def escape(letter: str) -> str:
-    """A letter as a string in double quotes has it."""
+    """A character of a string in double quotes, escaped if necessary."""
     if letter in '"\\':
         return "\\" + letter
     if letter.isprintable():
@@ -259,5 +261,5 @@ def escape(letter: str) -> str:
 
 
 def code(letter: str) -> str:
-    """A letter by its code."""
+    """The escape sequence of a character."""
     return f"\\u{ord(letter):04x}" if ord(letter) < 0x10000 else f"\\U{ord(letter):08x}"

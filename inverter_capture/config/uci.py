@@ -1,7 +1,7 @@
-"""OpenWrt's settings -> the TOML that `run` reads.
+"""Converts OpenWrt's UCI settings to the TOML that `run` reads.
 
-`uci export`, OpenWrt's own program, reads the file; this reads what it prints. UCI's section types and options have
-the names of the schema's sections and settings. `enabled` is UCI's own: it switches the service or a backend.
+The parser is OpenWrt's own program `uci export`; this module reads its output. UCI's section types and options have the
+names of the schema's sections and settings. Only UCI has `enabled`, for the service and each backend.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from inverter_capture.config.values import BOOLEAN, SettingError
 from inverter_capture.text import shorten
 
 PACKAGE = "inverter-capture"
-"""As `uci` calls the file."""
+"""The name of the UCI file."""
 CONFIG_FILE = f"/etc/config/{PACKAGE}"
 
 SERVICE = "service"
-"""The type of the section that is for the init script alone."""
+"""The type of the section that only the init script reads."""
 SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")
 """Its only option."""
 BACKEND_ENABLED = Setting(BOOLEAN, True, False, "Whether this backend is used")
@@ -39,25 +39,25 @@ ENABLED = "enabled"
 ON = ("1", "on", "true", "yes", "enabled")
 OFF = ("0", "off", "false", "no", "disabled")
 BOOLEANS = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)
-"""As OpenWrt's config_get_bool takes them."""
+"""The booleans that OpenWrt's config_get_bool accepts."""
 
 _STATEMENT = re.compile(r"(package|config|option|list) ([^\s']+)(?: '([^']*(?:'\\''[^']*)*)')?(?:\n\s*|\Z)", re.ASCII)
 
 
 class UciSection(NamedTuple):
-    """A section as UCI has it."""
+    """A section of UCI."""
 
     type: str
     name: str
-    """Empty when it has none."""
+    """The section's name; empty for an anonymous section."""
     number: int
     """Counts the sections of that type from 0."""
     options: dict[str, list[str]]
-    """The value of each option, or the items of a list; none of them empty."""
+    """The value of each option or the items of each list, without empty ones."""
 
     @property
     def reference(self) -> str:
-        """As `uci set` takes it."""
+        """The section as in `uci set`: its name, or its type and number."""
         return self.name or f"@{self.type}[{self.number}]"
 
     def __str__(self) -> str:
@@ -65,11 +65,11 @@ class UciSection(NamedTuple):
 
 
 def to_toml(path: str = "") -> str:
-    """The TOML that these settings ask for, in ASCII, so that the terminal's encoding does not matter.
+    """Convert the settings to TOML, in ASCII, so that the terminal's encoding does not matter.
 
-    `path` names a file with what `uci export` prints, - is standard input; without it, `uci export` is called.
-    Raises ConfigError, with every mistake in UCI's notation; with a single message when all that is wrong is that the
-    device or a backend has not been configured yet.
+    `path`: a file with the output of `uci export`, - for standard input; if empty, `uci export` is called. Raises
+    ConfigError with all mistakes in UCI's notation, or with a single message when only the device or a backend is not
+    configured yet.
     """
     name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
     data = read_file(0 if path == "-" else path, name, f"what `uci export {PACKAGE}` prints") if path else export()
@@ -77,7 +77,7 @@ def to_toml(path: str = "") -> str:
 
 
 def export() -> bytes:
-    """What `uci export` prints of the settings, with changes that wait for a commit. Raises ConfigError."""
+    """The output of `uci export`, including uncommitted changes. Raises ConfigError."""
     import subprocess
 
     try:
@@ -94,7 +94,7 @@ def export() -> bytes:
 
 
 def read_export(text: str, name: str) -> list[UciSection]:
-    """The sections in what `uci export` prints. Raises ConfigError, which calls the text by this name."""
+    """Parse the output of `uci export`. `name` is the file's name in messages. Raises ConfigError."""
     sections: list[UciSection] = []
     counts: dict[str, int] = {}
     position = len(text) - len(text.lstrip())
@@ -118,12 +118,12 @@ def read_export(text: str, name: str) -> list[UciSection]:
 
 
 class Settings:
-    """The settings in UCI's sections, and what is wrong with them."""
+    """The settings in UCI's sections, and their mistakes."""
 
     def __init__(self, sections: list[UciSection], name: str) -> None:
         self._name = name
         self._used: dict[str, list[UciSection]] = {}
-        """By type, those whose options become settings."""
+        """The sections to convert, by type."""
         self._disabled: list[UciSection] = []
         self._mistakes: list[str] = []
         self._strays = False
@@ -132,7 +132,7 @@ class Settings:
             self._add(section)
 
     def toml(self) -> str:
-        """As TOML, in ASCII. Raises ConfigError."""
+        """The settings as TOML, in ASCII. Raises ConfigError."""
         tables = {name: list(map(to_table, sections)) for name, sections in self._used.items()}
         problems: list[Problem] = []
         config = read_config(tables, problems, strays=self._strays)
@@ -151,7 +151,7 @@ class Settings:
         return "".join(letter if letter.isascii() else code(letter) for letter in "\n".join([*lines, ""]))
 
     def _add(self, section: UciSection) -> None:
-        """Find out what the section is for."""
+        """Sort a section in by its type."""
         known = SECTIONS.get(section.type)
         if section.type == SERVICE:
             self._is_enabled(section)
@@ -177,7 +177,7 @@ class Settings:
         return True
 
     def _check_filter(self, text: str) -> None:
-        """Refuse a filter with which the service would end, and be started again, for ever."""
+        """Check the filter: with an invalid one, procd would restart the service for ever."""
         if text:
             from inverter_capture.capture.libpcap import FilterError, check_filter
 
@@ -188,7 +188,7 @@ class Settings:
                     self._mistakes.append(f"{self._used['pcap'][0]} option filter {error}")
 
     def _describe(self, problem: Problem) -> str:
-        """The problem in UCI's notation: section, option, value, what is wrong and what helps."""
+        """The problem in UCI's notation: section, option, value, mistake and remedy."""
         if not problem.section:
             return f"no backend is enabled: {self._command(problem)}"
         section = self._section(problem)
@@ -204,7 +204,7 @@ class Settings:
         return UciSection(problem.section, problem.section, 0, {})  # the one that is missing
 
     def _command(self, problem: Problem) -> str:
-        """What adds what is missing: a setting, or a backend."""
+        """The command that adds a missing setting or backend."""
         name = problem.section
         if name:
             start = "" if name in self._used else f"uci set {PACKAGE}.{name}={name}, and "
@@ -216,12 +216,12 @@ class Settings:
 
 
 def is_unset(problem: Problem) -> bool:
-    """Whether this is what remains to be done on a router where nothing has been configured yet."""
+    """Whether the problem is a missing backend or a missing setting of a section that is always there."""
     return not problem.section or (problem.missing and not SECTIONS[problem.section].repeated)
 
 
 def to_table(section: UciSection) -> dict[str, Any]:
-    """The section's settings, with values as TOML has them."""
+    """The section's settings, with values of TOML's types."""
     known = SECTIONS[section.type]
     table: dict[str, Any] = {}
     for option, items in section.options.items():
@@ -234,9 +234,9 @@ def to_table(section: UciSection) -> dict[str, Any]:
 
 
 def convert(items: list[str], types: tuple[type, ...]) -> Any:
-    """What the items of a list, or the one text of an option, are as one of these types; if they are none, the text.
+    """Convert the items of a list or the text of an option to one of these types. Returns the text if none fits.
 
-    Raises SettingError for what no type has a form for.
+    Raises SettingError for text that is not UTF-8, and for a list where there must be one value.
     """
     try:
         "".join(items).encode()
@@ -258,7 +258,7 @@ def convert(items: list[str], types: tuple[type, ...]) -> Any:
 
 
 def pairs(items: list[str]) -> dict[str, str]:
-    """The names and texts of a list of name=text. Raises SettingError."""
+    """Convert a list of name=text to a table. Raises SettingError."""
     found: dict[str, str] = {}
     for item in items:
         name, equals, text = item.partition("=")
@@ -271,7 +271,7 @@ def pairs(items: list[str]) -> dict[str, str]:
 
 
 def write(value: object) -> str:
-    """A value in a message as UCI has it."""
+    """A value in UCI's notation, for messages."""
     if isinstance(value, dict):
         return ", ".join(f"'{name}={text}'" for name, text in value.items())
     if isinstance(value, list):
@@ -280,5 +280,5 @@ def write(value: object) -> str:
 
 
 def show(items: list[str]) -> str:
-    """A refused value behind its option's name."""
+    """An invalid value, to follow the option's name in messages."""
     return f" '{shorten(' '.join(items))}'"

@@ -1,4 +1,4 @@
-"""What a setting can hold: the types of values, and the checks that accept or refuse one."""
+"""The types of settings: which values they accept, and how they check them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, NamedTuple
 from inverter_capture.protocol.messages import SERIAL_LENGTH
 
 RESERVED_TAGS = ("time", "_field", "_measurement")
-"""With such a tag one version of InfluxDB or another refuses every line."""
+"""Tags with which some version of InfluxDB refuses every line."""
 
 BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
-"""The usual port for each way to a broker over a network."""
+"""Default ports by URL scheme."""
 
 UNIX_PATH_BYTES_MAX = 107
-"""Linux takes no longer path for a socket."""
+"""Maximum length of a socket's path on Linux, in bytes."""
 TOPIC_BYTES_MAX = 200
-"""Far below what MQTT allows: more comes behind it."""
+"""Maximum length of a topic prefix in bytes, far below MQTT's limit for a topic."""
 CLIENT_ID_BYTES_MAX = 128
-"""Brokers must take 23 characters, and most take more."""
+"""Maximum length in bytes. Brokers must accept 23 characters; most accept more."""
 
 
 class SettingError(Exception):
-    """A value that is refused. `str()` of it is the reason, true for every format; empty: the value is not `expected`.
+    """An invalid value. `str()` returns the reason, which is correct for every format and ends with a remedy.
 
-    The reason ends with a remedy and shows no secret.
+    The reason contains no secret. It is empty when `ValueType.expected` says enough.
     """
 
     def __init__(
@@ -40,29 +40,29 @@ class SettingError(Exception):
     ) -> None:
         super().__init__(reason)
         self.setting = setting
-        """The one to blame, when a section's `check` raises this."""
+        """The setting to change, when a section's `check` raises this."""
         self.missing = missing
         """Whether that setting has to be added."""
         self.instead = instead
-        """Another setting and a value for it that would help as well."""
+        """An alternative remedy: another setting and its value."""
         self.hide = hide
-        """Whether the value holds a secret though the setting is none."""
+        """Whether the value contains a secret although the setting is not secret."""
 
 
 class ValueType(NamedTuple):
-    """What a setting can hold."""
+    """The type of a setting."""
 
     types: tuple[type, ...]
-    """As TOML has them."""
+    """The accepted types of TOML."""
     expected: str
-    """In words that hold for every format."""
+    """The expected values in words that are correct for every format."""
     check: Callable[[Any], Any]
-    """From a value of these types to the one to keep. Raises SettingError."""
+    """Checks a value of these types and returns it, normalised. Raises SettingError."""
     example: object = None
-    """A value that shows what is expected, for each format to write in its own way."""
+    """An example value for messages, or None."""
 
     def read(self, value: object) -> Any:
-        """The value to keep. Raises SettingError."""
+        """Check a value and return it, normalised. Raises SettingError."""
         if isinstance(value, SettingError):
             raise value
         if type(value) not in self.types:  # not isinstance: true is no number
@@ -83,7 +83,7 @@ def check_name(value: str) -> str:
 
 
 def check_url(value: str) -> str:
-    """A server's URL, without a slash at its end; http:// when it has no scheme."""
+    """Check a server's URL. Adds http:// if it has no scheme, and removes a slash at its end."""
     url = check_name(value).strip().rstrip("/")
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -95,7 +95,7 @@ def check_url(value: str) -> str:
 
 
 def check_broker(value: str) -> str:
-    """A broker's URL; mqtt:// when it has no scheme. unix:// is followed by the path of a socket."""
+    """Check a broker's URL. Adds mqtt:// if it has no scheme. unix:// is followed by the path of a socket."""
     url = check_name(value).strip()
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -117,7 +117,7 @@ def check_broker(value: str) -> str:
 
 
 def _check_server(rest: str) -> None:
-    """What follows the :// of a URL. Raises SettingError."""
+    """Check the part of a URL after ://. Raises SettingError."""
     authority = rest.partition("/")[0]
     if "@" in authority:
         raise SettingError("contains a user name or password: move them to their own settings", hide=True)
@@ -135,13 +135,13 @@ def _check_server(rest: str) -> None:
 
 
 def split_port(authority: str) -> tuple[str, str]:
-    """A name or bracketed IPv6 address, and the port behind it, if there is one."""
+    """Split into a name or bracketed IPv6 address, and the port; empty without one."""
     name, _, port = authority.rpartition(":")
     return (name, port) if port.isdecimal() else (authority, "")
 
 
 def check_listen(value: str) -> str:
-    """An address and a port to listen on; empty for none."""
+    """Check an address and a port to listen on; empty for none."""
     if not value:
         return value
     host, port = split_port(value)
@@ -156,7 +156,7 @@ def check_listen(value: str) -> str:
 
 
 def check_topic(value: str) -> str:
-    """The beginning of topics."""
+    """Check a topic prefix."""
     if any(letter in value for letter in "+#") or value.startswith("$"):
         raise SettingError("a topic cannot contain + or #, nor begin with $: remove that")
     if value.startswith("/") or value.endswith("/"):
@@ -167,7 +167,7 @@ def check_topic(value: str) -> str:
 
 
 def check_topic_or_off(value: bool | str) -> str:
-    """The beginning of topics; empty for false."""
+    """Check a topic prefix. Returns an empty one for false."""
     if value in (True, "true", "false"):
         raise SettingError
     return check_topic(value) if isinstance(value, str) and value else ""
@@ -180,7 +180,7 @@ def check_client_id(value: str) -> str:
 
 
 def quantity(low: float, high: float, units: dict[str, int] | None = None) -> Callable[[Any], Any]:
-    """A check of numbers within these limits, and of texts such as "15 min": a whole number, a unit or none."""
+    """A check of numbers within these limits, and of texts with a whole number and a unit, such as "15 min"."""
 
     def check(value: float | str) -> float:
         if isinstance(value, str):
@@ -217,7 +217,7 @@ def check_verify(value: bool | str) -> bool | str:
 
 
 def check_serials(value: list[object]) -> list[str]:
-    """Inverters' serial numbers."""
+    """Check inverters' serial numbers. Removes duplicates."""
     for serial in value:
         if not isinstance(serial, str) or len(serial) != SERIAL_LENGTH or not (serial.isascii() and serial.isalnum()):
             raise SettingError
@@ -238,7 +238,7 @@ def check_tags(value: dict[str, object]) -> dict[str, str]:
 
 
 def choice(*words: str) -> ValueType:
-    """One of these words."""
+    """The type of a setting that is one of these words."""
     listed = ", ".join(words)
 
     def check(value: str) -> str:
@@ -278,7 +278,7 @@ TAGS = ValueType((dict,), "names and texts", check_tags, {"site": "farm"})
 
 
 def nearest(word: str, known: Iterable[str], least: float = 0.6) -> str | None:
-    """The known word that is most like this one, if any is like it at all."""
+    """The known word most similar to this one; None when none has at least the similarity `least` (0 to 1)."""
     import difflib
 
     folded = {item.casefold(): item for item in known}

@@ -1,7 +1,6 @@
 """A reading as text: a table for people, and JSON, CSV or line protocol for programs.
 
-Nothing here reads or writes anything: the time zone, the width and whether to colour are arguments. The values of a
-reading are finite: they come from whole numbers.
+No I/O: the time zone, the width and whether to use colour are arguments. The values of a reading are always finite.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ class Formatter(Protocol):
     """Turns readings into the text of one format."""
 
     def header(self) -> str:
-        """The text before the first reading, with its line break; mostly there is none."""
+        """The text before the first reading, with its line break; often empty."""
 
     def format(self, reading: Reading) -> str:
         """The text of a reading, with a line break at its end."""
 
 
 def formatter(name: str, *, zone: tzinfo | None = None, colour: bool = False, width: int = 80) -> Formatter:
-    """The formatter with a name out of FORMATS.
+    """The formatter of a format in FORMATS.
 
     `zone` is the zone of the table's local times, None the system's. `width` is in characters; the table has as many
     columns as fit into it, at least one. Raises ValueError for an unknown name.
@@ -48,7 +47,7 @@ def formatter(name: str, *, zone: tzinfo | None = None, colour: bool = False, wi
 
 
 class Json:
-    """One object a line."""
+    """JSON, one object per line."""
 
     def __init__(self) -> None:
         from json import JSONEncoder  # Late, since the service often has no use for it.
@@ -69,7 +68,7 @@ class Json:
 
 
 class Csv:
-    """A header and one row a reading, quoted by RFC 4180, with the line breaks of the other formats.
+    """CSV with a header and one row per reading, quoted as in RFC 4180, with line feeds.
 
     The columns are timestamp (nanoseconds), time (UTC), serial, then every field of any kind of inverter, those of
     single-phase ones first, in the order of the register tables; an absent value is empty.
@@ -90,13 +89,13 @@ class Csv:
 
 
 def csv_text(text: str) -> str:
-    """A CSV cell, in quotes where it needs them."""
+    """A CSV cell, in quotes if necessary."""
     text = printable(text)
     return '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text
 
 
 class LineProtocol:
-    """InfluxDB's line protocol, one line a reading."""
+    """InfluxDB's line protocol, one line per reading."""
 
     def header(self) -> str:
         return ""

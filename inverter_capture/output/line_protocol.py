@@ -1,4 +1,4 @@
-"""A reading as InfluxDB's line protocol: one line a reading, or one line a value."""
+"""A reading in InfluxDB's line protocol: one line per reading, or one line per value."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import printable
 
 MEASUREMENT = "inverter"
-"""What the readings are called in InfluxDB."""
+"""Default InfluxDB measurement name."""
 
 
 def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None) -> str:
     """A reading as one line of line protocol without its line break; empty when the reading has no values.
 
-    The tags stand sorted: `serial`, which is always the reading's, and those of `tags` that have a value. The fields
-    are in the reading's order, all of them numbers without a suffix, which InfluxDB stores as floats; the time is in
-    nanoseconds.
-    Raises ValueError for a measurement that is empty or starts with "#", which servers take for a comment.
+    The tags are sorted: `serial`, always the reading's, and those of `tags` that have a value. The fields are in the
+    reading's order, all of them numbers without a suffix, which InfluxDB stores as floats; the time is in nanoseconds.
+    Raises ValueError for a measurement that is empty or starts with "#", the start of a comment in line protocol.
     """
     if not measurement or measurement.startswith("#"):
         raise ValueError(f"the measurement {measurement!r} cannot be written: use a name that does not start with '#'")
@@ -36,16 +35,16 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
 
 @cache
 def _field_key(name: str) -> str:
-    """Worked out once for each field of the table."""
+    """The escaped field key, cached."""
     return escape_name(name)
 
 
 def narrow_line_protocol(
     reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None
 ) -> str:
-    """A reading as one line a value, for those who come from a tool that wrote so; otherwise as `line_protocol`.
+    """A reading as one line per value, as some other tools write it; otherwise as `line_protocol`.
 
-    The tags `group`, `name` and `unit` say what the field `value` is, in the words of the register table.
+    Each line has the field `value`, and the tags `group`, `name` and `unit` from the register table.
     """
     lines: list[str] = []
     for field_id, value in reading.values.items():
@@ -56,16 +55,16 @@ def narrow_line_protocol(
 
 
 def writable(text: str) -> str:
-    """The text without what line protocol has no way to write.
+    """The text without characters that line protocol cannot represent.
 
-    What is not printable becomes its code. A backslash becomes a slash, since servers disagree on what one before a
-    special character or at the end means.
+    Characters that are not printable are replaced by escape sequences. A backslash is replaced by a slash, since
+    servers interpret one before a special character or at the end differently.
     """
     return printable(text).replace("\\", "/")
 
 
 def escape_name(text: str, special: str = ",= ") -> str:
-    """A name or tag value, with backslashes where line protocol needs them."""
+    """A name or tag value, with the `special` characters escaped by backslashes."""
     if text.isascii() and text.isidentifier():
         return text  # As every field's name is, and there are many.
     text = writable(text)

@@ -1,4 +1,4 @@
-"""One line on a terminal that shows how far the work is. Where stderr is no terminal, nothing here has an effect."""
+"""A status line and a progress bar on a terminal. Without effect when the stream is not a terminal."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from inverter_capture.output.terminal import is_terminal, width
 from inverter_capture.text import printable
 
 INTERVAL_SECONDS = 0.5
-"""Between two drawings, before the first one, and for how long a cleared line stays away at least."""
+"""Seconds between updates, before the first update, and after `clear` until the next one."""
 BAR_WIDTH, MEGABYTE = 30, 1_000_000
 
-# Without automatic wrapping, a line that is wider than it seems (a name may have wide letters) stays one line.
+# Turns off line wrapping, since wide characters can make a line longer than the terminal.
 _LINE = "\r\x1b[?7l{}\x1b[K\x1b[?7h"
 
 
 class StatusLine:
-    """A line of stderr, or another stream, that is written again and again. Any thread may call it."""
+    """A line that is overwritten with each update, on stderr or another stream. Thread-safe."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -31,14 +31,14 @@ class StatusLine:
         self._shown, self._away_until = False, 0.0
 
     def show(self, text: str) -> None:
-        """Replace the line, cut at the terminal's edge; not soon after `clear`."""
+        """Overwrite the line, cut to the terminal's width. Without effect soon after `clear`."""
         with self._lock:
             if self.active and time.monotonic() >= self._away_until:
                 self._shown = True
                 self._write(_LINE.format(printable(text)[: width(self._stream) - 1]))
 
     def clear(self) -> None:
-        """Empty the line for long enough to print something else there."""
+        """Empty the line, so that other output can be printed."""
         with self._lock:
             self._away_until = time.monotonic() + INTERVAL_SECONDS
             if self._shown:
@@ -50,11 +50,11 @@ class StatusLine:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
-            self.active = False  # The terminal is gone, and with it whoever was looking.
+            self.active = False  # The terminal is closed.
 
 
 class ProgressBar(StatusLine):
-    """Shows how much of `total` bytes has been read, from a thread of its own, which asks `position` until OSError."""
+    """Shows how many of `total` bytes are read, in a thread of its own. It calls `position` until OSError."""
 
     def __init__(self, position: Callable[[], int], total: int, path: str, stream: TextIO | None = None) -> None:
         super().__init__(stream)

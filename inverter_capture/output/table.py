@@ -8,6 +8,7 @@ from inverter_capture.protocol.codes import Codes, describe
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import Kind
 from inverter_capture.protocol.readings import Reading
+from inverter_capture.protocol.times import SECOND
 from inverter_capture.text import printable
 
 COLUMN_WIDTH = 38
@@ -20,16 +21,15 @@ GROUPS = (
     *("Inverter", "PV", "Battery", "Battery 2", "BMS", "BMS 2", "Grid", "Load", "Generator", "Aux"),
     *("Info", "Settings", "Program"),
 )
-"""The table's groups from first to last: the one that may hold a fault first, then along the way of the energy, and
-what hardly ever changes."""
+"""The order of the groups: the inverter with its faults, the energy flow, then what seldom changes."""
 
 UNITS = ("", "%", "W", "VA", "V", "A", "Hz", "°C", "mΩ", "kΩ", "mV/°C", "Ah", "s", "min", "h", "d", "kWh", "kvarh")
-"""Rows of a group in this order: how it is, what happens now, and what has been counted."""
+"""The order of the rows in a group, by unit: states, present values, then counters."""
 
 PERIODS = ("today", "month", "year", "total")
 
 LABELS = {"aux_power": "Generator, micro-inverter"}
-"""Names whose own are too long for a row."""
+"""Shorter names for fields whose names are too long for a row."""
 
 DIRECTIONS = {
     "grid_power": ("importing", "exporting"),
@@ -48,7 +48,7 @@ STYLES = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33"}
 
 
 class Table:
-    """A reading for people: a heading, then the groups of values in columns side by side."""
+    """A reading as a table for people: a heading, and the groups of values in columns."""
 
     def __init__(self, zone: tzinfo | None, colour: bool, width: int) -> None:
         self._zone = zone
@@ -60,7 +60,7 @@ class Table:
         return ""
 
     def format(self, reading: Reading) -> str:
-        """The reading, and an empty line after it."""
+        """The reading, followed by an empty line."""
         kind = reading.kind
         if kind not in self._groups:
             self._groups[kind] = [
@@ -76,7 +76,7 @@ class Table:
         return "\n".join((self._heading(reading), *rows)) + "\n\n"
 
     def _heading(self, reading: Reading) -> str:
-        utc = datetime.fromtimestamp(reading.time // 1_000_000_000, UTC)
+        utc = datetime.fromtimestamp(reading.time // SECOND, UTC)
         serial = self._style(f"Inverter {printable(reading.serial)}", "bold")
         local = utc.astimezone(self._zone).isoformat(" ")
         return f"{serial}   {local[:19]} {local[19:]}   ({utc:%Y-%m-%d %H:%M:%S} UTC)"
@@ -104,7 +104,7 @@ class Table:
         return [name.ljust(COLUMN_WIDTH), f"{number.rjust(room)} {unit}"]
 
     def _words(self, field: Field, value: float, codes: Codes) -> list[str]:
-        """A row whose value is one or more words: beside the name where they fit, else below it, one a line."""
+        """A row whose value is text: next to the name if it fits, otherwise below it, one code per line."""
         words = describe(field.id, value, codes).split(", ")
         style = severity(field.id, value)
         name = label(field, value)
@@ -127,14 +127,14 @@ class Table:
 
 
 def severity(name: str, value: float) -> str:
-    """The style of a code: none while all is well."""
+    """The style of a code's value; empty for normal states."""
     if name == "inverter_state":
         return STATE_SEVERITIES.get(int(value), "")
     return SEVERITIES.get(name, "") if value else ""
 
 
 def row_order(field: Field) -> tuple[int, int, int]:
-    """By unit, then by period; then short names first, which puts the whole before its parts."""
+    """The sort key of a row: unit, period, then the name's length, so that a total precedes its parts."""
     period = field.id.rpartition("_")[2]
     return (
         UNITS.index(field.unit),
@@ -144,7 +144,7 @@ def row_order(field: Field) -> tuple[int, int, int]:
 
 
 def label(field: Field, value: float) -> str:
-    """The name of a row, which need not repeat the group's, and the direction where the sign means one."""
+    """The name of a row without the group's name, with the direction that the sign means."""
     name = LABELS.get(field.id) or field.name.removeprefix(field.group + " ").replace("(inverter grid", "(grid")
     if field.id in DIRECTIONS and value:
         name += f" ({DIRECTIONS[field.id][value < 0]})"
@@ -163,7 +163,7 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def balance(groups: list[list[str]], columns: int) -> list[list[str]]:
-    """The groups in their order, in at most as many columns, the longest of which is as short as can be."""
+    """Distribute the groups in their order to at most `columns` columns, with a minimal height."""
     height = max((len(lines) for lines in groups), default=0)
     while True:
         filled: list[list[str]] = []

@@ -6,7 +6,7 @@ import os
 from typing import TextIO
 
 DEFAULT_WIDTH = 80
-"""Columns where there is no terminal, and of a terminal that does not know its size, as on a serial line."""
+"""Width in characters without a terminal, and of a terminal of unknown size, such as a serial line."""
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -18,12 +18,12 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def has_colour(stream: TextIO | None) -> bool:
-    """Whether colours may be written: to a terminal whose owner does not refuse them (see no-color.org)."""
+    """Whether to use colour: on a terminal, unless NO_COLOR is set (see no-color.org)."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 def width(stream: TextIO | None) -> int:
-    """The number of columns."""
+    """The width in characters."""
     try:
         return (os.get_terminal_size(stream.fileno()).columns if stream is not None else 0) or DEFAULT_WIDTH
     except (OSError, ValueError):

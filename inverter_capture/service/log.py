@@ -1,4 +1,4 @@
-"""The log: lines on standard error or in the system log, which nothing ever waits for."""
+"""The log, on standard error or in the system log. Logging never blocks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ IDENT = "inverter-capture"
 
 _DAEMON = 3
 _SEVERITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-"""From which level on, and the severity (RFC 3164)."""
+"""Minimum level of each severity (RFC 3164)."""
 _DEBUG = 7
 
 
 def start_log(*, syslog: bool = False) -> None:
-    """Let everything at level info or above go to standard error, a line each.
+    """Log records of level info and above to standard error, one line each.
 
-    With `syslog` it goes to the system log instead, with its severity, unless standard error is a terminal.
+    With `syslog`, log to the system log with severities instead, unless standard error is a terminal.
     """
     handler: logging.Handler = _StandardError(sys.stderr)
     form = "%(levelname)s: %(message)s"
@@ -33,12 +33,12 @@ def start_log(*, syslog: bool = False) -> None:
 
 
 def set_level(level: str) -> None:
-    """Log this and what is worse: error, warning, info or debug."""
+    """Set the lowest level that is logged: error, warning, info or debug."""
     logging.getLogger().setLevel(level.upper())
 
 
 class _StandardError(logging.StreamHandler):  # type: ignore[type-arg] # it takes a type only where types are checked
-    """Leaves out what standard error does not take at once: a stopped terminal must not stop the capture."""
+    """Drops records when standard error would block: a stopped terminal must not stop the capture."""
 
     def emit(self, record: logging.LogRecord) -> None:
         writable = select.poll()
@@ -48,9 +48,9 @@ class _StandardError(logging.StreamHandler):  # type: ignore[type-arg] # it take
 
 
 class _SystemLog(logging.Handler):
-    """Leaves out what the system log does not take at once. What cannot be sent to it goes to another handler.
+    """Drops records when the system log would block. Passes records to another handler when they cannot be sent.
 
-    The standard library's handler would wait for a log that hangs, and brings 0.5 MB of modules.
+    The standard library's SysLogHandler can block, and needs 0.5 MB of modules.
     """
 
     def __init__(self, other: logging.Handler) -> None:
@@ -61,7 +61,7 @@ class _SystemLog(logging.Handler):
         severity = next((severity for level, severity in _SEVERITIES if record.levelno >= level), _DEBUG)
         head = f"<{_DAEMON << 3 | severity}>{IDENT}[{os.getpid()}]: "
         try:
-            # A socket for each record: the system log may be started anew at any time.
+            # A socket for each record, since the system log may be restarted at any time.
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 for line in self.format(record).splitlines():
                     sender.sendto((head + line).encode(errors="backslashreplace"), SYSLOG_SOCKET)

@@ -1,4 +1,4 @@
-"""What Prometheus reads: the last reading of every inverter and the service's counters, as OpenMetrics text. No I/O.
+"""The metrics for Prometheus, as OpenMetrics text: the newest reading of each inverter and the counters. No I/O.
 
 The format: https://prometheus.io/docs/specs/om/open_metrics_spec/
 """
@@ -16,17 +16,17 @@ STALE_SECONDS = 900
 """After so long without a reading the values of an inverter are left out: databases would take them for new."""
 
 _SUFFIXES = {"counter": "_total", "info": "_info"}
-"""What the names of samples end with."""
+"""Suffixes of sample names, by metric type."""
 
 
 class _Families:
-    """Metrics by name: all samples of one must stand together, below its type and help."""
+    """Metric families by name: the samples of a family must be adjacent, after its TYPE and HELP."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[str]] = {}
 
     def add(self, name: str, type: str, help: str, value: float, **labels: str) -> None:
-        """Add a sample; the name without the suffix that its type brings."""
+        """Add a sample. `name` is the family's, without the suffix of its type."""
         if name not in self._lines:
             self._lines[name] = [f"# TYPE {name} {type}\n", f"# HELP {name} {_escape(help)}\n"]
         inner = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
@@ -34,12 +34,12 @@ class _Families:
         self._lines[name].append(f"{sample}{{{inner}}} {value}\n" if inner else f"{sample} {value}\n")
 
     def text(self) -> str:
-        """All of it."""
+        """All families as OpenMetrics text."""
         return "".join(line for lines in self._lines.values() for line in lines) + "# EOF\n"
 
 
 def metrics_text(status: Status, recent: list[Recent], now: float, monotonic: float) -> str:
-    """All metrics at this time, in seconds since the epoch and of the monotonic clock."""
+    """All metrics. `now`: seconds since the epoch; `monotonic`: seconds of the monotonic clock."""
     families = _Families()
     _add_service(families, status)
     names: list[str] = []
@@ -104,7 +104,7 @@ def _add_inverter(families: _Families, recent: Recent, now: float, monotonic: fl
 
 
 def _metric(field: Field) -> tuple[str, str]:
-    """Name and type. Only what never decreases is a counter, and its samples are called inverter_..._total."""
+    """Name and type of a field's metric. Only total counters, which never decrease, have the type counter."""
     name = f"inverter_{field.id}"
     if field.state_class == "total_increasing" and name.endswith("_total"):
         return name.removesuffix("_total"), "counter"

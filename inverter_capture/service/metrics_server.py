@@ -1,7 +1,7 @@
-"""Serves the metrics over HTTP: one request at a time, each in short time. Loaded only when it is configured.
+"""The HTTP server for the metrics: one request at a time, each with a timeout. Imported only when it is configured.
 
-It answers `GET /metrics` and nothing else. That takes so little of HTTP that the standard library's server, which
-brings 6 MB of modules for mail and files, is not worth a router's memory.
+It answers only `GET /metrics`. Therefore it does not use the standard library's server, whose modules take 6 MB of
+memory.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from inverter_capture.service.metrics import CONTENT_TYPE
 from inverter_capture.text import printable
 
 REQUEST_SECONDS = 2.0
-"""How long a client may take to send its request, and again to take the answer."""
+"""Timeout in seconds for the request, and again for each part of the response."""
 REQUEST_BYTES_MAX = 8192
-RETRY_SECONDS = 10.0
-"""How often an address that cannot be served on is tried again: at boot it may come later than we do."""
+LISTEN_RETRY_SECONDS = 10.0
+"""Seconds between attempts to listen: at boot, the address may be added after the service has started."""
 BACKLOG = 8
-"""Clients that wait for the one before."""
+"""Maximum number of waiting connections."""
 
 _log = logging.getLogger(__name__)
 
 
 class MetricsServer:
-    """Listens on one address, in a thread of its own that sleeps until a client comes."""
+    """Listens on one address, in a thread of its own."""
 
     def __init__(self, listen: str, text: Callable[[], str]) -> None:
-        """`listen` is ADDRESS:PORT, as checked by the setting; `text` makes the metrics."""
+        """`listen`: ADDRESS:PORT, checked by the setting. `text` returns the metrics; it is called for each request."""
         self.listen = listen
         self._text = text
         self._stopping = threading.Event()
@@ -40,11 +40,11 @@ class MetricsServer:
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the thread end and free the address. Returns at once."""
+        """Ask the thread to release the address and finish. Returns at once."""
         self._stopping.set()
         listener = self._listener
         if listener is not None:
@@ -52,7 +52,7 @@ class MetricsServer:
                 listener.shutdown(socket.SHUT_RDWR)
 
     def join(self, seconds: float) -> None:
-        """Wait for that, at most this time."""
+        """Wait at most this time for the thread to finish."""
         self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -69,8 +69,8 @@ class MetricsServer:
                 if problem != said:
                     said = problem
                     _log.error(
-                        '[metrics] listen = "%s": cannot be served on (%s); trying again: it must be an address of '
-                        "this system and a free port, from 1024 on unless the service runs as root",
+                        '[metrics] listen = "%s": cannot listen there (%s), trying again; use an address of this '
+                        "system and a free port, at least 1024 unless the service runs as root",
                         printable(self.listen),
                         problem,
                     )
@@ -78,7 +78,7 @@ class MetricsServer:
                 _log.exception("metrics: an error in inverter-capture itself, please report it")
             finally:
                 self._listener = None
-            self._stopping.wait(RETRY_SECONDS)
+            self._stopping.wait(LISTEN_RETRY_SECONDS)
 
     def _serve(self, listener: socket.socket) -> None:
         while not self._stopping.is_set():
@@ -88,7 +88,7 @@ class MetricsServer:
                 if self._stopping.is_set():
                     return
                 raise
-            # A client that goes away, or does not read, is no news.
+            # A client may close the connection, or not read the response.
             with client, suppress(OSError):
                 self._answer(client)
 
@@ -97,7 +97,7 @@ class MetricsServer:
         method, _, rest = head.partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0]
         if b"\r\n\r\n" not in head:
-            answer = _response("400 Bad Request", "no request in time, or a longer one than is taken\n")
+            answer = _response("400 Bad Request", "the request is incomplete or too long\n")
         elif method not in (b"GET", b"HEAD"):
             answer = _response("405 Method Not Allowed", "GET /metrics\n", "Allow: GET, HEAD\r\n")
         elif path != b"/metrics":
@@ -118,7 +118,7 @@ def _listener(listen: str) -> socket.socket:
 
 
 def _read_head(client: socket.socket) -> bytes:
-    """What has come until the empty line behind the headers, the time is over or it is too long."""
+    """The request head, up to its empty line; incomplete after a timeout or `REQUEST_BYTES_MAX`."""
     deadline = time.monotonic() + REQUEST_SECONDS
     head = b""
     while b"\r\n\r\n" not in head and len(head) < REQUEST_BYTES_MAX and (left := deadline - time.monotonic()) > 0:

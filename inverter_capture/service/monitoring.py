@@ -1,4 +1,4 @@
-"""What others can see of the service: the status file and the metrics, each loaded only where it is asked for."""
+"""The status file and the metrics server, each imported only when it is used."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from inverter_capture.service.status_file import StatusFile
 
 STOP_SECONDS = 0.5
-"""How long the threads may take to end."""
+"""Timeout in seconds for a thread that is no backend's to finish."""
 
 
 class Monitoring:
-    """Gets each reading, and is told of each change. `start`, then any of the others, then `stop`."""
+    """Passes readings and changes to the status file and the metrics server. `start` first, `stop` last."""
 
     def __init__(self, status_path: str, status: Callable[[], Status]) -> None:
-        """`status_path` is where a status file is kept; empty for none."""
+        """`status_path`: path of the status file; empty for none. `status` returns the service's status."""
         self._status = status
         self._recent = RecentReadings(chart=bool(status_path))
         self._server: MetricsServer | None = None
@@ -35,24 +35,24 @@ class Monitoring:
             self._file = StatusFile(status_path, status, self._recent)
 
     def start(self, metrics: MetricsConfig) -> None:
-        """Begin."""
+        """Start the threads."""
         if self._file is not None:
             with without_signals():
                 self._file.start()
         self.reconfigure(metrics)
 
     def take(self, reading: Reading) -> None:
-        """A reading was received."""
+        """Keep a reading for the status file and the metrics."""
         if self._file is not None or self._server is not None:
             self._recent.take(reading)
 
     def tell(self) -> None:
-        """The status has changed. May be called from any thread; returns at once."""
+        """Tell that the status has changed. May be called from any thread. Returns at once."""
         if self._file is not None:
             self._file.tell()
 
     def reconfigure(self, metrics: MetricsConfig) -> None:
-        """Serve the metrics as these settings say."""
+        """Apply these settings: start, stop or replace the metrics server."""
         server = self._server
         if server is not None:
             if server.listen == metrics.listen:
@@ -68,7 +68,7 @@ class Monitoring:
                 self._server.start()
 
     def stop(self) -> None:
-        """End, and remove the status file."""
+        """Stop the threads, and remove the status file."""
         threads = [thread for thread in (self._file, self._server) if thread is not None]
         for thread in threads:
             thread.stop()

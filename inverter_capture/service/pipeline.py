@@ -1,4 +1,4 @@
-"""From a capture to readings: the thread in which packets are captured, decoded and guarded."""
+"""The pipeline from a capture to readings: one thread that captures, decodes and checks values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from inverter_capture.backends.backoff import RESTART_SECONDS
+from inverter_capture.backends.status import BackendStatus, Status
 from inverter_capture.capture.device import LiveCapture
 from inverter_capture.capture.dongle_filter import DongleFilter
 from inverter_capture.capture.dongle_search import DongleSearch
@@ -25,8 +27,6 @@ from inverter_capture.service.report_log import ReportLog
 
 CHANGE_SECONDS = 2
 """Maximum time in seconds that `reconfigure` waits for new settings to take effect."""
-RESTART_SECONDS = 5
-"""Seconds before capturing resumes after an unexpected exception."""
 
 
 _log = logging.getLogger(__name__)
@@ -35,19 +35,19 @@ Deliver = Callable[[Reading], None]
 
 
 class Pipeline:
-    """One capture, and what comes of it. Its thread ends with the capture file, or when it is told to."""
+    """Captures and decodes in a thread of its own, which ends with the capture file or after `stop`."""
 
     def __init__(
         self, config: PcapConfig, deliver: Deliver, ended: Callable[[], None], on_change: Callable[[], None]
     ) -> None:
-        """All are called in the thread: `deliver` with each reading, `ended` at the end, and `on_change` when reports
-        have come or capturing has become possible or impossible.
+        """The callbacks are called in the thread: `deliver` with each reading, `ended` at its end, `on_change` after
+        reports and when capturing becomes possible or impossible.
 
-        Raises FilterError for a wrong filter, and for a file CaptureError when it cannot be used.
+        Raises FilterError for an invalid filter, and CaptureError for a capture file that cannot be read.
         """
         self.failure: str | None = None
         """Why a capture file was not read to its end."""
-        self.readings = 0
+        self._readings = 0
         self._config = config
         self._deliver = deliver
         self._ended = ended
@@ -63,94 +63,81 @@ class Pipeline:
         self._dongles = DongleFilter()
         self._capture: Capture | None = None
         self._replacing = threading.Lock()
-        """Held while the capture is replaced, or woken."""
+        """Held while the capture is replaced, closed or woken."""
         self.check(config)
         if config.file:
-            # Here libpcap may wait for a pipe, from which a signal's own effect frees us, but no handler could.
+            # Opening a pipe may block. Only before signal handlers are set can a signal end the program then.
             self._capture = FileCapture(config.device, config.filter or DongleSearch())
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     @staticmethod
     def check(config: PcapConfig) -> None:
-        """Raises FilterError for a filter that will never do."""
+        """Raises FilterError for an invalid filter; on a device, not for a temporary problem."""
         try:
             check_filter(config.filter)
         except FilterError as error:
-            # The device's capture will try again; a file cannot wait.
+            # A capture on a device tries again later.
             if config.file or not error.passing:
                 raise
 
     @property
     def capture(self) -> Capture:
-        """What has been opened."""
+        """The open capture. Only after `open`."""
         assert self._capture is not None
         return self._capture
 
-    @property
-    def device(self) -> str:
-        """The device, or the path of the capture file."""
-        return self._config.device
+    def status(self, started: int, backends: tuple[BackendStatus, ...]) -> Status:
+        """The service's status, to which the service adds its start (nanoseconds since the epoch) and its backends.
+
+        May be called from any thread.
+        """
+        capture, guard, counts = self._capture, self._guard, self._decoder.counts
+        return Status(
+            started=started,
+            device=self._config.device,
+            capturing=capture is not None and (isinstance(capture, FileCapture) or capture.capturing),
+            problem=self._problem,
+            packets=self._decoder.packets.counts.packets,
+            reports=counts.known,
+            unknown=counts.unknown,
+            readings=self._readings,
+            held_back=0 if guard is None else guard.counts.held,
+            backends=backends,
+        )
 
     @property
-    def capturing(self) -> bool:
-        """Whether packets would be seen."""
-        return self._capture is not None and (isinstance(self._capture, FileCapture) or self._capture.capturing)
-
-    @property
-    def packets(self) -> int:
-        """Packets that were captured."""
-        return self._decoder.packets.counts.packets
-
-    @property
-    def reports(self) -> int:
-        """Reports whose registers are known."""
-        return self._decoder.counts.known
-
-    @property
-    def unknown(self) -> int:
-        """Reports whose registers are not known."""
-        return self._decoder.counts.unknown
-
-    @property
-    def problem(self) -> str:
-        """Why nothing is captured. Empty when nothing is known to be wrong."""
+    def _problem(self) -> str:
         return self._capture.problem if isinstance(self._capture, LiveCapture) else ""
 
-    @property
-    def held_back(self) -> int:
-        """Values that the guard did not believe."""
-        guard = self._guard
-        return 0 if guard is None else guard.counts.held
-
     def open(self) -> None:
-        """Open the device. Raises CaptureError when it is there but cannot be opened."""
+        """Open the device. Raises CaptureError when it exists but cannot be opened."""
         if not self._config.file:
             self._capture = LiveCapture(self._config.device, self._config.filter or self._dongles)
 
     def start(self) -> None:
-        """Begin to capture what has been opened."""
+        """Start the thread. Only after `open`."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the thread end soon. May be called from any thread, and more than once."""
+        """Ask the thread to finish. May be called from any thread, and more than once. Returns at once."""
         self._stopping = True
         self._wake()
 
     def join(self, seconds: float) -> None:
-        """Wait for the thread's end, at most this time."""
+        """Wait at most this time for the thread to finish."""
         self._thread.join(seconds)
 
     def close(self) -> None:
-        """Release what has been opened. Only while the thread does not run."""
+        """Close the capture. Only while the thread does not run."""
         with self._replacing:
             if self._capture is not None:
                 self._capture.close()
 
     def reconfigure(self, config: PcapConfig) -> bool:
-        """Go on with other settings of a live capture, whose filter is right. Returns when that is done.
+        """Apply changed settings, with a checked filter, to a live capture. Streams that are decoded in part continue.
 
-        What has been decoded in part goes on where it was. Returns whether all settings are in use: the device and the
-        filter stay as they are when the device cannot be opened.
+        Returns at the latest after `CHANGE_SECONDS`, whether all settings are in use: the device and the filter do not
+        change when the new device cannot be opened.
         """
         self._changed.clear()
         self._next = config
@@ -158,18 +145,18 @@ class Pipeline:
         return self._changed.wait(CHANGE_SECONDS) and self._config == config
 
     def summarise(self) -> None:
-        """Say what has come of it, in the log."""
-        counts = self._decoder.counts
+        """Log the final counters."""
+        status = self.status(0, ())
         _log.info(
             "packets: %d, reports: %d, readings: %d; reports of unknown length: %d, messages cut off: %d; "
             "implausible values: %d, held back: %d",
-            self.packets,
-            counts.known,
-            self.readings,
-            counts.unknown,
+            status.packets,
+            status.reports,
+            status.readings,
+            status.unknown,
             self._decoder.message_counts.cut,
             self._decoder.readings.counts.implausible,
-            self.held_back,
+            status.held_back,
         )
         if fragments := self._decoder.packets.counts.fragments:
             _log.info("%d IP fragments were ignored", fragments)
@@ -202,14 +189,13 @@ class Pipeline:
             try:
                 self._follow_device()
             except Exception:  # noqa: BLE001 (the same)
-                # Ours, not the network's. Say everything, and go on with what comes then.
                 _log.exception("an error in inverter-capture itself, please report it; capturing goes on")
                 time.sleep(RESTART_SECONDS)
-        # What waited for a gap to be filled need not wait any more.
+        # Decode the bytes behind gaps, which can no longer be filled.
         self._handle(self._decoder.close())
 
     def _follow_device(self) -> None:
-        """Handle what is captured until the thread is to end or the settings change, and change them."""
+        """Handle captured packets until the thread stops or the settings change. Then apply those."""
         self._tell_change()
         for events in events_of(self.capture, self._decoder, lambda: self._report_log.deadline):
             self._handle(events)
@@ -232,7 +218,7 @@ class Pipeline:
             self._handle(self._decoder.close())
 
     def _change(self) -> None:
-        """Go over to the next settings; stay with the present device and filter where that cannot be done."""
+        """Apply the next settings. If the new device cannot be opened, keep the previous device and filter."""
         before, after = self._config, self._next
         assert after is not None
         self._next = None
@@ -241,7 +227,7 @@ class Pipeline:
                 capture = LiveCapture(after.device, after.filter or self._dongles)
             except CaptureError as error:
                 setting = "filter" if isinstance(error, FilterError) else "device"
-                _log.error("[pcap] %s = %s; going on with the device and the filter there were", setting, error)
+                _log.error("[pcap] %s = %s; the capture continues with the previous device and filter", setting, error)
                 after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
             else:
                 self._replace_capture(capture)
@@ -254,7 +240,7 @@ class Pipeline:
             self._guard = Guard() if after.guard else None
 
     def _replace_capture(self, capture: LiveCapture) -> None:
-        # Both are open for a moment, so that nothing passes unseen; what is seen twice counts once.
+        # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
         assert isinstance(self._capture, LiveCapture)
         for packet in self._capture.drain():
             self._handle(self._decoder.receive(packet))
@@ -263,7 +249,8 @@ class Pipeline:
             self._capture = capture
 
     def _tell_change(self) -> None:
-        state = (self.device, self.problem, self.reports, self.unknown)
+        counts = self._decoder.counts
+        state = (self._config.device, self._problem, counts.known, counts.unknown)
         if state != self._told:
             self._told = state
             self._on_change()
@@ -272,7 +259,7 @@ class Pipeline:
         for event in events:
             self._report_log.observe(event)
             if isinstance(event, Decoded) and event.reading is not None:
-                self.readings += 1
+                self._readings += 1
                 self._deliver(self._guarded(event, event.reading))
 
     def _admit(self, report: Report, flow: Flow, captured: int) -> bool:

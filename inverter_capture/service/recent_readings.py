@@ -1,4 +1,4 @@
-"""The recent readings of each inverter, in memory: the last one whole, and a day of the values that a chart shows."""
+"""The recent readings of each inverter, in memory: the newest one, and the values of a day for a chart."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.times import SECOND
 
 CHART_FIELDS = ("pv_power", "load_power", "grid_power", "battery_power", "battery_soc")
-"""In W, the last in percent. Every kind of inverter has them, but for what is not certain while the kind is not."""
+"""Fields in watts, the last in percent. Every kind has them; some are absent while the kind is uncertain."""
 SLOT_SECONDS = 120
-"""Of the readings in one slot of the chart the latest is kept."""
+"""Resolution of the chart in seconds: the last reading of each slot is kept."""
 CHART_SECONDS = 24 * 3600
-INTERVALS_MAX = 5
-"""Of the latest so many intervals between reports the median counts: one that is lost, or extra, changes nothing."""
+DUE_INTERVALS = 5
+"""Number of intervals of which the median is taken: one lost or additional report does not change it."""
 
 _LARGEST = 2**31 - 1
 _ABSENT = -(2**31)
-"""In a chart, for a value that the reading does not have, or that is too large to be one."""
+"""In a chart: the value is absent or out of range."""
 
 
 class Chart:
-    """A day of an inverter's values, in order of their times."""
+    """The values of an inverter for a day, by time."""
 
     def __init__(self) -> None:
         self._times = array("q")
@@ -35,7 +35,7 @@ class Chart:
         self._columns = [array("i") for _ in CHART_FIELDS]
 
     def add(self, reading: Reading) -> None:
-        """Keep what a chart needs of a reading, which may be older than others."""
+        """Add a reading, which may be older than others."""
         seconds = reading.time // SECOND
         start = seconds - seconds % SLOT_SECONDS
         first = bisect_left(self._times, start)
@@ -49,7 +49,7 @@ class Chart:
             del column[:old]
 
     def columns(self) -> dict[str, list[int | None]]:
-        """The times, and the values of each field at these times."""
+        """The times in seconds since the epoch, and the values of each field at these times."""
         found: dict[str, list[int | None]] = {"time": list(self._times)}
         for field, column in zip(CHART_FIELDS, self._columns, strict=True):
             found[field] = [None if value == _ABSENT else value for value in column]
@@ -57,35 +57,35 @@ class Chart:
 
 
 class Recent(NamedTuple):
-    """What is known of an inverter."""
+    """The recent readings of one inverter."""
 
     reading: Reading
-    """The last one that was received."""
+    """The reading received last."""
     received: float
-    """When, in seconds of the monotonic clock."""
+    """Time of its arrival, in seconds of the monotonic clock."""
     interval: float | None
-    """Seconds between reports, as observed; None before the second."""
+    """Median seconds between readings; None before the second reading."""
     chart: dict[str, list[int | None]]
-    """Empty where none is kept."""
+    """As of `Chart.columns`; empty when no chart is kept."""
 
 
 class _Inverter:
     def __init__(self, chart: Chart | None) -> None:
         self.reading: Reading | None = None
         self.received = 0.0
-        self.intervals: deque[float] = deque(maxlen=INTERVALS_MAX)
+        self.intervals: deque[float] = deque(maxlen=DUE_INTERVALS)
         self.chart = chart
 
 
 class RecentReadings:
-    """Of no more than INVERTERS_MAX inverters: those that have been silent the longest are forgotten first."""
+    """The recent readings of at most INVERTERS_MAX inverters: the longest silent one is forgotten first."""
 
     def __init__(self, *, chart: bool) -> None:
-        """`chart`: whether a day of values is kept, in 20 KB for each inverter."""
+        """`chart`: whether to keep the values of a day, which take 20 KB for each inverter."""
         self._chart = chart
         self._lock = threading.Lock()
         self._inverters: dict[str, _Inverter] = {}
-        """The one that was heard last stands last."""
+        """By serial number, in the order of their last readings."""
 
     def take(self, reading: Reading) -> None:
         """Take a reading that was received now."""
@@ -102,7 +102,7 @@ class RecentReadings:
                 inverter.chart.add(reading)
 
     def all(self) -> list[Recent]:
-        """What is known of each inverter, by serial number. May be called from any thread."""
+        """All inverters in the order of their serial numbers. May be called from any thread."""
         with self._lock:
             return [
                 Recent(

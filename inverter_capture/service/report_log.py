@@ -1,4 +1,4 @@
-"""Says in the log what its reader should know about the reports, once for each change."""
+"""Logs what changes in the reports: inverters, senders, clocks, layouts, silence. Each change is logged once."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
 DEFAULT_INTERVAL_SECONDS = 5 * 60
-"""How often reports are expected, until the interval between some has been observed."""
+"""Expected seconds between reports until intervals have been observed."""
 MISSED_REPORTS = 6
-"""Silence is worth a warning when it has lasted as many intervals, ..."""
+"""A silence is logged after this many intervals without a report, ..."""
 QUIET_SECONDS_MIN = 10 * 60
-"""... and at least this long."""
+"""... and after at least this many seconds."""
 BURST_SECONDS = 20
-"""Reports that follow each other faster are a backlog, or two dongles', and tell nothing about the interval."""
-INTERVALS_MAX = 9
-"""Intervals that are remembered; the middle one counts."""
+"""Shorter intervals, in seconds, do not count: those reports are a backlog, or come from two dongles."""
+SILENCE_INTERVALS = 9
+"""Number of intervals of which the median is taken."""
 CLOCK_SET_SECONDS = 60
-"""When `advance` is called later than its deadline by more than this, the system's clock has been set meanwhile."""
+"""Seconds after `deadline`: a later call of `advance` means that the system's clock was set."""
 DAY_SECONDS = 24 * 3600
 KIND_SECONDS = 60
-"""Between two lines of a kind that others can provoke."""
+"""Minimum seconds between two log lines of a kind that forged packets can cause."""
 REFUSED_SECONDS = 3600
-"""Between two lines that say how many reports were refused."""
+"""Minimum seconds between two log lines about refused reports."""
 UNKNOWN_MAX = 256
-"""Lengths remembered."""
-HELD_MAX = 3
-"""Values held back that one line names."""
+"""Maximum number of unknown lengths that are remembered."""
+HELD_SHOWN_MAX = 3
+"""Maximum number of held back values in one log line."""
 
 
 _log = logging.getLogger(__name__)
 
 
 class ReportLog:
-    """Watches what a decoder finds. Times are in nanoseconds since the epoch, as the events bring them."""
+    """Observes the events of a decoder. Times are in nanoseconds since the epoch, as in the events."""
 
     def __init__(self, decoder: Decoder, started: int, *, live: bool) -> None:
-        """`live`: the events come as they happen, so clocks can be compared and silence means something."""
+        """`live`: events arrive as they happen, so clocks are compared and silence is logged."""
         self._decoder = decoder
         self._live = live
         self._clock = ClockWatch()
@@ -56,11 +56,11 @@ class ReportLog:
         self._implausible: set[str] = set()
         self._held: set[tuple[str, str]] = set()
         self._serials: dict[str, None] = {}
-        """Inverters that there is something to remember about, the latest to report last."""
+        """Serial numbers of the inverters, in the order of their last reports."""
         self._second_senders: set[str] = set()
         self._not_named: set[str] = set()
         self._said_at: dict[str, int] = {}
-        """By kind of line."""
+        """The time of the last line of each kind."""
         self._kinds: dict[str, Kind] = {}
         self._foreign: set[str] = set()
         self._foreign_reports = 0
@@ -72,18 +72,18 @@ class ReportLog:
 
     @property
     def deadline(self) -> int | None:
-        """When `advance` is to be called if nothing happens before."""
+        """The time to call `advance` unless there is an event before; None: never."""
         return None if self._quiet or not self._live else self._last_report + self._quiet_seconds * SECOND
 
     @property
     def _quiet_seconds(self) -> int:
-        """How long a silence is worth a warning."""
+        """Seconds without a report after which the silence is logged."""
         intervals = sorted(self._intervals)
         interval = intervals[(len(intervals) - 1) // 2] if intervals else DEFAULT_INTERVAL_SECONDS
         return max(QUIET_SECONDS_MIN, MISSED_REPORTS * interval)
 
     def observe(self, event: Event) -> None:
-        """Say what is new about an event."""
+        """Log what is new in an event."""
         if isinstance(event, Decoded | Unknown):
             self._heard(event.time)
             self._remember(event.report.serial)
@@ -93,7 +93,7 @@ class ReportLog:
             self._unknown_length(event)
 
     def judged(self, verdict: Verdict, report: Report, flow: Flow, time: int) -> None:
-        """Say what is new about who sends reports; `time` is when this one was captured."""
+        """Log changes of the senders of reports. `time`: when this report was captured."""
         serial, sender = report.serial, address_text(flow.source)
         if verdict in (Verdict.NEW, Verdict.MOVED):
             self._second_senders.discard(serial)
@@ -129,21 +129,21 @@ class ReportLog:
             )
 
     def held(self, values: list[Held], time: int) -> None:
-        """Say which field's values are held back, the first time for each; `time` is when they were captured."""
+        """Log the first held back value of each field. `time`: when the values were captured."""
         new = [value for value in values if (value.serial, value.field) not in self._held]
         if not new or not self._may_say("held", time):
             return
         self._held.update((value.serial, value.field) for value in new)
-        shown = [f"{value.field} = {value.value} ({value.why})" for value in new[:HELD_MAX]]
+        shown = [f"{value.field} = {value.value} ({value.why})" for value in new[:HELD_SHOWN_MAX]]
         _log.warning(
             "inverter %s: held back: %s%s; left out until later readings confirm it",
             new[0].serial,
             ", ".join(shown),
-            f" and {len(new) - HELD_MAX} more" if len(new) > HELD_MAX else "",
+            f" and {len(new) - HELD_SHOWN_MAX} more" if len(new) > HELD_SHOWN_MAX else "",
         )
 
     def advance(self, time: int) -> None:
-        """Say so when there has been no report for long."""
+        """Log a silence. `time`: the current time."""
         if not 0 <= time - self._last_report <= (self._quiet_seconds + CLOCK_SET_SECONDS) * SECOND and not self._quiet:
             # `advance` would have been called before: the clock has been set.
             self._last_report = time
@@ -151,12 +151,12 @@ class ReportLog:
         if deadline is not None and time >= deadline:
             self._quiet = True
             _log.warning(
-                "no report for %d minutes: is the dongle on, do its packets pass [pcap] device and [pcap] filter?",
+                "no report for %d minutes: check that the dongle is on, and its packets pass [pcap] device and filter",
                 self._quiet_seconds // 60,
             )
 
     def _may_say(self, kind: str, time: int, seconds: int = KIND_SECONDS) -> bool:
-        """Whether a line of a kind that others can provoke is due. What is not said now is said with a later report."""
+        """Whether a line of this kind may be logged now; otherwise a later report logs it. Not limited for files."""
         before = self._said_at.get(kind)
         if self._live and before is not None and 0 <= time - before < seconds * SECOND:
             return False
@@ -164,7 +164,7 @@ class ReportLog:
         return True
 
     def _remember(self, serial: str) -> None:
-        """As the latest. Of too many inverters the one that has been silent for longest is forgotten."""
+        """Put an inverter last. Beyond INVERTERS_MAX, forget the longest silent one."""
         self._serials.pop(serial, None)
         self._serials[serial] = None
         if len(self._serials) <= INVERTERS_MAX:
@@ -181,10 +181,10 @@ class ReportLog:
     def _heard(self, time: int) -> None:
         if self._quiet:
             self._quiet = False
-            _log.info("reports again, after %d minutes without", (time - self._last_report) // (60 * SECOND))
+            _log.info("reports arrive again, after %d minutes without", (time - self._last_report) // (60 * SECOND))
         interval = (time - self._last_report) // SECOND
         if self._heard_before and BURST_SECONDS <= interval <= DAY_SECONDS:
-            self._intervals = [*self._intervals, interval][-INTERVALS_MAX:]
+            self._intervals = [*self._intervals, interval][-SILENCE_INTERVALS:]
         self._heard_before = True
         self._last_report = time
 
@@ -202,7 +202,7 @@ class ReportLog:
         if fields and self._may_say("implausible", event.time):
             self._implausible |= fields
             _log.warning(
-                "inverter %s: out of range and left out, as often as that happens: %s",
+                "inverter %s: values out of range are left out (logged once): %s",
                 event.report.serial,
                 ", ".join(sorted(fields)),
             )

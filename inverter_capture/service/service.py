@@ -1,4 +1,4 @@
-"""The service: a pipeline that feeds the backends, until the capture file ends or a signal comes."""
+"""The service: delivers the readings of a pipeline to the backends until the capture file ends or a signal arrives."""
 
 from __future__ import annotations
 
@@ -22,16 +22,14 @@ from inverter_capture.config.schema import Config, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.log import set_level
-from inverter_capture.service.monitoring import Monitoring
+from inverter_capture.service.monitoring import STOP_SECONDS, Monitoring
 from inverter_capture.service.pipeline import Pipeline
 from inverter_capture.service.signals import on_signals, without_signals
 from inverter_capture.service.single import end_with_jail
 from inverter_capture.text import counted
 
-STOP_SECONDS = 0.5
-"""How long the capture may take to end once the service is to stop."""
 NOTICE_SECONDS = 0.1
-"""How soon what waits for a backend notices that."""
+"""Seconds between checks for a signal while the service waits for a backend."""
 
 _END, _RELOAD = "end", "reload"
 
@@ -58,10 +56,10 @@ class Service:
     def __init__(
         self, config: Config, load: Callable[[], Config], create: Create = create_backend, *, status_path: str = ""
     ) -> None:
-        """`load` reads the configuration again, for SIGHUP. `create` makes a backend of its section. `status_path` is
-        where a status file is kept; empty for none.
+        """`load` reads the configuration again, for SIGHUP. `create` returns the backend of a section. `status_path`:
+        path of the status file; empty for none.
 
-        Raises FilterError for a wrong filter, and for a file CaptureError when it cannot be used.
+        Raises FilterError for an invalid filter, and CaptureError for a capture file that cannot be read.
         """
         self._config = config
         self._load = load
@@ -70,15 +68,15 @@ class Service:
         self._stopping = False
         self._stopped_at = 0.0
         self._wishes: SimpleQueue[str] = SimpleQueue()
-        """What is to be done next; signal handlers may put something."""
+        """What to do next, _END or _RELOAD. Signal handlers and the pipeline's thread put it there."""
         self._monitoring = Monitoring(status_path, self.status)
         self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END), self._monitoring.tell)
         self._importing = bool(config.pcap.file)
-        """A file is being read: its readings can wait for the backends."""
+        """Whether a file is being read: its readings can wait for the backends."""
         self._backends = [self._open(section) for section in sections(config)]
         self._removed: list[_Removed] = []
         self._failed: set[Backend] = set()
-        """Backends that raised an error when they were given a reading."""
+        """Backends that raised an exception in `put`."""
 
     def run(self) -> int:
         """Capture and deliver. Returns the exit code: 1 when the capture file is damaged or not all of it delivered.
@@ -105,21 +103,10 @@ class Service:
         return 1 if self._pipeline.failure or self._failed or (undelivered and not self._stopping) else 0
 
     def status(self) -> Status:
-        """How the service is doing. May be called from any thread."""
-        pipeline = self._pipeline
-        return Status(
-            # The clock may have been set since then.
-            started=time.time_ns() - (time.monotonic_ns() - self._started),
-            device=pipeline.device,
-            capturing=pipeline.capturing,
-            packets=pipeline.packets,
-            reports=pipeline.reports,
-            readings=pipeline.readings,
-            held_back=pipeline.held_back,
-            backends=tuple(backend.status() for _, backend in self._backends),
-            unknown=pipeline.unknown,
-            problem=pipeline.problem,
-        )
+        """The current state and counters. May be called from any thread."""
+        # The clock may have been set since then.
+        started = time.time_ns() - (time.monotonic_ns() - self._started)
+        return self._pipeline.status(started, tuple(backend.status() for _, backend in self._backends))
 
     # --- the end ---
 
@@ -130,7 +117,7 @@ class Service:
         self._wishes.put(_END)
 
     def _seconds_left(self, seconds: float) -> float:
-        """What is left of this time, which began with the signal to stop, if there was one."""
+        """The rest of this time, which began with the signal to stop, if there was one."""
         return max(0.0, self._stopped_at + seconds - time.monotonic()) if self._stopping else seconds
 
     def _follow_wishes(self) -> None:
@@ -146,12 +133,12 @@ class Service:
             self._try_reload()
 
     def _finish(self) -> int:
-        """Stop the backends, after a file when they have delivered all. Returns how many readings are lost."""
+        """Stop the backends; after a file, when all is delivered. Returns the number of readings lost."""
         self._importing = False
         for _, backend in self._backends:
             backend.end_import()
         while not self._stopping and not self._is_delivered():
-            # A reload may be what lets them deliver.
+            # A reload may correct the settings that prevent the delivery.
             if not self._wishes.empty() and self._wishes.get() == _RELOAD:
                 self._try_reload()
         running = [backend for _, backend in self._backends]
@@ -185,7 +172,7 @@ class Service:
                     _log.exception("%s: an error in inverter-capture itself, please report it", backend.name)
 
     def _make_room(self, backend: Backend) -> None:
-        """A file can wait for the backends, the network cannot."""
+        """While a file is imported, wait until the backend has room."""
         if self._importing:
             while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping and self._has(backend):
                 pass
@@ -199,11 +186,11 @@ class Service:
     def _try_reload(self) -> None:
         try:
             self._reload()
-        except Exception:  # noqa: BLE001 (what waits must not be lost for it)
+        except Exception:  # noqa: BLE001 (waiting readings must not be lost)
             _log.exception("an error in inverter-capture itself, please report it; going on")
 
     def _reload(self) -> None:
-        """Take over what has changed in the configuration; when it is wrong, say so and leave all as it is."""
+        """Apply the changed configuration. If it is invalid, log the errors and keep the previous one."""
         try:
             config = self._load()
             Pipeline.check(config.pcap)
@@ -218,7 +205,7 @@ class Service:
         if before.pcap.file or config.pcap.file:
             if before.pcap != config.pcap:
                 complete = False
-                _log.warning("[pcap] takes effect with the next start only, for there is a capture file in it")
+                _log.warning("a capture file cannot be changed while it is read: [pcap] takes effect at the next start")
             config = config._replace(pcap=before.pcap)
         set_level(config.log.level)
         self._config = config
@@ -235,10 +222,10 @@ class Service:
     def _say_wrong(self, *messages: str) -> None:
         for message in messages:
             _log.error("%s", message)
-        _log.error("the new configuration is wrong; going on with the one before")
+        _log.error("the new configuration is invalid; the service continues with the previous one")
 
     def _replace_backends(self, *, zone_changed: bool) -> None:
-        """Each section gets the backend of its kind whose settings are most like its own: what waits there is kept."""
+        """Assign to each section the running backend with the most similar settings, to keep its waiting readings."""
         wanted = list(sections(self._config))
         before = list(self._backends)
         found: dict[int, _Running] = {}
@@ -290,13 +277,13 @@ class Service:
 
 
 def _likeness(before: SectionConfig, after: SectionConfig) -> list[bool]:
-    """Which settings are the same; the first of a section say most, as the server's address does."""
+    """Whether each setting is the same. The first settings of a section, such as the address, count most."""
     return [getattr(before, name) == getattr(after, name) for name in before.settings]
 
 
 @contextmanager
 def _progress(capture: Capture) -> Iterator[None]:
-    """A progress bar for a file, unless readings appear on the same terminal."""
+    """A progress bar for a file, unless standard output is a terminal too."""
     if isinstance(capture, LiveCapture) or os.isatty(1) or not os.isatty(2):
         yield
         return

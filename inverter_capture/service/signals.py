@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP."""
+"""Handlers for SIGTERM, SIGINT and SIGHUP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @contextmanager
 def without_signals() -> Iterator[None]:
-    """Threads that are started within never get a signal: one that they took would not wake the main thread."""
+    """Block the signals in threads started within the context: only the main thread is to receive them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -21,15 +21,15 @@ def without_signals() -> Iterator[None]:
 
 
 def hold_reload() -> None:
-    """Let SIGHUP wait for `on_signals`: until then it would end the program."""
+    """Block SIGHUP until `on_signals`, since its default action ends the program."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 @contextmanager
 def on_signals(stop: Callable[[], None], reload: Callable[[], None] | None = None) -> Iterator[None]:
-    """Within, SIGTERM and SIGINT call `stop`, and SIGHUP `reload` if there is such a thing.
+    """Call `stop` on SIGTERM and SIGINT, and `reload`, if given, on SIGHUP, within the context.
 
-    They are called in the main thread, between any two of its steps.
+    The functions are called in the main thread, between any two bytecode instructions.
     """
     functions = {signal.SIGTERM: stop, signal.SIGINT: stop}
     if reload is not None:

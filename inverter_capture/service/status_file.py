@@ -1,7 +1,7 @@
-"""The status file: how the service is doing, in JSON, for the router's web page, `inverter-capture status` and scripts.
+"""The status file: the service's status as JSON, for the router's web page, `inverter-capture status` and scripts.
 
-It is replaced as a whole by renaming, so that a reader never sees half of one. The service holds a lock on it: a file
-that nobody has locked was left by a service that was killed. README describes the content, which has no secrets.
+It is replaced atomically by renaming. The service holds a lock on the file: an unlocked file was left by a service that
+was killed. README describes the content, which has no secrets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inverter_capture.text import printable, utc_text
 WRITE_SECONDS = 1.0
 """Minimum time between two writes. A write also waits this long for further changes."""
 WORK_SHARE = 10
-"""Where writing takes long, because there are many inverters, the pause is so many times as long."""
+"""Minimum pause after a write, as a multiple of its duration: with many inverters, a write takes long."""
 MODE = 0o644
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ Json = dict[str, Any]
 
 
 class StatusFile:
-    """Keeps a status file up to date, in a thread of its own that sleeps until there is something new."""
+    """Writes the status file after changes, in a thread of its own."""
 
     def __init__(self, path: str, status: Callable[[], Status], recent: RecentReadings) -> None:
         self._path = path
@@ -44,26 +44,26 @@ class StatusFile:
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._file: int | None = None
-        """The descriptor of the present file, which holds its lock."""
+        """The descriptor of the current file, which holds its lock."""
         self._problem = ""
         self._thread = threading.Thread(target=self._run, name="status file", daemon=True)
 
     def start(self) -> None:
-        """Begin, with a first file soon."""
+        """Start the thread, which writes the file at once."""
         self._changed.set()
         self._thread.start()
 
     def tell(self) -> None:
-        """Something has changed. May be called from any thread; returns at once."""
+        """Tell that the status has changed. May be called from any thread. Returns at once."""
         self._changed.set()
 
     def stop(self) -> None:
-        """Let the thread end, and remove the file. Returns at once."""
+        """Ask the thread to remove the file and finish. Returns at once."""
         self._stopping.set()
         self._changed.set()
 
     def join(self, seconds: float) -> None:
-        """Wait for that, at most this time."""
+        """Wait at most this time for the thread to finish."""
         self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -107,7 +107,7 @@ class StatusFile:
         self._problem = ""
 
     def _fail(self, problem: str) -> None:
-        """Say it once; the next change is another attempt."""
+        """Log the problem once. The next change makes another attempt."""
         if problem != self._problem:
             self._problem = problem
             _log.error("%s: check its directory, who may write there, and how full it is", problem)
@@ -123,7 +123,7 @@ class StatusFile:
 
 
 def content(status: Status, recent: list[Recent]) -> Json:
-    """What the file holds. Times are in seconds since the epoch where they are numbers."""
+    """The content of the file. Times are in seconds since the epoch, `timestamp` in nanoseconds."""
     return {
         "version": __version__,
         "written": round(time.time()),
@@ -170,7 +170,7 @@ def _inverter(recent: Recent) -> Json:
 
 
 def read_status_file(path: str) -> str | None:
-    """The content that a running service keeps in this file; None when there is no such service. Raises OSError."""
+    """The status file of a running service; None when no service is running. Raises OSError, ValueError."""
     while True:
         try:
             file = open(path, encoding="ascii")  # noqa: SIM115 (closed below)
@@ -183,6 +183,6 @@ def read_status_file(path: str) -> str | None:
                 return file.read()
             with suppress(FileNotFoundError):
                 if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                    # It was replaced in this moment.
+                    # The file was replaced meanwhile.
                     continue
             return None

@@ -1,21 +1,21 @@
-"""The texts that wait for delivery: a queue in memory that is bounded by bytes. No I/O, no clock, no threads.
+"""The queue of texts that wait for delivery, in memory, with a size limit in bytes. No I/O, no clock, no threads.
 
 Operations:
 - `add` appends a text, and drops the oldest when the limit is exceeded
 - `take` returns a batch of the oldest, which stay in the queue
-- `remove` takes the first of the batch out, `release` ends the batch
+- `remove` removes the first texts of the batch, `release` ends the batch
 
 Rules:
 - texts leave in the order in which they came
-- the size never exceeds the limit, and a text in flight can be dropped for that; when it arrives after all, it counts
-  as removed
-- a server that can be reached costs no compression
+- the size never exceeds the limit, even if a text in flight has to be dropped; if that text is delivered all the same,
+  it counts as removed
+- while the server can be reached, nothing is compressed
 
 Plan:
-- new texts lie raw, in `_raw`
+- new texts are kept uncompressed, in `_raw`
 - when the raw texts exceed their share of the limit, the oldest of them are compressed together into a pack in
-  `_packs`: readings are so similar that it takes a tenth of their bytes
-- packs are dropped whole, and delivered text by text: `_skipped` counts the texts of the first pack that are out
+  `_packs`: readings are so similar that a pack has a tenth of their size
+- packs are dropped whole, and removed text by text: `_skipped` counts the removed texts of the first pack
 - `_taken` counts the texts in flight, `_gone` those of them that were dropped meanwhile
 - while a file is imported, the caller of `add` waits for room; nothing is dropped, and `keep_raw` avoids compression
 """
@@ -29,31 +29,31 @@ from typing import NamedTuple
 from inverter_capture.protocol.counts import Counts
 
 RAW_BYTES_MAX = 256 * 1024
-"""Bytes of texts that lie raw."""
+"""Maximum size of the uncompressed texts in bytes."""
 RAW_SHARE = 4
-"""And at most this part of the limit, so that a small buffer compresses too."""
+"""Uncompressed texts take at most one part in this many of the limit, so that a small buffer compresses too."""
 PACK_BYTES = 240 * 1024
-"""Bytes of texts, before compression, that make a pack at most."""
+"""Maximum size of a pack in bytes, before compression."""
 PACK_TEXTS = 36
-"""Texts that make a pack at most: as many are dropped together."""
+"""Maximum number of texts in a pack. They are dropped together."""
 PACK_OVERHEAD = 150
-"""Bytes of memory that a pack takes beside its data."""
+"""Memory that a pack takes in addition to its data, in bytes."""
 TEXT_OVERHEAD = 60
-"""Bytes of memory that a raw text takes beside its characters."""
+"""Memory that an uncompressed text takes in addition to its characters, in bytes."""
 BATCH_BYTES_MAX = 512 * 1024
-"""Bytes of texts that make a batch at most. A single longer text is taken all the same."""
+"""Maximum size of a batch in bytes. A single longer text makes a batch of its own."""
 
 _SEPARATOR = b"\0"
 
 
 class BufferCounts(Counts):
-    """What became of the texts."""
+    """Counters of texts."""
 
     __slots__ = ("added", "dropped", "removed")
 
     added: int
     removed: int
-    """Taken out by `remove`."""
+    """Removed by `remove`: delivered or refused."""
     dropped: int
     """Lost because the buffer was full."""
 
@@ -74,7 +74,7 @@ class Buffer:
     """The queue. Texts are bytes without NUL. Not thread-safe: callers must hold a lock."""
 
     def __init__(self, limit: int) -> None:
-        """`limit` is in bytes of memory. It can be changed, and holds from the next `add` on."""
+        """`limit`: maximum memory in bytes. It can be changed, with effect from the next `add`."""
         self.limit = limit
         self.keep_raw = False
         """Do not compress: the caller of `add` waits until `has_room`. Texts then take at most half of the limit."""
@@ -88,33 +88,33 @@ class Buffer:
         self._gone = 0
 
     def __len__(self) -> int:
-        """The number of texts that wait, those in flight among them."""
+        """The number of waiting texts, including those in flight."""
         return self.counts.added - self.counts.removed - self.counts.dropped
 
     @property
     def size(self) -> int:
-        """Bytes of memory. A batch that was taken needs memory beside that."""
+        """Memory in use, in bytes. A batch that was taken needs additional memory."""
         return self._packs_bytes + self._raw_bytes
 
     @property
     def raw_limit(self) -> int:
-        """Bytes of texts that lie raw at most."""
+        """Maximum size of the uncompressed texts in bytes, at present."""
         if self.keep_raw:
             return min(3 * BATCH_BYTES_MAX, self.limit // 2)
         return min(RAW_BYTES_MAX, self.limit // RAW_SHARE)
 
     @property
     def has_room(self) -> bool:
-        """With `keep_raw`: whether another text of common length can be added without compression or loss."""
+        """With `keep_raw`: whether a text of usual length can be added without compression or loss."""
         return self.size < self.raw_limit * 3 // 4
 
     @property
     def has_batch(self) -> bool:
-        """With `keep_raw`: whether enough waits for a request."""
+        """With `keep_raw`: whether enough texts wait to be worth a request."""
         return self.size >= self.raw_limit // 3
 
     def add(self, text: bytes) -> int:
-        """Append a text. Returns how many of the oldest were dropped for it."""
+        """Append a text. Returns the number of texts dropped to make room."""
         self.counts.added += 1
         self._raw.append(text)
         self._raw_bytes += _cost(text)
@@ -126,7 +126,7 @@ class Buffer:
         return dropped
 
     def take(self) -> list[bytes]:
-        """Take the oldest texts into flight, as many as make a batch. Empty when none wait."""
+        """Put the oldest texts in flight: at most a batch. Empty when no texts wait."""
         texts: list[bytes] = []
         size = 0
         for pack in self._packs:
@@ -164,7 +164,7 @@ class Buffer:
             self._pop_raw()
 
     def release(self) -> None:
-        """End the flight. The texts that were not removed wait again."""
+        """End the batch: the texts that were not removed wait again."""
         self._taken = 0
         self._gone = 0
 
@@ -179,7 +179,7 @@ class Buffer:
         self._packs_bytes += pack.cost
 
     def _pop_pack(self) -> int:
-        """Remove the oldest pack. Returns how many of its texts were left."""
+        """Remove the oldest pack. Returns the number of its texts that were not removed before."""
         pack = self._packs.popleft()
         left = pack.texts - self._skipped
         self._packs_bytes -= pack.cost
@@ -192,7 +192,7 @@ class Buffer:
         return text
 
     def _drop_oldest(self) -> int:
-        """Drop the oldest pack, or the oldest text when there is no pack. Returns how many texts that were."""
+        """Drop the oldest pack, or the oldest text when there is no pack. Returns the number of texts dropped."""
         if self._packs:
             count = self._pop_pack()
         else:

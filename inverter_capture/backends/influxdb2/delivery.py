@@ -1,6 +1,6 @@
-"""The InfluxDB backend: readings to InfluxDB, or to another database that takes line protocol over HTTP.
+"""The InfluxDB backend: delivers readings to a database that accepts line protocol over HTTP.
 
-A reading leaves the buffer when the server has confirmed it with a 2xx status, or has refused it while taking others.
+A reading stays in the buffer until the server has confirmed it with a 2xx status, or refuses it but accepts others.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import counted, local_time_text
 
 REPORT_SECONDS = 3600
-"""Seconds between reminders in the log that nothing can be delivered."""
+"""Seconds between log messages that deliveries still fail."""
 PROBES_MAX = 3
-"""How many other readings are tried alone to learn whether a server that refuses one reading refuses all."""
+"""Number of other readings sent one by one to find out whether a server that refuses one reading refuses all."""
 COLLECT_SECONDS = 1.0
-"""Seconds for which readings of a file are collected at most before they are sent."""
+"""Maximum time in seconds for which the readings of a file are collected before they are sent."""
 
 _log = logging.getLogger(__name__)
 
 
 class InfluxDb2(Backend):
-    """Delivers to one server."""
+    """Delivers readings to one server."""
 
     stop_seconds = 4.0
 
@@ -40,23 +40,23 @@ class InfluxDb2(Backend):
         self.name = _name(config)
         self.delivered = 0
         self.refused = 0
-        """Readings that the server did not take even alone."""
+        """Readings that the server refused, each sent alone."""
         self._config = config
         self._wanted: InfluxDb2Config | None = config
-        """Settings that the thread has not taken over yet."""
+        """Settings that the thread has not applied yet."""
         self._buffer = Buffer(config.buffer)
         self._changed = threading.Condition()
         self._stopping = False
         self._importing = False
         self._backoff = Backoff()
         self._latest_taken: bytes | None = None
-        """The line that the server took last. It takes it again if it takes anything."""
+        """The last line that the server accepted. It accepts that line again if it accepts any."""
         self._problem = ""
         self._failing_since: float | None = None
         self._said: set[str] = set()
         self._report_at = 0.0
         self._refusal_at = 0.0
-        """The monotonic time from which on the log may tell of a refused reading again."""
+        """Monotonic time, in seconds, from which the next refused reading may be logged."""
         self._overflowing = False
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
@@ -138,7 +138,7 @@ class InfluxDb2(Backend):
     def _run(self) -> None:
         api = WriteApi(self._config)
         while not (self._stopping and not len(self._buffer)):
-            # An attempt that was under way when `stop` was called may fail. It is made once more.
+            # An attempt that had begun before `stop` may fail: then one more is made.
             is_last = self._stopping
             try:
                 if self._wanted is not None:
@@ -159,7 +159,7 @@ class InfluxDb2(Backend):
                 self._pause(seconds)
 
     def _take_over(self) -> WriteApi:
-        """Forget the failures with the settings before, and begin with those that are wanted now."""
+        """Apply the new settings, and forget the failures of the previous ones."""
         with self._changed:
             self._wanted = None
             self.name = _name(self._config)
@@ -177,7 +177,7 @@ class InfluxDb2(Backend):
             _log.info("%s: ready to deliver", self.name)
 
     def _deliver(self, api: WriteApi) -> float:
-        """Deliver all that waits. Returns seconds to wait before the next attempt; 0 when nothing waits any more."""
+        """Deliver all waiting readings. Returns seconds until the next attempt; 0 when none are left."""
         while self._wanted is None:
             with self._changed:
                 self._changed.wait_for(lambda: not self._importing or self._buffer.has_batch, COLLECT_SECONDS)
@@ -200,7 +200,7 @@ class InfluxDb2(Backend):
         return 0
 
     def _deliver_batch(self, api: WriteApi, batch: Sequence[bytes]) -> Verdict | None:
-        """Deliver a batch in as few requests as the server allows. Returns why it had to stop; None when it is done."""
+        """Deliver a batch in as few requests as the server allows. Returns the failure that ended it, or None."""
         at, size = 0, len(batch)
         is_sure = False
         while at < len(batch):
@@ -231,9 +231,9 @@ class InfluxDb2(Backend):
         return None
 
     def _takes_any(self, api: WriteApi, batch: Sequence[bytes]) -> bool:
-        """Whether the server takes anything: then it is the one reading that is wrong.
+        """Whether the server accepts other lines, so that only the one reading is refused.
 
-        Tried with the line that it took last, then with others. Writing a line twice does no harm.
+        Sends the last accepted line again, then lines of the batch. Writing a line twice changes nothing.
         """
         probes = [*([self._latest_taken] if self._latest_taken else []), *batch[-1:], *batch[:PROBES_MAX]]
         return any(api.write([text]).outcome is Outcome.TAKEN for text in probes)
@@ -258,7 +258,7 @@ class InfluxDb2(Backend):
             )
 
     def _fail(self, problem: str) -> None:
-        """Note that nothing can be delivered. Each kind of problem is logged once until something is delivered."""
+        """Record a failure to deliver. Each kind of problem is logged once until a delivery succeeds."""
         if self._failing_since is None:
             self._failing_since = time.time()
             self._report_at = time.monotonic() + REPORT_SECONDS
@@ -270,7 +270,7 @@ class InfluxDb2(Backend):
             _log.error("%s: %s; waiting: %s", self.name, problem, counted(len(self._buffer), "reading"))
 
     def _recover(self) -> None:
-        """Note that something was delivered. Logged after a failure."""
+        """Record a successful delivery. Logged after a failure."""
         self._backoff.reset()
         if self._failing_since is None:
             return
@@ -284,7 +284,7 @@ class InfluxDb2(Backend):
         self._said.clear()
 
     def _pause(self, seconds: float) -> None:
-        """Wait before the next attempt, at most until it must be made. Reminds the log when it is time."""
+        """Wait before the next attempt: less when the backend stops or its settings change. Logs reminders."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._failing_since is not None:
@@ -317,7 +317,7 @@ def _name(config: InfluxDb2Config) -> str:
 
 
 def _problem(api: WriteApi) -> str | None:
-    """Why nothing could be delivered; None when it could."""
+    """The problem that a write would meet; None when it would succeed."""
     verdict = api.check()
     api.close()
     return None if verdict.outcome is Outcome.TAKEN else verdict.reason

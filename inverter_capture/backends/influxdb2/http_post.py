@@ -1,12 +1,12 @@
-"""HTTP POST requests that always end: in a bounded time, with a bounded answer, and with a reason when they fail.
+"""HTTP POST requests with a total timeout, a size limit for the response, and a reason for each failure.
 
-requests waits for each piece of an answer, never for the whole: a server that sends a byte now and then would hold its
-caller for ever. So each request runs in a thread of its own. After `TOTAL_TIMEOUTS` timeouts, name resolution included,
-`post` returns and abandons the thread, which ends when the server closes the connection or is silent for one timeout.
-While `ABANDONED_MAX` abandoned threads have not ended, no more requests are sent.
+The timeout of the library requests applies to each read, not to the whole response: a server that sends a byte now and
+then could block the caller for ever. Therefore each request runs in a thread of its own. After `TOTAL_TIMEOUTS`
+timeouts, which include name resolution, `post` returns and abandons the thread. That thread ends when the server closes
+the connection or sends nothing for one timeout. While `ABANDONED_MAX` abandoned threads run, no requests are sent.
 
-Requests go through the transport adapter of requests without its Session, which would take proxies, passwords and
-authorities from the environment, keep cookies, and read the whole body of a redirect.
+Requests use the transport adapter of requests without a Session: a Session would take proxies, passwords and CA
+certificates from the environment, keep cookies, and read the whole body of a redirect.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ from inverter_capture.backends.certificates import authority_problem, explain_ce
 from inverter_capture.text import printable
 
 TOTAL_TIMEOUTS = 3
-"""A request ends within this many of its timeouts."""
+"""Maximum duration of a request, as a multiple of its timeout."""
 ABANDONED_MAX = 4
-"""Requests of one client that may go on after their time. Each holds a thread, a connection and its body."""
+"""Maximum number of abandoned requests per client. Each holds a thread, a connection and its body."""
 ANSWER_BYTES_MAX = 2048
-"""Bytes of an answer's body that are read: enough for a server's explanation."""
+"""Maximum number of bytes read of a response body: enough for an error message."""
 EXPLANATION_LENGTH_MAX = 200
-"""Characters of the explanation that are passed on."""
+"""Maximum length in characters of a server's error message in our messages."""
 
 # urllib3 warns in the log, with tracebacks, about what it also raises.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 
 class HttpError(Exception):
-    """There was no answer. The text says why."""
+    """There was no response. The text gives the reason."""
 
     def __init__(self, reason: str, *, passing: bool) -> None:
-        """`passing`: it may work later without a change of settings."""
+        """`passing`: the failure is temporary, no setting needs to be changed."""
         super().__init__(reason)
         self.passing = passing
 
 
 class Answer(NamedTuple):
-    """A server's answer."""
+    """An HTTP response."""
 
     status: int
     """The HTTP status code."""
     explanation: str
-    """The text of the body on one line, without our secrets; empty when there was none in time."""
+    """The error message in the body, on one line, without secrets; empty when none came in time."""
     retry_after: float | None
-    """Seconds after which the server wants the next attempt."""
+    """Seconds to wait before the next attempt, as the server requests."""
     location: str
     """The target of a redirect."""
     is_page: bool
@@ -67,13 +67,13 @@ class Answer(NamedTuple):
 
 
 class HttpClient:
-    """Sends requests to one server, over a connection that stays open until `close`. For one thread at a time."""
+    """Sends requests to one server over a connection that stays open until `close`. Not thread-safe."""
 
     def __init__(self, *, timeout: float, verify: bool | str, secrets: tuple[str, ...] = ()) -> None:
-        """`timeout` in seconds for each piece of an answer. `verify` as requests has it: certificates are verified by
-        the system's authorities (True), by those of a file or folder, or not at all (False).
+        """`timeout`: seconds for the connection and for each read. `verify`: whether to verify the server's certificate
+        with the system's CA certificates, or the path of a file or directory of CA certificates.
 
-        `secrets` are hidden where the server repeats them.
+        `secrets` are replaced where a response repeats them.
         """
         self._timeout = timeout
         self._verify = verify
@@ -93,12 +93,12 @@ class HttpClient:
     def post(self, url: str, params: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Answer:
         """Send a request. Redirects are not followed.
 
-        Raises HttpError when no status comes within `TOTAL_TIMEOUTS` timeouts, or none can be had.
+        Raises HttpError when there is no status within `TOTAL_TIMEOUTS` timeouts, or the request fails.
         """
         self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
         if len(self._abandoned) >= ABANDONED_MAX:
-            raise HttpError(f"no whole answer to any of the last {ABANDONED_MAX} requests yet", passing=True)
-        # What a server explains is read as it comes.
+            raise HttpError(f"no complete response to the last {ABANDONED_MAX} requests yet", passing=True)
+        # Error messages are read without decompression.
         headers = {"User-Agent": "inverter-capture", "Accept-Encoding": "identity", **headers}
         request = requests.Request("POST", url, params=params, headers=headers, data=body)
         attempt = _Attempt()
@@ -116,7 +116,7 @@ class HttpClient:
         if error is not None:
             # Not "from error", whose traceback may show a secret.
             raise self._explain(error) from None
-        raise HttpError(f"no whole answer within {self._timeout * TOTAL_TIMEOUTS:g} s", passing=True)
+        raise HttpError(f"no complete response within {self._timeout * TOTAL_TIMEOUTS:g} s", passing=True)
 
     def _answer(self, response: requests.Response, body: bytes) -> Answer:
         return Answer(
@@ -152,19 +152,19 @@ class HttpClient:
             if isinstance(cause, ssl.SSLError):
                 return HttpError(no_tls(cause, 'host = "https://..."'), passing=True)
             if isinstance(cause, socket.gaierror):
-                return HttpError(f"its name cannot be resolved ({cause.strerror})", passing=True)
+                return HttpError(f"cannot resolve the name in host ({cause.strerror})", passing=True)
             if isinstance(cause, requests.Timeout | TimeoutError):
                 return HttpError(f"no answer within {self._timeout:g} s", passing=True)
         for cause in causes:
             if isinstance(cause, OSError) and cause.strerror:
                 return HttpError(f"cannot be reached ({cause.strerror})", passing=True)
         if isinstance(error, requests.ConnectionError):
-            return HttpError("the connection broke, or what answers does not speak HTTP", passing=True)
-        return HttpError(f"cannot be asked ({type(error).__name__}): is host right?", passing=False)
+            return HttpError("the connection was closed, or the server does not speak HTTP: check host", passing=True)
+        return HttpError(f"cannot send a request ({type(error).__name__}): check host", passing=False)
 
 
 class _Attempt:
-    """What has come of one request. Can be read while it is made."""
+    """The result of one request. Can be read while the request runs."""
 
     def __init__(self) -> None:
         self.response: requests.Response | None = None
@@ -174,12 +174,12 @@ class _Attempt:
         self.error: Exception | None = None
 
     def make(self, adapter: HTTPAdapter, request: requests.Request, timeout: float, verify: bool | str) -> None:
-        """Send the request and wait for the answer."""
+        """Send the request and wait for the response."""
         try:
             with adapter.send(request.prepare(), stream=True, timeout=timeout, verify=verify) as response:
                 self.response = response
                 self.body = response.raw.read(ANSWER_BYTES_MAX, decode_content=False)
-        except Exception as error:  # noqa: BLE001 (for whoever waits)
+        except Exception as error:  # noqa: BLE001 (`post` raises it)
             self.error = error
 
 
@@ -196,12 +196,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _spellings(secret: str) -> tuple[str, ...]:
-    """The forms in which a server may repeat it."""
+    """The forms in which a server may repeat a secret."""
     return secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1]
 
 
 def _explanation(body: bytes) -> str:
-    """The message of an error, taken out of the JSON in which databases send it."""
+    """The error message in a response body: databases send it in JSON."""
     try:
         answer = json.loads(body)
         text = next(str(answer[key]) for key in ("message", "error") if answer.get(key))
@@ -211,7 +211,7 @@ def _explanation(body: bytes) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds. The header holds seconds or a date."""
+    """The Retry-After header in seconds. The header holds seconds or a date."""
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None

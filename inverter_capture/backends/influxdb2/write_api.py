@@ -1,6 +1,6 @@
-"""The write endpoint of InfluxDB, and of other databases that take line protocol over HTTP.
+"""The write endpoint of InfluxDB, and of other databases that accept line protocol over HTTP.
 
-What an answer means: whether the lines are stored, and if not, who can change that.
+Decides by the HTTP status whether the lines are stored, and if not, whether to retry or which setting to change.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from inverter_capture.backends.influxdb2.http_post import Answer, HttpClient, Ht
 from inverter_capture.config.schema import InfluxDb2Config
 
 GZIP_BYTES_MIN = 2048
-"""Shorter bodies are sent uncompressed: they fit into two packets."""
+"""Minimum size in bytes for compression. Smaller bodies fit into two packets."""
 GZIP_LEVEL = 3
-"""Low, for a router's processor is slower than its network."""
+"""Low, because a router's processor is slower than its network."""
 
 
 class Outcome(Enum):
-    """What a server did with some lines."""
+    """The result of a write."""
 
     TAKEN = "taken"
-    """It has stored them."""
+    """The lines are stored."""
     REFUSED = "refused"
-    """It refuses what one or more of them say."""
+    """One or more lines are invalid for the server."""
     TOO_OLD = "too old"
-    """One or more of them are older than its retention period. It may have stored the others."""
+    """One or more lines are older than the retention period. The others may be stored."""
     TOO_LARGE = "too large"
-    """It takes fewer bytes at a time."""
+    """The request exceeds the server's size limit."""
     PASSING = "passing"
-    """It cannot take anything now; no setting has to be changed."""
+    """A temporary failure: no setting needs to be changed."""
     LASTING = "lasting"
-    """It takes nothing until a setting is changed, here or there."""
+    """A failure that lasts until a setting is changed, here or on the server."""
 
 
 class Verdict(NamedTuple):
-    """What a server did with some lines, and why."""
+    """The result of a write, and its reason."""
 
     outcome: Outcome
     reason: str = ""
-    """For the log. Names the setting to be changed, if there is one."""
+    """The reason for the log, with the setting to change, if any."""
     retry_after: float | None = None
-    """Seconds after which the server wants the next attempt."""
+    """Seconds to wait before the next attempt, as the server requests."""
 
 
 class WriteApi:
-    """The write endpoint that one `[[influxdb2]]` section names. For one thread at a time."""
+    """The write endpoint of one `[[influxdb2]]` section. Not thread-safe."""
 
     def __init__(self, config: InfluxDb2Config) -> None:
         self._config = config
@@ -64,7 +64,7 @@ class WriteApi:
         self._client.close()
 
     def write(self, lines: Sequence[bytes]) -> Verdict:
-        """Write lines of line protocol. What a server or the network does raises nothing."""
+        """Write lines of line protocol. Failures of the server or the network are returned, not raised."""
         body = b"\n".join(lines)
         headers = self._headers
         if len(body) >= GZIP_BYTES_MIN:
@@ -76,7 +76,7 @@ class WriteApi:
             return Verdict(Outcome.PASSING if error.passing else Outcome.LASTING, str(error))
 
     def check(self) -> Verdict:
-        """Whether writing would work. Writes no lines: servers look at the token and the bucket first."""
+        """Whether a write would succeed. Sends no lines: servers check the token and the bucket first."""
         verdict = self.write([])
         return Verdict(Outcome.TAKEN) if verdict.outcome is Outcome.REFUSED else verdict
 
@@ -85,31 +85,33 @@ class WriteApi:
         said = f"{status}: {answer.explanation}" if answer.explanation else str(status)
         if 200 <= status < 300:
             if answer.is_page:
-                return Verdict(Outcome.LASTING, "what answers is a web page, no database: is host right, and path?")
+                return Verdict(Outcome.LASTING, "the response is a web page, not a database's: check host and path")
             return Verdict(Outcome.TAKEN)
         if status in (400, 422):
             if "HTTPS" in answer.explanation:
-                return Verdict(Outcome.LASTING, f"the server wants https:// in host ({said})")
+                return Verdict(Outcome.LASTING, f"the server requires TLS: set host to https://... ({said})")
             too_old = "beyond retention" in answer.explanation
             return Verdict(Outcome.TOO_OLD if too_old else Outcome.REFUSED, said)
         if status == 413:
             return Verdict(Outcome.TOO_LARGE, said)
         if status in (408, 425, 429) or status >= 500:
-            return Verdict(Outcome.PASSING, f"the server has trouble ({said})", answer.retry_after)
+            return Verdict(Outcome.PASSING, f"temporary server error ({said})", answer.retry_after)
         return Verdict(Outcome.LASTING, f"{self._culprit(answer)} ({said})")
 
     def _culprit(self, answer: Answer) -> str:
         config = self._config
         where = f'db = "{config.db}"' if config.db else f'bucket = "{config.bucket}" or org = "{config.org}"'
         if answer.status == 401:
-            return "the token is wrong" if config.token else "the server wants a token: set token and authentication"
+            if config.token:
+                return "the server rejects the token: correct token"
+            return "the server requires a token: set token and authentication"
         if answer.status == 403:
-            return f"the token must not write to {where}"
+            return f"the token has no permission to write to {where}: set another token"
         if answer.status == 404:
-            return f'there is no {where}, or the server does not know path = "{config.path}"'
+            return f'not found: check {where}, and path = "{config.path}"'
         if 300 <= answer.status < 400:
-            return f"the server points to {answer.location or 'another place'}: set host to where it is"
-        return f'the server does not take this: is host right, and path = "{config.path}"?'
+            return f"the server redirects to {answer.location or 'another address'}: set host to that server"
+        return f'the server does not accept the request: check host, and path = "{config.path}"'
 
 
 def _authorization(config: InfluxDb2Config) -> dict[str, str]:

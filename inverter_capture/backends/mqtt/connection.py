@@ -1,9 +1,9 @@
-"""One connection to an MQTT broker, through paho-mqtt 1.6.1 or 2.x, in the thread of its user.
+"""One connection to an MQTT broker with paho-mqtt 1.6.1 or 2.x, in the thread of the caller.
 
-Only paho's protocol is used, not its loop: that hides why a connection fails, wakes up each second, keeps the messages
-of broken connections, and ends with any exception.
+Only paho's implementation of the protocol is used, not its network loop: that hides why a connection fails, wakes up
+each second, keeps the messages of broken connections, and ends with any exception.
 
-paho collects a message of any size before it passes it on. `_Bounded` limits that, in the sockets that paho reads from.
+paho buffers a message of any size before it calls back. `_Bounded` limits the size, in the sockets that paho reads.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from inverter_capture.config.values import BROKER_PORTS, split_port
 from inverter_capture.text import printable
 
 CONNECT_SECONDS = 5.0
-"""Seconds for the network connection, and for each step of TLS."""
+"""Timeout in seconds for the network connection, and for each read and write of the TLS handshake."""
 ANSWER_SECONDS = 10.0
-"""Seconds for the broker's answer to our request to connect."""
+"""Timeout in seconds for the broker's CONNACK."""
 MESSAGE_BYTES_MAX = 256 * 1024
-"""Bytes of a message that we take. Ours are a tenth of that."""
+"""Maximum size of a received message in bytes: ten times our own messages."""
 
 _RECEIVED_AT_QOS_2 = ("Received PUBLISH (d0, q2", "Received PUBLISH (d1, q2")
-"""How paho begins to log such a message, which it keeps until the broker releases it."""
+"""The beginnings of paho's log lines for messages at QoS 2, which it keeps until they are released."""
 
 
 class MqttError(Exception):
-    """There is no connection, or it is lost. The text says why."""
+    """The connection failed or is lost. The text gives the reason."""
 
     def __init__(self, reason: str, *, passing: bool, closed: bool = False) -> None:
-        """`passing`: it may work later without a change of settings. `closed`: the broker ended a connection."""
+        """`passing`: temporary, no setting needs to change. `closed`: the broker closed an established connection."""
         super().__init__(reason)
         self.passing = passing
         self.closed = closed
 
 
 class MessageTooLarge(MqttError):
-    """The broker sent a message that is too large, or one at QoS 2."""
+    """The broker sent a message larger than `MESSAGE_BYTES_MAX`, or one at QoS 2."""
 
 
 class Message(NamedTuple):
@@ -58,38 +58,38 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     retained: bool
-    """The broker had kept it when we subscribed."""
+    """Whether it is a retained message, sent because of a new subscription."""
 
 
 class Connection:
-    """A connection, from `open` to `close`. Methods raise MqttError when it is lost."""
+    """A connection, from `open` to `close`. Methods raise MqttError when it is lost. Not thread-safe."""
 
     def __init__(self, config: MqttConfig, client_id: str, will: tuple[str, bytes] | None = None) -> None:
-        """`will`: topic and payload that the broker publishes, retained, when the connection breaks."""
+        """`will`: topic and payload that the broker publishes, retained, if the connection breaks."""
         self.messages: deque[Message] = deque()
         """Received messages. The reader removes them."""
         self.unconfirmed: set[int] = set()
-        """Numbers, as `publish` returns them, of messages that the broker has not confirmed."""
+        """Numbers of the published messages that the broker has not confirmed."""
         self.subscribed = 0
-        """The number of subscriptions that the broker has answered."""
+        """The number of calls of `subscribe` that the broker has answered."""
         self._config = config
         self._refusal: int | None = None
         self._is_open = False
         self._complaint = ""
         self._unwanted = False
-        """A message came at QoS 2."""
+        """Whether a message at QoS 2 was received."""
         self._client_id = client_id
         self._will = will
         self._client: Any = None
 
     def open(self) -> None:
-        """Connect, and wait until the broker has accepted."""
+        """Connect, and wait until the broker has accepted the connection. Raises MqttError."""
         self._client = self._make_client()
         host, port, _ = _place(self._config.url)
         try:
             self._client.connect(host, port, keepalive=self._config.keepalive)
-        except Exception as error:  # noqa: BLE001 (paho and ssl raise what they like)
-            # paho forgets the socket without closing it.
+        except Exception as error:  # noqa: BLE001 (paho and ssl raise exceptions of many types)
+            # paho does not close the socket then.
             for made in self._client.sockets:
                 made.close()
             raise self._explain(error) from None
@@ -101,7 +101,7 @@ class Connection:
             self.wait(left)
 
     def close(self) -> None:
-        """Close the socket. The broker publishes the will, unless `disconnect` came before."""
+        """Close the socket. The broker publishes the will, unless `disconnect` was called before."""
         if self._client is not None:
             connection = self._client.socket()
             self._client.on_log = None
@@ -109,7 +109,7 @@ class Connection:
                 connection.close()
 
     def disconnect(self, seconds: float) -> None:
-        """Tell the broker that we go, within this time. It does not publish the will then."""
+        """Send DISCONNECT within this time, so that the broker does not publish the will."""
         self._client.disconnect()
         deadline = time.monotonic() + seconds
         while self._client.want_write() and (left := deadline - time.monotonic()) > 0:
@@ -119,7 +119,7 @@ class Connection:
                 return
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = True, confirm: bool = True) -> int:
-        """Send a message, at QoS 1 with `confirm`, else at QoS 0. Returns its number."""
+        """Queue a message, at QoS 1 with `confirm`, else at QoS 0; `wait` sends it. Returns its number."""
         number: int = self._client.publish(topic, payload, qos=1 if confirm else 0, retain=retain).mid
         if confirm:
             self.unconfirmed.add(number)
@@ -130,11 +130,11 @@ class Connection:
         self._client.subscribe([(topic, 1) for topic in topics])
 
     def unsubscribe(self, topics: Sequence[str]) -> None:
-        """End the subscription to topics."""
+        """Unsubscribe from topics."""
         self._client.unsubscribe(list(topics))
 
     def wait(self, seconds: float, wake: int | None = None) -> None:
-        """Send and receive until something has happened, `wake` can be read, or the time is over."""
+        """Wait until something was sent or received, the file descriptor `wake` is readable, or the time is over."""
         connection = self._client.socket()
         if connection is None:
             raise self._lost()
@@ -143,9 +143,9 @@ class Connection:
         ready.register(number, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
         if wake is not None:
             ready.register(wake, select.POLLIN)
-        # The kernel does not know of what TLS has decrypted already.
+        # poll() does not report bytes that TLS has decrypted already.
         waiting = connection.pending() if hasattr(connection, "pending") else 0
-        # Often enough to keep the connection alive.
+        # paho sends keep-alive pings only when it is called.
         seconds = 0 if waiting else min(max(0.0, seconds), self._config.keepalive / 3)
         events = dict(ready.poll(ceil(seconds * 1000)))
         if waiting or events.get(number, 0) & ~select.POLLOUT:
@@ -159,36 +159,36 @@ class Connection:
             step()
         except MqttError:
             raise
-        except Exception as error:  # noqa: BLE001 (paho raises what it likes when an answer is not MQTT)
+        except Exception as error:  # noqa: BLE001 (paho raises exceptions of many types for what is not MQTT)
             self._complaint = self._complaint or str(error)
             raise self._lost() from None
         if self._unwanted:
             raise MessageTooLarge("the broker sends a message at QoS 2, which was not asked for", passing=True)
         if self._client.socket() is None:
             if keepalive:
-                raise MqttError("the broker does not answer any more", passing=True)
+                raise MqttError("the broker no longer responds", passing=True)
             raise self._lost()
 
     def _lost(self) -> MqttError:
         if self._refusal is not None:
             return self._explain_refusal(self._refusal)
         if self._is_open:
-            return MqttError("the broker has ended the connection", passing=True, closed=True)
+            return MqttError("the broker closed the connection", passing=True, closed=True)
         alert = re.search(r"\[SSL: (\w+)\]", self._complaint)
         if alert:
             return MqttError(
-                f"the broker refuses our certificate, or wants one ({alert[1]}): set certificate and key", passing=False
+                f"the broker requires a valid client certificate ({alert[1]}): set certificate and key", passing=False
             )
         return MqttError(
-            "what answers does not speak MQTT: is url right, with mqtts:// or wss:// for TLS, and its port?",
+            "the server does not speak MQTT: check url, with mqtts:// or wss:// for TLS, and its port",
             passing=True,
         )
 
     def _make_client(self) -> Any:
-        """Raises MqttError for files that cannot be used."""
+        """Raises MqttError for certificate files that cannot be used."""
         config = self._config
         scheme = config.url.partition("://")[0]
-        # paho 2.x asks for the version of the callbacks.
+        # paho 2.x requires the version of the callbacks.
         version: Any = getattr(paho, "CallbackAPIVersion", None)
         make: Any = _Client
         client = make(
@@ -233,11 +233,11 @@ class Connection:
             context.verify_mode = ssl.CERT_NONE
         if config.certificate:
             try:
-                # Without a password, OpenSSL would ask for one at the terminal.
+                # Without a password argument, OpenSSL would ask for one on the terminal.
                 context.load_cert_chain(config.certificate, config.key or None, password="")
             except (OSError, ValueError) as error:
                 file = f'key = "{config.key}"' if config.key else "its key"
-                reason = "not in PEM format, or not of each other" if isinstance(error, ssl.SSLError) else error
+                reason = "not in PEM format, or not a pair" if isinstance(error, ssl.SSLError) else error
                 reason = getattr(reason, "strerror", None) or reason
                 raise MqttError(
                     printable(f'certificate = "{config.certificate}" and {file} cannot be used ({reason})'),
@@ -254,30 +254,30 @@ class Connection:
         if isinstance(error, ssl.SSLError):
             return MqttError(no_tls(error, 'url = "mqtts://..." or "wss://..."'), passing=True)
         if isinstance(error, socket.gaierror):
-            return MqttError(f"its name cannot be resolved ({error.strerror})", passing=True)
+            return MqttError(f"cannot resolve the name in url ({error.strerror})", passing=True)
         if isinstance(error, TimeoutError):
             return MqttError(f"no answer within {CONNECT_SECONDS:g} s", passing=True)
         if isinstance(error, paho.WebsocketConnectionError):
-            return MqttError("no WebSocket for MQTT there: is url right, with its port and path?", passing=True)
+            return MqttError("the server has no MQTT WebSocket there: check the port and the path in url", passing=True)
         if isinstance(error, OSError) and error.strerror:
             return MqttError(f"cannot be reached ({error.strerror})", passing=True)
-        return MqttError(f"cannot be asked ({type(error).__name__}): is url right?", passing=False)
+        return MqttError(f"cannot connect ({type(error).__name__}): check url", passing=False)
 
     def _explain_refusal(self, code: int) -> MqttError:
         user = f'username = "{printable(self._config.username)}"'
         if code in (1, 132):
-            return MqttError("the broker does not know MQTT 3.1.1", passing=False)
+            return MqttError("the broker does not support MQTT 3.1.1: use another broker", passing=False)
         if code in (2, 133):
-            return MqttError(f'the broker refuses client_id = "{printable(self._client_id)}"', passing=False)
+            return MqttError(f'the broker refuses client_id = "{printable(self._client_id)}": change it', passing=False)
         if code in (3, 136):
-            return MqttError("the broker has trouble (unavailable)", passing=True)
+            return MqttError("the broker is temporarily unavailable", passing=True)
         if code not in (4, 5, 134, 135):
             return MqttError(f"the broker refuses the connection (code {code})", passing=False)
         if self._config.username:
-            return MqttError(f"the broker refuses {user} with this password", passing=False)
-        return MqttError("the broker wants a username and a password", passing=False)
+            return MqttError(f"the broker refuses {user} with this password: correct them", passing=False)
+        return MqttError("the broker requires a login: set username and password", passing=False)
 
-    # Callbacks. An exception in one would pass through paho.
+    # Callbacks of paho, which passes on their exceptions.
 
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, _properties: Any = None) -> None:
         number = getattr(code, "value", code)
@@ -300,17 +300,17 @@ class Connection:
         if level == paho.MQTT_LOG_ERR:
             self._complaint = text
         elif text.startswith("Received "):
-            # paho logs each message when it is whole.
+            # paho logs each message when it is complete.
             for made in self._client.sockets:
                 made.message_ended()
             self._unwanted = self._unwanted or text.startswith(_RECEIVED_AT_QOS_2)
 
 
 class _Bounded:
-    """A socket that raises MessageTooLarge instead of receiving more than a message may have.
+    """A socket that raises MessageTooLarge when a message exceeds `MESSAGE_BYTES_MAX`.
 
-    paho asks it for the bytes that a message announces. Through a WebSocket, which divides messages, that is less; so
-    the bytes are counted too, and `message_ended` starts the count again.
+    paho asks for as many bytes as a message announces. A WebSocket divides messages into smaller pieces; so the bytes
+    are counted as well, and `message_ended` resets the count.
     """
 
     _received = 0
@@ -318,8 +318,8 @@ class _Bounded:
     def recv(self, size: int = 1024, flags: int = 0) -> bytes:
         if max(size, self._received) > MESSAGE_BYTES_MAX:
             raise MessageTooLarge(
-                f"a message of more than {MESSAGE_BYTES_MAX // 1024} KiB is sent to us, which is not ours: does "
-                "something else publish to base_topic, or to the status topic in discovery_prefix?",
+                f"the broker sends a message of more than {MESSAGE_BYTES_MAX // 1024} KiB: check what else publishes "
+                "to base_topic, or to the status topic of discovery_prefix",
                 passing=True,
             )
         data: bytes = super().recv(size, flags)  # type: ignore[misc] # a socket's
@@ -327,7 +327,7 @@ class _Bounded:
         return data
 
     def message_ended(self) -> None:
-        """What comes now is another message."""
+        """The bytes that follow belong to the next message."""
         self._received = 0
 
 
@@ -340,7 +340,7 @@ class _TlsSocket(_Bounded, ssl.SSLSocket):
 
 
 class _Context(ssl.SSLContext):
-    """Makes bounded sockets, and remembers the one that it made."""
+    """Creates `_TlsSocket`s, and keeps the one that it created."""
 
     sslsocket_class = _TlsSocket
     made: _TlsSocket | None = None
@@ -353,7 +353,7 @@ class _Context(ssl.SSLContext):
 
 
 class _Client(paho.Client):
-    """A client that reads from bounded sockets. They can also be Unix sockets, which paho 1.6.1 does not know."""
+    """A client that reads from `_Bounded` sockets, also Unix sockets, which paho 1.6.1 does not support."""
 
     url = ""
     context: _Context | None = None
@@ -361,7 +361,7 @@ class _Client(paho.Client):
 
     @property
     def sockets(self) -> list[_Socket | _TlsSocket]:
-        """The socket, and the one of TLS around it."""
+        """The network socket, and the TLS socket around it."""
         made = [self._made, self.context.made if self.context else None]
         return [each for each in made if each is not None]
 
@@ -374,7 +374,7 @@ class _Client(paho.Client):
             host, port, _ = _place(self.url)
             self._made = _Socket(fileno=socket.create_connection((host, port), CONNECT_SECONDS).detach())
             self._made.settimeout(CONNECT_SECONDS)
-            # Without it, a message may wait for the acknowledgement of the one before, which brokers delay by 40 ms.
+            # With Nagle's algorithm, messages would wait for acknowledgements, which brokers delay by 40 ms.
             self._made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._made
 
@@ -384,7 +384,7 @@ def _nothing(*_: Any) -> None:
 
 
 def _place(url: str) -> tuple[str, int, str]:
-    """Host, port and path of a checked URL. For a Unix socket, a host and a port that paho accepts."""
+    """Host, port and path of a checked URL. For a Unix socket, placeholders that paho accepts."""
     scheme, _, rest = url.partition("://")
     if scheme == "unix":
         return "localhost", BROKER_PORTS["mqtt"], ""

@@ -1,6 +1,6 @@
-"""The MQTT backend: readings to a broker, as the present state of each inverter, and to Home Assistant behind it.
+"""The MQTT backend: publishes each inverter's newest reading as its state, and discovery for Home Assistant.
 
-A topic shows the present. While there is no connection, an inverter's newest reading waits, and older ones are dropped.
+While there is no connection, the newest reading of each inverter is kept, and older ones are dropped.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import counted, local_time_text, printable
 
 RECONNECT_SECONDS_MAX = 4.0
-"""Between attempts while the broker cannot be reached: ten seconds after its return it is to know everything."""
+"""Maximum seconds between attempts while the broker cannot be reached. It is to be up to date 10 s after its return."""
 REFUSED_SECONDS = 60.0
-"""Between attempts after a failure that lasts until somebody changes a setting, here or at the broker."""
+"""Seconds between attempts after a failure that lasts until a setting is changed, here or at the broker."""
 STABLE_SECONDS = 120.0
-"""A connection that lasts so long does not belong to a series of broken ones."""
+"""Seconds after which a connection counts as stable, and ends a series of closed connections."""
 SERIES = 3
-"""Broken connections in a row after which the log says so. A broker that is restarted breaks one."""
+"""Number of closed connections in a row that is logged as a failure. The restart of a broker closes one."""
 CHECK_SECONDS = 5.0
-"""Seconds that a message may take to come back when the connection is checked."""
+"""Timeout in seconds of `check` for its own messages to come back."""
 
 _log = logging.getLogger(__name__)
 
 
 class Mqtt(Backend):
-    """Delivers to one broker."""
+    """Delivers readings to one broker."""
 
     stop_seconds = 3.0
 
     def __init__(self, config: MqttConfig, status: StatusSource) -> None:
-        """`status` is for the diagnostics in each inverter's state."""
+        """`status` returns the service's status, for the diagnostic values in each inverter's state."""
         self.name = f"mqtt {config.url}"
         self._config = config
         self._status_source = status
@@ -52,10 +52,10 @@ class Mqtt(Backend):
         self._reconfigured = False
         self._connected = False
         self._wake_reader = self._wake_writer = -1
-        """The ends of a pipe while the thread runs: what is written to it interrupts the thread's wait."""
+        """The ends of a pipe while the thread runs: a byte written to it interrupts the thread's wait."""
         self._backoff = Backoff()
         self._broken = 0
-        """Connections in a row that the broker ended."""
+        """Connections in a row that the broker closed."""
         self._was_ready = False
         self._problem = ""
         self._failing_since: float | None = None
@@ -88,7 +88,7 @@ class Mqtt(Backend):
             self._shared.importing = False
         self._wake()
 
-    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (there is room always, for the newest)
+    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (there is always room for the newest reading)
         return True
 
     def wait_until_empty(self, seconds: float) -> bool:
@@ -109,7 +109,7 @@ class Mqtt(Backend):
         self._wake()
 
     def join(self, seconds: float) -> int:
-        # Without a connection there is nothing to send, and the thread may be busy making one.
+        # Without a connection nothing can be sent, and the thread may be blocked in an attempt to connect.
         self._thread.join(seconds if self._connected else min(seconds, 0.1))
         with self._changed:
             return self._waiting() + self._shared.dropped
@@ -166,7 +166,7 @@ class Mqtt(Backend):
             self._wake_reader = self._wake_writer = -1
 
     def _connect(self) -> float:
-        """Connect, and deliver until the connection ends. Returns seconds to wait before the next attempt."""
+        """Connect, and deliver until the connection ends. Returns seconds until the next attempt."""
         with self._changed:
             config = self._config
             if self._reconfigured:
@@ -187,7 +187,7 @@ class Mqtt(Backend):
             with self._changed:
                 self._connected = False
                 for inverter in self._shared.inverters.values():
-                    # What was not confirmed may have arrived, or not.
+                    # A message without a confirmation may not have arrived: it is sent again.
                     inverter.waiting = inverter.waiting or bool(inverter.sending)
                     inverter.sending.clear()
             connection.close()
@@ -218,25 +218,25 @@ class Mqtt(Backend):
         session.close()
 
     def _lost(self, error: MqttError, lasted: float | None) -> float:
-        """Note why there is no connection, after one that `lasted` seconds. Returns how long to wait."""
+        """Record a failure after a connection of `lasted` seconds, or None. Returns seconds until the next attempt."""
         if lasted is None or not error.closed:
             self._broken = 0
             self._fail(str(error))
             return min(self._backoff.passing(), RECONNECT_SECONDS_MAX) if error.passing else REFUSED_SECONDS
-        # A broker that is restarted is back soon. If it is not, the next attempt says so.
+        # A broker that restarts is back soon. If not, the next attempt logs the failure.
         self._problem = self._problem or str(error)
         self._broken = 1 if lasted >= STABLE_SECONDS else self._broken + 1
         if self._broken < SERIES:
             return min(self._backoff.passing(), RECONNECT_SECONDS_MAX)
         name = printable(client_id(self._config))
         self._fail(
-            f'the broker ends each connection: is client_id = "{name}" used by something else too, or is its '
-            "max_packet_size smaller than 64 KiB?"
+            f'the broker closes each connection: check whether another client uses client_id = "{name}" too, and '
+            "whether the broker's max_packet_size is smaller than 64 KiB"
         )
         return REFUSED_SECONDS
 
     def _fail(self, problem: str) -> None:
-        """Note that nothing can be delivered. Each kind of problem is logged once until something is delivered."""
+        """Record a failure to deliver. Each kind of problem is logged once until a delivery succeeds."""
         with self._changed:
             if self._failing_since is None:
                 self._failing_since = time.time()
@@ -247,7 +247,7 @@ class Mqtt(Backend):
             _log.error("%s: %s", self.name, problem)
 
     def _recover(self) -> None:
-        """Note that what is published arrives. Logged the first time, and after a failure."""
+        """Record that published messages arrive. Logged the first time, and after a failure."""
         with self._changed:
             since, dropped = self._failing_since, self._shared.dropped
             self._failing_since = None
@@ -266,9 +266,9 @@ class Mqtt(Backend):
 
 
 def client_id(config: MqttConfig) -> str:
-    """The client id: as configured, or made of this system's network cards and the section's `base_topic`.
+    """The MQTT client ID: as configured, or derived from this system's network cards and the section's `base_topic`.
 
-    Two clients with one id throw each other out, so no other system may have it, nor another section here.
+    A broker closes the connection of a client when another one connects with the same ID, so each needs its own.
     """
     if config.client_id:
         return config.client_id
@@ -279,7 +279,7 @@ def client_id(config: MqttConfig) -> str:
 
 
 def _machine() -> str:
-    """What tells this system from others. Routers often have the same name, but never the same network cards."""
+    """An identifier of this system. Routers often have the same host name, but never the same MAC addresses."""
     addresses = []
     try:
         for device in os.listdir("/sys/class/net"):
@@ -287,22 +287,22 @@ def _machine() -> str:
                 with open(f"/sys/class/net/{device}/address", encoding="ascii") as file:
                     addresses.append(file.read().strip())
     except OSError:
-        # A jail can hide them.
+        # A jail can hide /sys.
         pass
     return f"{os.uname().nodename} {min(addresses, default='')}"
 
 
 def _not_heard(config: MqttConfig, topics: list[str]) -> str:
-    """What to do when the broker does not send back what was published to these topics."""
+    """The error when the broker does not send back the messages published to these topics."""
     user = f'username = "{printable(config.username)}"' if config.username else "a client without username"
     return (
-        f"the broker does not send back what is published to {' and '.join(topics[:2])}: let {user} write and read "
-        "there (the broker's access rules), and raise its message_size_limit if it has one"
+        f"the broker does not send back messages published to {' and '.join(topics[:2])}: allow {user} to write and "
+        "read there (the broker's access rules), and raise the broker's message_size_limit, if set"
     )
 
 
 def _check(config: MqttConfig) -> str | None:
-    """Why nothing could be delivered; None when it could. The broker keeps nothing of what is sent for that."""
+    """Test a connection with messages that are not retained. Returns the problem; None when there is none."""
     connection = Connection(config, f"{client_id(config)}-check")
     # Topics that nobody else subscribes to.
     topics = [f"{config.base_topic}/check"]

@@ -1,6 +1,7 @@
-"""Whether a reading shows the present. Dongles also send readings that they kept while offline, and clocks are wrong.
+"""Tells live readings from delayed ones: dongles also send readings that they stored while offline.
 
-No I/O, no clock: times come as arguments.
+The clocks of inverters are often wrong, so that the reading's time alone does not tell. No I/O, no clock: times are
+arguments.
 """
 
 from __future__ import annotations
@@ -9,35 +10,35 @@ from inverter_capture.protocol.readings import CLOCK_SET_AFTER
 from inverter_capture.protocol.times import SECOND
 
 LAG_TOLERANCE_SECONDS = 60
-"""Lags that differ by no more count as equal."""
+"""Lags that differ by at most this many seconds count as equal."""
 APART_SECONDS = 60
-"""Live readings are further apart than this; kept ones follow each other faster."""
+"""Minimum seconds between live readings. Stored readings follow each other faster."""
 
 
 class Presence:
     """The clock and the latest reading of one inverter.
 
-    The lag of a reading is the time from its clock to its arrival. Live readings always have the same lag: how far the
-    inverter's clock is behind this system's (ahead when negative). A reading with a larger lag was kept, unless another
-    one with that lag follows some time later: then the inverter's clock has been set.
+    The lag of a reading is the time of its arrival minus the reading's time. All live readings have the same lag: the
+    time by which the inverter's clock is behind this system's (negative: ahead). A reading with a larger lag was stored
+    by the dongle, unless another reading with that lag follows some time later: then the inverter's clock was set.
     """
 
     def __init__(self, stale_after: float) -> None:
         """`stale_after`: seconds for which a reading is fresh."""
         self.stale_after = stale_after
         self.newest: int | None = None
-        """The time of the present reading, in nanoseconds since the epoch."""
+        """Time of the current reading, in nanoseconds since the epoch."""
         self.behind = 0.0
         """Seconds by which the inverter's clock is behind this system's."""
         self.until = 0.0
         """Monotonic deadline until which the reading is fresh."""
         self._unconfirmed: tuple[float, float] | None = None
-        """The larger lag of the latest reading, and its monotonic time."""
+        """A larger lag that no later reading has confirmed, and its monotonic time, both in seconds."""
 
     def take(self, time: int, arrived: int, now: float) -> bool:
-        """Whether a reading shows the present: it is the newest, or it is live.
+        """Add a reading. Returns whether it is the current one: the newest, or live.
 
-        `time` is the reading's time and `arrived` that of its arrival, in nanoseconds since the epoch. `now` is the
+        `time`: the reading's time, `arrived`: the time of its arrival, in nanoseconds since the epoch. `now`: the
         monotonic time of its arrival, in seconds.
         """
         lag = (arrived - time) / SECOND
@@ -54,9 +55,9 @@ class Presence:
         return True
 
     def restore(self, time: int, behind: float, wall: int, now: float) -> None:
-        """Continue after a restart with the `time` of the present reading and `behind`.
+        """Continue after a restart with the `time` of the current reading and `behind`.
 
-        `wall` is the present time in nanoseconds since the epoch, `now` the monotonic one in seconds.
+        `wall`: the current time in nanoseconds since the epoch, `now`: the monotonic time in seconds.
         """
         self.newest = time
         self.behind = behind

@@ -1,14 +1,13 @@
-"""What MQTT messages hold: an inverter's state, and what tells Home Assistant how to show it. No I/O.
+"""The payloads of MQTT messages: an inverter's state, and its discovery for Home Assistant. No I/O.
 
-Home Assistant's device discovery is since 2024.11. A unit that does not fit its class, a missing key or text for a
-number would cost an entity; so every key is always there, null for what is absent.
+Device discovery needs Home Assistant 2024.11. Home Assistant drops an entity when its unit does not fit its device
+class, a key is missing or a number is text; so every key is always present, with null for an absent value.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from inverter_capture import __version__
@@ -18,7 +17,7 @@ from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import KINDS, SINGLE_PHASE, Kind
 from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.times import SECOND
+from inverter_capture.text import utc_text
 
 ORIGIN = "inverter-capture"
 SUPPORT_URL = "https://github.com/inverter-capture/inverter-capture"
@@ -26,29 +25,29 @@ SUPPORT_URL = "https://github.com/inverter-capture/inverter-capture"
 ONLINE, OFFLINE = b"online", b"offline"
 
 STATE_LENGTH_MAX = 255
-"""Characters of a text that Home Assistant takes for a state."""
+"""Maximum length of an entity's state in Home Assistant, in characters."""
 
 OTHER = "other"
 """The state for numbers without a known meaning. Home Assistant must be told all possible states in advance."""
 
 RETIRED: dict[str, str] = {}
-"""Components that earlier versions announced and this one does not: the id, and its kind, such as "sensor"."""
+"""Components that only earlier versions announced: the platform, such as "sensor", by the component's id."""
 
 _BINARY = ("connectivity", "running")
-"""Device classes of fields that are 0 or not."""
+"""Device classes of fields that become binary sensors."""
 _PROBLEMS = {"inverter_warnings": "Warning", "inverter_faults": "Fault"}
-"""Fields that mean trouble when they are not 0, and what the trouble is called."""
+"""Fields with a binary sensor for problems, which is on unless the field is 0, and its name."""
 
 
 Json = dict[str, Any]
 
 
 class Topics(NamedTuple):
-    """Where messages go."""
+    """The topics of one base topic and one discovery prefix."""
 
     base: str
     prefix: str
-    """Of Home Assistant's discovery; empty for none."""
+    """Prefix of Home Assistant's discovery topics; empty for no discovery."""
 
     @property
     def service(self) -> str:
@@ -66,11 +65,11 @@ class Topics(NamedTuple):
         return f"{self.prefix}/status"
 
     def state(self, serial: str) -> str:
-        """All of an inverter's latest reading, as JSON."""
+        """An inverter's newest reading as JSON."""
         return self.field(serial, "state")
 
     def availability(self, serial: str) -> str:
-        """Whether an inverter's readings come: online or offline."""
+        """Whether an inverter's newest reading is fresh: online or offline."""
         return self.field(serial, "availability")
 
     def field(self, serial: str, field: str) -> str:
@@ -78,32 +77,22 @@ class Topics(NamedTuple):
         return f"{self.base}/{serial}/{field}"
 
     def device(self, serial: str) -> str:
-        """What tells Home Assistant about an inverter."""
+        """The discovery of an inverter for Home Assistant."""
         return f"{self.prefix}/device/{ORIGIN}-{serial}/config"
 
 
-class Known(NamedTuple):
-    """What a retained state says of an inverter."""
-
-    serial: str
-    time: int
-    """Of its newest reading, in nanoseconds since the epoch."""
-    clock_behind: float
-    """Seconds by which the inverter's clock is behind."""
-
-
 class Device(NamedTuple):
-    """What Home Assistant is told of an inverter itself."""
+    """An inverter as Home Assistant's discovery describes it."""
 
     kind: Kind
     fields: tuple[str, ...]
-    """Ids of what its reports hold, in the order of the register table."""
+    """Ids of the fields in its reports, in the order of the register table."""
     software: str = ""
     rated_power: float = 0
-    """W; 0 when it is not known."""
+    """In watts; 0 when unknown."""
 
     def after(self, reading: Reading) -> Device:
-        """The same, as its newest reading has it. A value that is absent for once is not forgotten."""
+        """The inverter after another reading. A value that is absent from the reading is kept."""
         values, kind = reading.values, reading.kind
         firmware = values.get("firmware_main")
         return Device(
@@ -114,12 +103,22 @@ class Device(NamedTuple):
         )
 
 
+class RetainedState(NamedTuple):
+    """The state that an earlier run of the service has published, as far as it is needed again."""
+
+    time: int
+    """Time of the newest reading, in nanoseconds since the epoch."""
+    clock_behind: int
+    """Seconds by which the inverter's clock is behind this system's."""
+    device: Device
+
+
 USUAL = Device(SINGLE_PHASE, tuple(field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[292])))
-"""An inverter of which nothing else is known."""
+"""An inverter without a reading."""
 
 
 def state_payload(reading: Reading, clock_behind: float, status: Status) -> bytes:
-    """The state of an inverter: its newest reading, as elsewhere in JSON, its codes in words, and how we are doing."""
+    """The state of an inverter as JSON: its newest reading, its codes in words, and the status of the service."""
     values = reading.values
     backends = {
         key: {"connected": backend.connected, "waiting": backend.waiting, "dropped": backend.dropped}
@@ -130,7 +129,7 @@ def state_payload(reading: Reading, clock_behind: float, status: Status) -> byte
     return dumps(
         {
             "timestamp": reading.time,
-            "time": iso_time(reading.time),
+            "time": utc_text(reading.time),
             "serial": reading.serial,
             "kind": reading.kind.name,
             "values": {name: values.get(name) for name in names},
@@ -150,7 +149,7 @@ def state_payload(reading: Reading, clock_behind: float, status: Status) -> byte
 
 
 def text_of(name: str, value: float | None, codes: Codes) -> str | None:
-    """The words for a field's number, no longer than a state can be."""
+    """The text for a field's code, at most `STATE_LENGTH_MAX` characters. None for an absent value."""
     if value is None:
         return None
     if name in codes.states and int(value) not in codes.states[name]:
@@ -162,27 +161,26 @@ def text_of(name: str, value: float | None, codes: Codes) -> str | None:
 
 
 def field_text(value: float | None) -> bytes:
-    """A value by itself; nothing for an absent one."""
+    """The payload of a field's topic; empty for an absent value."""
     return b"" if value is None else str(value).encode()
 
 
-def read_state(serial: str, payload: bytes) -> Known | None:
+def read_state(serial: str, payload: bytes) -> RetainedState | None:
     """Parse a retained state of an earlier run. Returns None for anything else."""
     try:
         state = json.loads(payload)
         time, behind = state["timestamp"], state["clock_behind"]
         if state["serial"] != serial or type(time) is not int or type(behind) is not int:
             return None
-        iso_time(time)
+        utc_text(time)
     except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
         return None
-    return Known(serial, time, behind)
+    return RetainedState(time, behind, read_device(state))
 
 
-def read_device(payload: bytes) -> Device:
+def read_device(state: Json) -> Device:
     """The device data in a retained state of an earlier run. Returns USUAL for anything else."""
     try:
-        state = json.loads(payload)
         # Versions that knew one kind did not name it.
         kind = KINDS[state.get("kind", SINGLE_PHASE.name)]
         names = state["values"].keys()
@@ -193,7 +191,7 @@ def read_device(payload: bytes) -> Device:
             "" if firmware is None else describe("firmware_main", firmware, kind.codes),
             float(state["values"].get("rated_power") or 0),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return USUAL
 
 
@@ -218,17 +216,17 @@ def device_payload(
     for key, component in components.items():
         component["unique_id"] = f"{ORIGIN}-{serial}-{key}".replace("-", "_")
         entity = f"inverter_{serial}_{key}".lower()
-        # The one until 2026.3, the other from 2025.10.
+        # Home Assistant reads object_id until 2026.3, and default_entity_id from 2025.10.
         component["object_id"] = entity
         component["default_entity_id"] = f"{component['platform']}.{entity}"
         if key in _PROBLEMS:
             component["json_attributes_topic"] = topics.state(serial)
             component["json_attributes_template"] = f"{{{{ value_json.codes.{key} | default({{}}) | tojson }}}}"
         if component.get("entity_category"):
-            # It is about the service, also while the inverter is silent.
+            # Values of the service, also valid without readings.
             component["availability"] = [{"topic": topics.service}]
         else:
-            # After a power cut a broker may say `online` of a service that does not return.
+            # After a power cut the broker may still hold a retained `online`.
             component["expire_after"] = max(1, round(stale_after))
     model = "Hybrid inverter" if kind is SINGLE_PHASE else "Three-phase hybrid inverter"
     if device.rated_power:
@@ -254,7 +252,7 @@ def device_payload(
 
 
 def removals(announced: bytes, payload: bytes) -> Json:
-    """The components to remove after something else was announced, now that it is this payload."""
+    """The components to remove: those in the `announced` payload and in RETIRED that `payload` does not have."""
     kinds = dict(RETIRED)
     try:
         before = json.loads(announced)["components"]
@@ -267,7 +265,7 @@ def removals(announced: bytes, payload: bytes) -> Json:
 
 
 def backend_keys(backends: Iterable[BackendStatus]) -> dict[str, BackendStatus]:
-    """A key for each backend, made of its name."""
+    """The backends by unique keys, which are made of their names."""
     keys: dict[str, BackendStatus] = {}
     for backend in backends:
         key = name = _key(backend.name)
@@ -280,20 +278,15 @@ def backend_keys(backends: Iterable[BackendStatus]) -> dict[str, BackendStatus]:
 
 
 def _key(name: str) -> str:
-    """Of the letters that an id may have."""
+    """The name with only the characters that are allowed in an id."""
     return "_".join(
         "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name).split()
     ).lower()
 
 
 def dumps(value: Json) -> bytes:
-    """Compact JSON, which NaN has no place in."""
+    """Compact JSON. Raises ValueError for NaN and infinity."""
     return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def iso_time(nanoseconds: int) -> str:
-    """As Home Assistant reads it, with the offset."""
-    return datetime.fromtimestamp(nanoseconds // SECOND, UTC).isoformat()
 
 
 def _field_component(field: Field, codes: Codes) -> Json:
@@ -349,7 +342,7 @@ def _diagnostics(backends: Iterable[BackendStatus]) -> Json:
     }
     for key, backend in backend_keys(backends).items():
         where = backend.name.replace("://", " ") + key.removeprefix(_key(backend.name)).replace("_", " ")
-        # After a reload the state can be older than the backend.
+        # After a reload the last state may not have the backend yet.
         place = f"(value_json.service.backends.{key} | default({{}}))"
         components[f"{key}_waiting"] = _count(f"Readings waiting, {where}", f"{place}.waiting", "measurement")
         components[f"{key}_dropped"] = _count(f"Readings dropped, {where}", f"{place}.dropped", "total_increasing")
@@ -368,5 +361,5 @@ def _count(title: str, path: str, state_class: str) -> Json:
 
 
 def _template(path: str) -> str:
-    """Jinja for a value of the state. None where a state of an earlier version does not have it."""
+    """A Jinja template for a value in the state; none when the state of an earlier version does not have it."""
     return f"{{{{ {path} | default(none) }}}}"

@@ -1,4 +1,4 @@
-"""What is published and received over one connection to a broker: states, availability and discovery."""
+"""One session with a broker: publishes states, availability and discovery, and handles received messages."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from inverter_capture.protocol.readings import Reading
 STATE_BYTES_MAX = 64 * 1024
 """Maximum size of a retained state in bytes. Larger ones are ignored."""
 LEARN_SECONDS = 0.5
-"""Seconds after the answer to a subscription in which retained messages arrive."""
+"""Seconds to wait for retained messages after the answer to a subscription."""
 ECHO_SECONDS = 5.0
-"""Seconds that our own message may take to come back."""
+"""Timeout in seconds for our own messages to come back."""
 AGAIN_SECONDS = 1.5
-"""Seconds that Home Assistant takes from `online` until it has subscribed to everything."""
+"""Seconds that Home Assistant needs after its `online` until it has subscribed to everything."""
 COLLECT_SECONDS = 1.0
-"""Seconds between the readings that are sent while a file is imported, each the newest."""
+"""Seconds between states published while a file is imported."""
 CLOSE_SECONDS = 1.0
-"""Seconds for the last confirmations, and again for the end of the connection."""
+"""Timeout in seconds for the last confirmations, and again for DISCONNECT."""
 
 
 class Inverter:
-    """What is known of an inverter. Guarded by the lock of `Shared`."""
+    """The state of an inverter. Guarded by the lock of `Shared`."""
 
     def __init__(self, stale_after: float) -> None:
         self.presence = Presence(stale_after)
         self.reading: Reading | None = None
-        """The newest. None while there is only a state of an earlier run."""
+        """The newest reading. None while only the state of an earlier run is known."""
         self.left: bytes | None = None
-        """The state that an earlier run has left at the broker."""
+        """The retained state of an earlier run."""
         self.device = homeassistant.USUAL
-        """What is known of the inverter itself."""
+        """The inverter as discovery describes it."""
         self.waiting = False
-        """The reading is not sent yet."""
+        """Whether the reading is not sent yet."""
         self.sending: set[int] = set()
-        """The numbers of the messages with readings that the broker has not confirmed."""
+        """Numbers of the messages with readings that the broker has not confirmed."""
 
     @property
     def importance(self) -> tuple[bool, float]:
-        """The lowest is the first to be forgotten."""
+        """A sort key: the inverter with the lowest is forgotten first."""
         return self.reading is not None, self.presence.until
 
     @property
     def is_current(self) -> bool:
-        """Whether to announce it. An inverter that only an earlier run has heard, and that is silent, may be gone."""
+        """Whether to announce it: not when only an earlier run had readings of it, and they are no longer fresh."""
         return self.reading is not None or time.monotonic() < self.presence.until
 
 
 class Shared:
-    """What the threads of a backend share, guarded by `changed`."""
+    """The data shared by the threads of a backend, guarded by `changed`."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -67,13 +67,13 @@ class Shared:
         self.delivered = 0
         self.dropped = 0
         self.importing = False
-        """A file is being imported, of which only the newest reading counts."""
+        """Whether a file is being imported: only its newest reading is published."""
         self.learned = False
-        """The states that an earlier run has left at the broker are known, or given up."""
+        """Whether the retained states of an earlier run have been read, or given up."""
 
     def add(self, serial: str, stale_after: float) -> Inverter:
-        """Remember another inverter. Of too many one goes: first one that only an earlier run has heard, then the one
-        that has been silent for longest.
+        """Add an inverter. At `INVERTERS_MAX` another one is removed: first one without a reading in this run, then the
+        one that has been silent for longest.
         """
         if len(self.inverters) >= INVERTERS_MAX:
             gone = min(self.inverters, key=lambda serial: self.inverters[serial].importance)
@@ -94,7 +94,7 @@ class Session:
     ) -> None:
         """`connection` is open."""
         self.refused: list[str] = []
-        """Topics whose messages never came back. The reader clears them."""
+        """Topics whose messages did not come back. The reader clears the list."""
         self._connection = connection
         self._config = config
         self._topics = Topics(config.base_topic, config.discovery_prefix)
@@ -104,31 +104,31 @@ class Session:
         """Topics whose messages have not come back yet."""
         self._echoes_until = 0.0
         self._told: dict[str, bool] = {}
-        """The availability that was published, by serial."""
+        """The published availability, by serial number."""
         self._announced: dict[str, tuple[tuple[BackendStatus, ...], Device]] = {}
-        """The inverters that were announced over this connection, with which backends, and what was known of each."""
+        """The announced inverters by serial number: with the backends and the inverter as announced."""
         self._again_at: float | None = None
         self._next_at = 0.0
 
     @property
     def settled(self) -> bool:
-        """Whether all that is expected has come back."""
+        """Whether all expected messages have come back or are given up."""
         return not self._echoes
 
     def open(self) -> None:
-        """Subscribe, and publish all that is known."""
+        """Subscribe, and publish all states, availability and discovery."""
         self._subscribe_first()
         for serial, inverter in list(self._shared.inverters.items()):
             if inverter.is_current:
                 self._announce(serial)
             self._send_state(serial)
         self._tell_availability()
-        # Last, so that no old state is shown as present.
+        # Last, so that no old state is shown as current.
         self._expect_echo(self._topics.service)
         self._connection.publish(self._topics.service, ONLINE)
 
     def serve(self, wake: int, is_over: Callable[[], bool]) -> None:
-        """Publish what is new until it is over. What can be read from `wake` interrupts the wait."""
+        """Publish changes until `is_over`. A byte that can be read from the descriptor `wake` interrupts the wait."""
         while not is_over():
             self._send_waiting()
             self._tell_availability()
@@ -142,7 +142,7 @@ class Session:
             self._note_confirmed()
 
     def close(self) -> None:
-        """Publish what waits, say that the service ends, and end the connection."""
+        """Publish the waiting readings and that the service is offline, and disconnect."""
         self._next_at = 0.0
         self._send_waiting()
         self._tell_availability()
@@ -155,7 +155,7 @@ class Session:
         self._connection.disconnect(CLOSE_SECONDS)
 
     def _subscribe_first(self) -> None:
-        """Subscribe to all but echoes. The first time, collect the states that earlier runs have left."""
+        """Subscribe to status topics. The first time, also read the retained states of earlier runs."""
         topics = self._topics
         wanted = [topics.service] + [topics.home_assistant] * bool(topics.prefix)
         if self._shared.learned:
@@ -165,7 +165,7 @@ class Session:
         try:
             self._collect_states()
         except MessageTooLarge:
-            # It would come again with each subscription.
+            # The message would arrive again with each subscription.
             self._shared.learned = True
             raise
         self._connection.unsubscribe([topics.any_state])
@@ -209,7 +209,7 @@ class Session:
                 return
             inverter = self._shared.add(serial, self._config.stale_after)
             inverter.left = message.payload
-            inverter.device = homeassistant.read_device(message.payload)
+            inverter.device = known.device
             inverter.presence.restore(known.time, known.clock_behind, time.time_ns(), time.monotonic())
 
     def _announce(self, serial: str) -> None:
@@ -222,7 +222,7 @@ class Session:
         if before is not None:
             announced = self._device_payload(serial)
         else:
-            # Before we publish: then what an earlier version has announced comes first.
+            # Before publishing, so that the retained discovery of an earlier version arrives first.
             self._connection.subscribe([topic])
             self._expect_echo(topic)
         inverter = self._shared.inverters.get(serial)
@@ -237,9 +237,9 @@ class Session:
         return homeassistant.device_payload(serial, self._topics, backends, self._config.stale_after, gone, device)
 
     def _remove_what_is_gone(self, serial: str, announced: bytes) -> bool:
-        """Publish which of the announced components are gone: Home Assistant keeps those that are merely left out.
+        """Publish the removal of components: Home Assistant keeps components that are only left out.
 
-        Returns whether there are any. Then the present payload must follow.
+        Returns whether there are any. Then the current payload must be published next.
         """
         gone = homeassistant.removals(announced, self._device_payload(serial))
         if gone:
@@ -295,7 +295,7 @@ class Session:
                 self._connection.publish(self._topics.availability(serial), OFFLINE)
         for serial, inverter in inverters.items():
             available = now < inverter.presence.until
-            # A state that waits comes first, so that no old state is shown as present.
+            # After a waiting state, so that no old state is shown as current.
             if self._told.get(serial) != available and not inverter.waiting:
                 self._told[serial] = available
                 self._connection.publish(self._topics.availability(serial), ONLINE if available else OFFLINE)
@@ -317,8 +317,8 @@ class Session:
                     self._shared.delivered += len(confirmed)
                     self._shared.changed.notify_all()
 
-    # A broker confirms also what its access rules forbid to publish. So we subscribe to what we publish first, and
-    # see whether it comes back.
+    # A broker also confirms messages that its access rules forbid. Therefore the session subscribes to some of its own
+    # topics, and checks that the messages come back.
 
     def _expect_echo(self, topic: str) -> None:
         self._echoes.add(topic)
@@ -353,7 +353,7 @@ class Session:
 
 
 def drain(wake: int) -> None:
-    """Read all that was written to interrupt a wait."""
+    """Empty the pipe that interrupts a wait."""
     with suppress(BlockingIOError):
         os.read(wake, 4096)
 

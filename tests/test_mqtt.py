@@ -827,6 +827,23 @@ def test_many_small_messages_are_not_a_large_one(mqtt: Any, broker: Mosquitto, l
         assert errors(log) == []
 
 
+def test_a_large_message_in_small_pieces() -> None:
+    """As a WebSocket may bring it. Each piece is small, but together they are too much for one message."""
+    connection = modules_of("2")[OURS[2]]
+    ours, theirs = socket.socketpair()
+    bounded = connection._Socket(fileno=ours.detach())
+    piece = b"x" * 1024
+    with bounded, theirs:
+        for _ in range(connection.MESSAGE_BYTES_MAX // len(piece) + 1):
+            theirs.sendall(piece)
+            assert bounded.recv(len(piece)) == piece
+        theirs.sendall(piece)
+        with pytest.raises(connection.MessageTooLarge):
+            bounded.recv(len(piece))
+        bounded.message_ended()
+        assert bounded.recv(len(piece)) == piece
+
+
 def test_a_broker_that_sends_at_qos_2(mqtt: Any, log: pytest.LogCaptureFixture) -> None:
     """What it does not release would have to be kept: it is not taken."""
     sent: list[int] = []

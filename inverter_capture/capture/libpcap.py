@@ -13,6 +13,9 @@ from inverter_capture.protocol import link_layers
 _EMPTY_CAPTURE_FILE = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link_layers.ETHERNET)
 
 
+FILTER_REMEDY = "see `man pcap-filter`"
+
+
 class CaptureError(Exception):
     """Capturing cannot be done as it was asked for.
 
@@ -26,8 +29,9 @@ class FilterError(CaptureError):
     `passing`: perhaps only now, for there is a name in it that no name server explains. At boot there may be none yet.
     """
 
-    def __init__(self, text: str, *, passing: bool = False) -> None:
-        super().__init__(text)
+    def __init__(self, filter: str, reason: str, *, passing: bool = False) -> None:
+        super().__init__(f'"{filter}": {reason}: {FILTER_REMEDY}')
+        self.reason = reason
         self.passing = passing
 
 
@@ -51,9 +55,9 @@ def set_filter(handle: Any, text: str) -> None:
         reason = text_of(error.args[0]).removeprefix("can't parse filter expression: ")
         part = _wrong_part(text) if reason.startswith("syntax error") else ""
         passing = reason.startswith("unknown host")
-        raise FilterError(f'"{text}": {reason}{part}; see `man pcap-filter`', passing=passing) from error
+        raise FilterError(text, reason + part, passing=passing) from error
     except ValueError as error:
-        raise FilterError(f'"{text!a}": {error}') from error
+        raise FilterError(ascii(text), str(error)) from error
 
 
 def _wrong_part(text: str) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import tzinfo
+from operator import itemgetter
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -141,13 +142,10 @@ class Service:
             # A reload may correct the settings that prevent the delivery.
             if not self._wishes.empty() and self._wishes.get() == _RELOAD:
                 self._try_reload()
-        running = [backend for _, backend in self._backends]
-        for backend in running:
+        for _, backend in self._backends:
             backend.stop()
-        return sum(
-            self._join(backend, self._seconds_left(backend.stop_seconds))
-            for backend in [*running, *(removed.backend for removed in self._removed)]
-        )
+        ending = [each.backend for each in (*self._backends, *self._removed)]
+        return sum(self._join(backend, self._seconds_left(backend.stop_seconds)) for backend in ending)
 
     def _is_delivered(self) -> bool:
         return all(backend.wait_until_empty(NOTICE_SECONDS) for _, backend in self._backends)
@@ -174,12 +172,10 @@ class Service:
     def _make_room(self, backend: Backend) -> None:
         """While a file is imported, wait until the backend has room."""
         if self._importing:
-            while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping and self._has(backend):
-                pass
-
-    def _has(self, backend: Backend) -> bool:
-        """Whether the configuration still asks for this backend."""
-        return any(running.backend is backend for running in self._backends)
+            while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping:
+                if all(running.backend is not backend for running in self._backends):
+                    # The configuration no longer has it.
+                    break
 
     # --- the configuration, read again ---
 
@@ -228,15 +224,15 @@ class Service:
         """Assign to each section the running backend with the most similar settings, to keep its waiting readings."""
         wanted = list(sections(self._config))
         before = list(self._backends)
-        found: dict[int, _Running] = {}
         pairs = [
-            (number, each)
+            (_likeness(each.section, section), number, each)
             for number, section in enumerate(wanted)
             for each in before
             if type(each.section) is type(section)
         ]
-        pairs.sort(key=lambda pair: _likeness(pair[1].section, wanted[pair[0]]), reverse=True)
-        for number, each in pairs:
+        pairs.sort(key=itemgetter(0), reverse=True)
+        found: dict[int, _Running] = {}
+        for _, number, each in pairs:
             if number not in found and each in before:
                 before.remove(each)
                 found[number] = each

@@ -15,8 +15,7 @@ CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 STALE_SECONDS = 900
 """After so long without a reading the values of an inverter are left out: databases would take them for new."""
 
-_SUFFIXES = {"counter": "_total", "info": "_info"}
-"""Suffixes of sample names, by metric type."""
+_SUFFIXES = {"counter": "_total", "info": "_info"}  # Suffixes of sample names, by metric type
 
 
 class _Families:

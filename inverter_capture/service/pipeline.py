@@ -25,8 +25,7 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.reports import Report
 from inverter_capture.service.report_log import ReportLog
 
-CHANGE_SECONDS = 2
-"""Maximum time in seconds that `reconfigure` waits for new settings to take effect."""
+CHANGE_SECONDS = 2  # Maximum time in seconds that `reconfigure` waits for new settings to take effect
 
 
 _log = logging.getLogger(__name__)
@@ -45,8 +44,7 @@ class Pipeline:
 
         Raises FilterError for an invalid filter, and CaptureError for a capture file that cannot be read.
         """
-        self.failure: str | None = None
-        """Why a capture file was not read to its end."""
+        self.failure: str | None = None  # Why a capture file was not read to its end
         self._readings = 0
         self._config = config
         self._deliver = deliver
@@ -62,8 +60,7 @@ class Pipeline:
         self._guard = Guard() if config.guard else None
         self._dongles = DongleFilter()
         self._capture: Capture | None = None
-        self._replacing = threading.Lock()
-        """Held while the capture is replaced, closed or woken."""
+        self._replacing = threading.Lock()  # Held while the capture is replaced, closed or woken
         self.check(config)
         if config.file:
             # Opening a pipe may block. Only before signal handlers are set can a signal end the program then.

@@ -16,27 +16,17 @@ from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
-DEFAULT_INTERVAL_SECONDS = 5 * 60
-"""Expected seconds between reports until intervals have been observed."""
-MISSED_REPORTS = 6
-"""A silence is logged after this many intervals without a report, ..."""
-QUIET_SECONDS_MIN = 10 * 60
-"""... and after at least this many seconds."""
-BURST_SECONDS = 20
-"""Shorter intervals, in seconds, do not count: those reports are a backlog, or come from two dongles."""
-SILENCE_INTERVALS = 9
-"""Number of intervals of which the median is taken."""
-CLOCK_SET_SECONDS = 60
-"""Seconds after `deadline`: a later call of `advance` means that the system's clock was set."""
+DEFAULT_INTERVAL_SECONDS = 5 * 60  # Expected seconds between reports until intervals have been observed
+MISSED_REPORTS = 6  # A silence is logged after this many intervals without a report, and ...
+QUIET_SECONDS_MIN = 10 * 60  # ... after at least this many seconds
+BURST_SECONDS = 20  # Shorter intervals, in seconds, do not count: those reports are a backlog, or come from two dongles
+SILENCE_INTERVALS = 9  # Number of intervals of which the median is taken
+CLOCK_SET_SECONDS = 60  # Seconds after `deadline`: a later call of `advance` means that the system's clock was set
 DAY_SECONDS = 24 * 3600
-KIND_SECONDS = 60
-"""Minimum seconds between two log lines of a kind that forged packets can cause."""
-REFUSED_SECONDS = 3600
-"""Minimum seconds between two log lines about refused reports."""
-UNKNOWN_MAX = 256
-"""Maximum number of unknown lengths that are remembered."""
-HELD_SHOWN_MAX = 3
-"""Maximum number of held back values in one log line."""
+KIND_SECONDS = 60  # Minimum seconds between two log lines of a kind that forged packets can cause
+REFUSED_SECONDS = 3600  # Minimum seconds between two log lines about refused reports
+UNKNOWN_MAX = 256  # Maximum number of unknown lengths that are remembered
+HELD_SHOWN_MAX = 3  # Maximum number of held back values in one log line
 
 REPORT_IT = "please report what `inverter-capture decode --raw --anonymise CAPTURE` shows"
 
@@ -54,13 +44,11 @@ class ReportLog:
         self._layouts: dict[str, Layout] = {}
         self._unknown: dict[tuple[str, int], int] = {}
         self._implausible: set[str] = set()
-        self._serials: dict[str, None] = {}
-        """Serial numbers of the inverters, in the order of their last reports."""
+        self._serials: dict[str, None] = {}  # Serial numbers of the inverters, in the order of their last reports
         self._not_named: set[str] = set()
         self._said: set[tuple[str, str]] = set()
         """What has been logged of an inverter: its serial number, and the kind of line."""
-        self._said_at: dict[str, int] = {}
-        """The time of the last line of each kind."""
+        self._said_at: dict[str, int] = {}  # The time of the last line of each kind
         self._kinds: dict[str, Kind] = {}
         self._foreign_reports = 0
         self._ahead = False

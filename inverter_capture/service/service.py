@@ -29,8 +29,7 @@ from inverter_capture.service.signals import on_signals, without_signals
 from inverter_capture.service.single import end_with_jail
 from inverter_capture.text import counted
 
-NOTICE_SECONDS = 0.1
-"""Seconds between checks for a signal while the service waits for a backend."""
+NOTICE_SECONDS = 0.1  # Seconds between checks for a signal while the service waits for a backend
 
 _END, _RELOAD = "end", "reload"
 
@@ -72,12 +71,10 @@ class Service:
         """What to do next, _END or _RELOAD. Signal handlers and the pipeline's thread put it there."""
         self._monitoring = Monitoring(status_path, self.status)
         self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END), self._monitoring.tell)
-        self._importing = bool(config.pcap.file)
-        """Whether a file is being read: its readings can wait for the backends."""
+        self._importing = bool(config.pcap.file)  # Whether a file is being read: its readings can wait for the backends
         self._backends = [self._open(section) for section in sections(config)]
         self._removed: list[_Removed] = []
-        self._failed: set[Backend] = set()
-        """Backends that raised an exception in `put`."""
+        self._failed: set[Backend] = set()  # Backends that raised an exception in `put`
 
     def run(self) -> int:
         """Capture and deliver. Returns the exit code: 1 when the capture file is damaged or not all of it delivered.
@@ -144,7 +141,7 @@ class Service:
                 self._try_reload()
         for _, backend in self._backends:
             backend.stop()
-        ending = [each.backend for each in (*self._backends, *self._removed)]
+        ending = [backend for backend, *_ in self._removed] + [backend for _, backend in self._backends]
         return sum(self._join(backend, self._seconds_left(backend.stop_seconds)) for backend in ending)
 
     def _is_delivered(self) -> bool:

@@ -19,8 +19,7 @@ from contextlib import contextmanager, suppress
 from inverter_capture.service.signals import without_signals
 from inverter_capture.text import printable
 
-TAKE_OVER_SECONDS = 6.0
-"""How long another service may take to end. It delivers what it can before."""
+TAKE_OVER_SECONDS = 6.0  # How long another service may take to end. It delivers what it can before.
 JAIL = "ujail"
 
 _log = logging.getLogger(__name__)

@@ -22,10 +22,8 @@ from inverter_capture.service.recent_readings import Recent, RecentReadings
 from inverter_capture.service.single import is_kept
 from inverter_capture.text import printable, utc_text
 
-WRITE_SECONDS = 1.0
-"""Minimum time between two writes. A write also waits this long for further changes."""
-WORK_SHARE = 10
-"""Minimum pause after a write, as a multiple of its duration: with many inverters, a write takes long."""
+WRITE_SECONDS = 1.0  # Minimum time between two writes. A write also waits this long for further changes.
+WORK_SHARE = 10  # Minimum pause after a write, as a multiple of its duration: with many inverters, a write takes long
 MODE = 0o644
 
 _log = logging.getLogger(__name__)

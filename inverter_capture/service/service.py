@@ -267,6 +267,7 @@ class Service:
     def _open(self, section: SectionConfig) -> _Running:
         backend = self._create(section, self._zone, self.status)
         backend.on_change = self._monitoring.tell
+        backend.on_earlier = self._pipeline.recall
         if self._importing:
             backend.begin_import()
         return _Running(section, backend)

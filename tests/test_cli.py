@@ -20,6 +20,7 @@ import pytest
 from inverter_capture import __version__
 from inverter_capture.protocol.registers import FIELDS
 from tests import wire
+from tests.conftest import CAPTURES
 from tests.network import BRIDGE, ROOT, Network, in_namespace
 from tests.programs import (
     DAY,
@@ -44,9 +45,9 @@ COMMANDS = ("run", "status", "check", "decode", "discover", "settings", "uci")
 
 
 @pytest.fixture(scope="session")
-def real(shared: Path) -> Path:
+def real() -> Path:
     """The real capture, of one frame."""
-    return shared / "captures" / "inteless-292-2022-11-05.pcap"
+    return CAPTURES / "inteless-292-2022-11-05.pcap"
 
 
 def good(done: Finished) -> str:

@@ -1,6 +1,7 @@
 """A reading as text: a table for people, and JSON, CSV or line protocol for programs.
 
 No I/O: the time zone, the width and whether to use colour are arguments. The values of a reading are always finite.
+Each format imports what it needs when it is used: `uci` and `check` need only the names.
 """
 
 from __future__ import annotations
@@ -8,9 +9,6 @@ from __future__ import annotations
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Protocol
 
-from inverter_capture.output.line_protocol import line_protocol
-from inverter_capture.output.table import Table
-from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE
 from inverter_capture.text import printable, utc_text
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ def formatter(name: str, *, zone: tzinfo | None = None, colour: bool = False, wi
     columns as fit into it, at least one. Raises ValueError for an unknown name.
     """
     if name == "table":
+        from inverter_capture.output.table import Table
+
         return Table(zone, colour, width)
     if name == "json":
         return Json()
@@ -75,6 +75,8 @@ class Csv:
     """
 
     def __init__(self) -> None:
+        from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE
+
         # High-voltage inverters have all fields that low-voltage ones have.
         fields = (*SINGLE_PHASE.fields, *HIGH_VOLTAGE.fields)
         self._names = tuple(dict.fromkeys(field.id for field in fields))
@@ -97,9 +99,14 @@ def csv_text(text: str) -> str:
 class LineProtocol:
     """InfluxDB's line protocol, one line per reading."""
 
+    def __init__(self) -> None:
+        from inverter_capture.output.line_protocol import line_protocol
+
+        self._write = line_protocol
+
     def header(self) -> str:
         return ""
 
     def format(self, reading: Reading) -> str:
-        line = line_protocol(reading)
+        line = self._write(reading)
         return line + "\n" if line else ""

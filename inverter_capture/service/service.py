@@ -73,7 +73,7 @@ class Service:
         self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END), self._monitoring.tell)
         self._importing = bool(config.pcap.file)
         """Whether a file is being read: its readings can wait for the backends."""
-        self._backends = [self._open(section) for section in sections(config)]
+        self._backends: list[_Running] = []
         self._removed: list[_Removed] = []
         self._failed: set[Backend] = set()
         """Backends that raised an exception in `put`."""
@@ -86,6 +86,8 @@ class Service:
         with on_signals(self._stop, lambda: self._wishes.put(_RELOAD)):
             end_with_jail(self._stop)
             self._pipeline.open()
+            # Importing the backends takes a router seconds. Meanwhile libpcap collects the packets.
+            self._backends = [self._open(section) for section in sections(self._config)]
             with without_signals():
                 for _, backend in self._backends:
                     backend.start()

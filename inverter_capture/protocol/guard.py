@@ -264,8 +264,8 @@ class _Judge:
     __slots__ = (
         "agreed",
         "before",
-        "beside",
         "belongs",
+        "beside",
         "doubted",
         "doubted_since",
         "highest",
@@ -285,8 +285,8 @@ class _Judge:
         self.name = field.id
         self.period = field.period
         self.beside = ""
-        """The id of the counter that tells whether a first value can be right: of a lifetime total, the day's; of others,
-        the total. None for a generator's, which can be 0 for ever."""
+        """The id of the counter that tells whether a first value can be right: of a lifetime total, the day's; of
+        others, the total. Empty for a generator's, which can be 0 for ever."""
         if field.unit == "kWh" and field.group != "Generator":
             self.beside = field.id.rpartition("_")[0] + ("_today" if field.period == "total" else "_total")
         self.limit = field.limit or 0

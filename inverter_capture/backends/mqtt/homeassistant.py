@@ -175,9 +175,7 @@ def read_state(serial: str, payload: bytes) -> RetainedState | None:
             return None
         utc_text(time)
         numbers = {
-            name: value
-            for name, value in state["values"].items()
-            if type(value) in (int, float) and isfinite(value)
+            name: value for name, value in state["values"].items() if type(value) in (int, float) and isfinite(value)
         }
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
         return None

@@ -24,6 +24,9 @@ class Backend(ABC):
     """Seconds granted for the last readings when the service stops. procd kills the service after five."""
     on_change: Callable[[], None] = staticmethod(lambda: None)
     """Called when `status` has changed, in any thread. Must return at once."""
+    on_earlier: Callable[[Reading], None] = staticmethod(lambda _: None)
+    """Called with the newest reading that an earlier run of the service has published, for each inverter, as far as the
+    destination can tell. In any thread, before or after the first `put`. Must return at once."""
     _told: BackendStatus | None = None
 
     @abstractmethod

@@ -1,19 +1,19 @@
 """A reading as text: a table for people, and JSON, CSV or line protocol for programs.
 
 No I/O: the time zone, the width and whether to use colour are arguments. The values of a reading are always finite.
+Each format imports what it needs when it is used: `uci` and `check` need only the names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import tzinfo
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from inverter_capture.output.line_protocol import line_protocol
-from inverter_capture.output.table import Table
-from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE
-from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import printable, utc_text
+
+if TYPE_CHECKING:
+    from inverter_capture.protocol.readings import Reading
 
 FORMATS = ("table", "json", "csv", "line-protocol")
 
@@ -32,13 +32,15 @@ def formatter(name: str, *, zone: tzinfo | None = None, colour: bool = False, wi
     columns as fit into it, at least one. Raises ValueError for an unknown name.
     """
     if name == "table":
+        from inverter_capture.output.table import Table
+
         return Formatter(Table(zone, colour, width).format)
     if name == "json":
         return _json()
     if name == "csv":
         return _csv()
     if name == "line-protocol":
-        return Formatter(_line_protocol)
+        return _line_protocol()
     raise ValueError(f"unknown format {name!r}: use one of {', '.join(FORMATS)}")
 
 
@@ -61,6 +63,8 @@ def _csv() -> Formatter:
     The columns are timestamp (nanoseconds), time (UTC), serial, then every field of any kind of inverter, those of
     single-phase ones first, in the order of the register tables; an absent value is empty.
     """
+    from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE
+
     # High-voltage inverters have all fields that low-voltage ones have.
     names = tuple(dict.fromkeys(field.id for field in (*SINGLE_PHASE.fields, *HIGH_VOLTAGE.fields)))
 
@@ -78,7 +82,12 @@ def _csv_text(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text
 
 
-def _line_protocol(reading: Reading) -> str:
+def _line_protocol() -> Formatter:
     """InfluxDB's line protocol, one line per reading."""
-    line = line_protocol(reading)
-    return line + "\n" if line else ""
+    from inverter_capture.output.line_protocol import line_protocol
+
+    def row(reading: Reading) -> str:
+        line = line_protocol(reading)
+        return line + "\n" if line else ""
+
+    return Formatter(row)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
+
+if TYPE_CHECKING:  # the commands that only read a configuration need no registers
+    from inverter_capture.protocol.readings import Reading
+    from inverter_capture.protocol.reports import Report
 
 QUARTER_HOUR = 15 * 60
 """Seconds. Time zones differ by whole quarter hours."""

@@ -72,7 +72,7 @@ class Service:
         self._monitoring = Monitoring(status_path, self.status)
         self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END), self._monitoring.tell)
         self._importing = bool(config.pcap.file)  # Whether a file is being read: its readings can wait for the backends
-        self._backends = [self._open(section) for section in sections(config)]
+        self._backends: list[_Running] = []
         self._removed: list[_Removed] = []
         self._failed: set[Backend] = set()  # Backends that raised an exception in `put`
 
@@ -84,6 +84,8 @@ class Service:
         with on_signals(self._stop, lambda: self._wishes.put(_RELOAD)):
             end_with_jail(self._stop)
             self._pipeline.open()
+            # Importing the backends takes a router seconds. Meanwhile libpcap collects the packets.
+            self._backends = [self._open(section) for section in sections(self._config)]
             with without_signals():
                 for _, backend in self._backends:
                     backend.start()
@@ -260,6 +262,7 @@ class Service:
     def _open(self, section: SectionConfig) -> _Running:
         backend = self._create(section, self._zone, self.status)
         backend.on_change = self._monitoring.tell
+        backend.on_earlier = self._pipeline.recall
         if self._importing:
             backend.begin_import()
         return _Running(section, backend)

@@ -68,12 +68,6 @@ class Console(Backend):
                     self._say("console: nothing reads standard output; dropping the oldest readings")
             self._changed.notify_all()
 
-    def begin_import(self) -> None:
-        pass
-
-    def end_import(self) -> None:
-        pass
-
     def wait_for_room(self, seconds: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: self._closed or len(self._waiting) < WAITING_MAX, seconds)
@@ -81,10 +75,6 @@ class Console(Backend):
     def wait_until_empty(self, seconds: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._writing, seconds)
-
-    def retry(self) -> None:
-        # It tries often enough.
-        pass
 
     def stop(self) -> None:
         with self._changed:
@@ -126,7 +116,7 @@ class Console(Backend):
 
     def _print_readings(self) -> None:
         used = self._formatter
-        self._write(used.header().encode())
+        self._write(used.header.encode())
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)
@@ -136,7 +126,7 @@ class Console(Backend):
                 self._writing = True
             if self._formatter is not used:
                 used = self._formatter
-                self._write(used.header().encode())
+                self._write(used.header.encode())
             written = self._write(used.format(reading).encode())
             with self._changed:
                 self._writing = False

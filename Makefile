@@ -16,7 +16,7 @@ TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-homeassistant test-luci lint format bench fuzz capture ipk sdk luci clean ready ready-to-test
+.PHONY: help run test test-homeassistant lint format bench fuzz capture ipk sdk luci clean ready ready-to-test
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
@@ -33,9 +33,6 @@ test: lint ## Run the linters and every test; with sudo when not root, for some 
 test-homeassistant: ready-to-test ## Run the service with a real Home Assistant, which takes Python 3.13, and the network
 	@sh .ci/setup "$$(sh .ci/setup --find 3.13)" $(HOMEASSISTANT) homeassistant
 	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
-
-test-luci: ready-to-test ## Look at the LuCI app's pages in Chromium
-	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest $(ARGS) tests/luci/pages.py
 
 lint: ready-to-test ## Run ruff, mypy, import-linter and shellcheck
 	@$(VENV)/bin/ruff check

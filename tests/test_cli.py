@@ -20,6 +20,7 @@ import pytest
 from inverter_capture import __version__
 from inverter_capture.protocol.registers import FIELDS
 from tests import wire
+from tests.conftest import CAPTURES
 from tests.network import BRIDGE, ROOT, Network, in_namespace
 from tests.programs import (
     DAY,
@@ -44,9 +45,9 @@ COMMANDS = ("run", "status", "check", "decode", "discover", "settings", "uci")
 
 
 @pytest.fixture(scope="session")
-def real(shared: Path) -> Path:
+def real() -> Path:
     """The real capture, of one frame."""
-    return shared / "captures" / "inteless-292-2022-11-05.pcap"
+    return CAPTURES / "inteless-292-2022-11-05.pcap"
 
 
 def good(done: Finished) -> str:
@@ -652,23 +653,50 @@ def test_discover_without_a_report_says_what_to_try() -> None:
 # --- what is not there --------------------------------------------------------------------------------------------
 
 
+BACKENDS = """
+[[influxdb2]]
+host = "http://[::1]:1"
+authentication = "none"
+[[mqtt]]
+url = "mqtt://[::1]:1"
+"""
+LIBRARIES = {"requests", "urllib3", "paho"}
+"""What only backends import."""
+
+
+def imported(code: str, *words: str | Path) -> set[str]:
+    """The modules that are loaded after some code."""
+    command = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)", *map(str, words)]
+    done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
 def test_little_is_imported() -> None:
-    code = (
-        "import sys, inverter_capture.commands.arguments, inverter_capture.capture.device;"
-        "import inverter_capture.service.service;"
-        "import inverter_capture.backends.create; print(*sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    heavy = {
-        "asyncio",
-        "ctypes",
-        "importlib.metadata",
-        "requests",
-        "paho",
-        "urllib.request",
-        "email",
-        "http",
-    }
-    assert heavy & set(done.stdout.split()) == set()
+    names = imported("import inverter_capture.service.service, inverter_capture.backends.create")
+    heavy = {"argparse", "asyncio", "ctypes", "email", "http", "importlib.metadata", "json", "urllib.request"}
+    assert not (heavy | LIBRARIES) & names
+
+
+@pytest.mark.parametrize("command", ["uci", "check", "status"])
+def test_commands_import_no_library_of_backends(command: str, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "check", DAY, file=True)
+    config.write_text(config.read_text() + BACKENDS)
+    (tmp_path / "uci").write_text("package inverter-capture\n\nconfig pcap\n\toption device 'lo'\n\nconfig console\n")
+    start = "from inverter_capture.commands.arguments import main"
+    names = imported(f"{start}; print(main(sys.argv[1:]))", command, tmp_path / command)
+    assert "inverter_capture.config.schema" in names or command == "status"
+    assert not LIBRARIES & names
+    assert "inverter_capture.protocol.registers" not in names or command != "uci"
+
+
+def test_capturing_begins_before_the_libraries_of_backends_are_imported(tmp_path: Path) -> None:
+    """On a router that takes seconds."""
+    config = write_config(tmp_path / "c.toml", "lo")
+    config.write_text(config.read_text() + BACKENDS)
+    words = [sys.executable, "-X", "importtime", *PROGRAM[1:], "run", str(config)]
+    with Program(words) as program:
+        program.wait_until_said("cannot be reached", 2)
+        lines = [line.rpartition("|")[2].strip() for line in program.log]
+    began = next(number for number, line in enumerate(lines) if "capturing on lo" in line)
+    assert not LIBRARIES & set(lines[:began])
+    assert set(lines) >= LIBRARIES

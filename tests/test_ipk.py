@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import marshal
 import os
 import platform
 import re
@@ -189,6 +190,13 @@ def test_a_directory_comes_before_what_is_in_it(packages: dict[str, Package]) ->
 def test_only_bytecode_of_python(packages: dict[str, Package]) -> None:
     for package in python_packages(packages):
         assert not [name for name in package.data if name.endswith(".py") or "__pycache__" in name]
+
+
+def test_the_bytecode_has_lines_but_no_columns(program: Package) -> None:
+    code = marshal.loads(program.data[f"{SITE_PACKAGES}/inverter_capture/text.pyc"][1][16:])
+    lines, _, columns, _ = map(set, zip(*code.co_positions(), strict=True))
+    assert len(lines) > 5
+    assert columns == {None}
 
 
 def test_nothing_tells_of_the_machine_that_made_the_packages(packages: dict[str, Package]) -> None:

@@ -38,8 +38,8 @@ class Router:
     def __init__(self) -> None:
         self.state: Json = {"enabled": True, "running": True, "device": True, "backends": 1}
         self.status: Json | None = None
-        self.clock_ahead = 0
-        """Seconds that the router's clock is ahead of the browser's."""
+        self.now = round(time.time())
+        """The router's clock, which stands still."""
         self.log = ""
         self.problems: list[str] = []
         self.writable = True
@@ -90,7 +90,7 @@ class Router:
         return found
 
     def _state(self, _: Json) -> Json:
-        return self.state | {"now": round(time.time()) + self.clock_ahead}
+        return self.state | {"now": self.now}
 
     def _service(self, arguments: Json) -> Json:
         action = arguments["action"]
@@ -206,7 +206,6 @@ class Server:
             "writable": router.writable,
             "language": router.language,
             "translations": router.translations,
-            "hurry": 1,
         }
         menu = " ".join(f'<a href="{self.url(page)}">{page.title()}</a>' for page in ("overview", "settings", "log"))
         text = json.dumps(environment).replace("<", "\\u003c")

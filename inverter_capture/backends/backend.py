@@ -18,8 +18,7 @@ class Backend(ABC):
     once and shown by `status`.
     """
 
-    name: str
-    """For the log; unique among the backends of one configuration."""
+    name: str  # For the log; unique among the backends of one configuration
     stop_seconds: float
     """Seconds granted for the last readings when the service stops. procd kills the service after five."""
     on_change: Callable[[], None] = staticmethod(lambda: None)

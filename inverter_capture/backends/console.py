@@ -19,10 +19,8 @@ from inverter_capture.output.formats import Formatter, formatter
 from inverter_capture.output.terminal import has_colour, width
 from inverter_capture.protocol.readings import Reading
 
-WAITING_MAX = 256
-"""Maximum number of readings queued for a slow reader."""
-RETRY_SECONDS = 5
-"""Seconds between attempts to write, for example while a disk is full."""
+WAITING_MAX = 256  # Maximum number of readings queued for a slow reader
+RETRY_SECONDS = 5  # Seconds between attempts to write, for example while a disk is full
 
 _STANDARD_OUTPUT = 1
 
@@ -41,12 +39,10 @@ class Console(Backend):
         self.dropped = 0
         self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
-        self._writing = False
-        """Whether a reading has left the queue and is not written yet."""
+        self._writing = False  # Whether a reading has left the queue and is not written yet
         self._changed = threading.Condition()
         self._stopping = False
-        self._closed = False
-        """Whether standard output is closed for good."""
+        self._closed = False  # Whether standard output is closed for good
         self._problem: str | None = None
         """The problem that was logged. None again when all queued readings are written."""
         self._failing_since: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.times import SECOND
 from tests.network import Network
 from tests.programs import Dongle
+
+# A shell that starts the tests in the background has SIGINT ignored, in all that they start too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CAPTURES = Path(__file__).parent / "captures"
 

@@ -13,6 +13,9 @@ from inverter_capture.protocol import link_layers
 _EMPTY_CAPTURE_FILE = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link_layers.ETHERNET)
 
 
+FILTER_REMEDY = "see `man pcap-filter`"
+
+
 class CaptureError(Exception):
     """A device or file cannot be captured from. The text begins with the wrong value in quotes, for the caller to put
     the name of the setting before it.
@@ -22,9 +25,10 @@ class CaptureError(Exception):
 class FilterError(CaptureError):
     """A filter that libpcap rejects."""
 
-    def __init__(self, text: str, *, passing: bool = False) -> None:
+    def __init__(self, filter: str, reason: str, *, passing: bool = False) -> None:
         """`passing`: perhaps temporary, since a host name cannot be resolved. At boot there may be no network yet."""
-        super().__init__(text)
+        super().__init__(f'"{filter}": {reason}: {FILTER_REMEDY}')
+        self.reason = reason
         self.passing = passing
 
 
@@ -50,9 +54,9 @@ def set_filter(handle: Any, text: str) -> None:
         reason = text_of(error.args[0]).removeprefix("can't parse filter expression: ")
         part = _wrong_part(text) if reason.startswith("syntax error") else ""
         passing = reason.startswith("unknown host")
-        raise FilterError(f'"{text}": {reason}{part}; see `man pcap-filter`', passing=passing) from error
+        raise FilterError(text, reason + part, passing=passing) from error
     except ValueError as error:
-        raise FilterError(f'"{text!a}": {error}') from error
+        raise FilterError(ascii(text), str(error)) from error
 
 
 def _wrong_part(text: str) -> str:

@@ -17,7 +17,6 @@ from inverter_capture.backends.create import create_backend, sections
 from inverter_capture.backends.status import Status, StatusSource
 from inverter_capture.capture.device import LiveCapture
 from inverter_capture.capture.events import Capture
-from inverter_capture.capture.libpcap import FilterError
 from inverter_capture.config.problems import ConfigError
 from inverter_capture.config.schema import Config, SectionConfig
 from inverter_capture.config.timezone import named_zone
@@ -59,7 +58,7 @@ class Service:
         """`load` reads the configuration again, for SIGHUP. `create` returns the backend of a section. `status_path`:
         path of the status file; empty for none.
 
-        Raises FilterError for an invalid filter, and CaptureError for a capture file that cannot be read.
+        Raises CaptureError for a capture file that cannot be read.
         """
         self._config = config
         self._load = load
@@ -188,12 +187,10 @@ class Service:
         """Apply the changed configuration. If it is invalid, log the errors and keep the previous one."""
         try:
             config = self._load()
-            Pipeline.check(config.pcap)
         except ConfigError as error:
-            self._say_wrong(*error.messages)
-            return
-        except FilterError as error:
-            self._say_wrong(f"[pcap] filter = {error}")
+            for message in error.messages:
+                _log.error("%s", message)
+            _log.error("the new configuration is invalid; the service continues with the previous one")
             return
         before = self._config
         complete = True
@@ -213,11 +210,6 @@ class Service:
             _log.info("the configuration has been read again")
         else:
             _log.warning("the configuration has been read again, but not all of [pcap] is in use")
-
-    def _say_wrong(self, *messages: str) -> None:
-        for message in messages:
-            _log.error("%s", message)
-        _log.error("the new configuration is invalid; the service continues with the previous one")
 
     def _replace_backends(self, *, zone_changed: bool) -> None:
         """Assign to each section the running backend with the most similar settings, to keep its waiting readings."""

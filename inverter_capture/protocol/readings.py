@@ -109,9 +109,10 @@ class ReportReader:
         values.update(zip(plan.scaled_names, map(truediv, plan.scaled(words), plan.divisors), strict=True))
         if not plan.plausible(words):
             self._leave_out_implausible(values, plan)
-        for name, places in plan.sensors:
+        for names, places in plan.sensors:
             if not any(words[place] for place in places):
-                values.pop(name, None)
+                for name in names:
+                    values.pop(name, None)
         return values
 
     def _leave_out_implausible(self, values: dict[str, int | float], plan: _Plan) -> None:
@@ -157,8 +158,8 @@ class _Plan:
         """Fields with a high word that older firmware may leave 0."""
         self.derived: list[tuple[str, set[str]]] = []
         """Fields that follow from others, and those that they cannot do without."""
-        self.sensors: list[tuple[str, list[int]]] = []
-        """Fields that need a sensor, and where numbers stand that are all 0 when it is not fitted."""
+        self.sensors: list[tuple[list[str], list[int]]] = []
+        """Fields that need a sensor or a BMS, and where numbers stand that are all 0 when there is none."""
         fields = _certain_fields(told, layout)
         places = self._places(fields)
         whole = [field for field in fields if field.divisor == 1]
@@ -225,8 +226,15 @@ class _Plan:
         for field in fields:
             if field.derived is not None and field.derived.rest:
                 self.rests.append((places[field.derived.of[0]], places[field.derived.of[1]]))
-                self.sensors.append((field.id, [places[name] for name in field.derived.unless_zero if name in places]))
+                self.sensors.append(
+                    ([field.id], [places[name] for name in field.derived.unless_zero if name in places])
+                )
                 places[field.id] = self._zero + 1 + len(self.masks) + len(self.sums) + len(self.rests)
+        for group in ("BMS", "BMS 2"):
+            names = [field.id for field in fields if field.group == group]
+            telling = [places[name] for name in names if name.endswith(("_voltage", "_soc"))]
+            if telling:
+                self.sensors.append((names, telling))
         return places
 
     def _joined(self, field: Field, words: list[int], masked: int | None) -> int:

@@ -16,11 +16,11 @@ TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-homeassistant lint format bench fuzz capture ipk sdk luci clean ready ready-to-test
+.PHONY: help run test test-architectures test-homeassistant lint format bench fuzz capture ipk sdk luci clean ready ready-to-test
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
-	@sed -n 's/^\([a-z-]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-18s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-20s %s\n' "$$target" "$$text"; done
 
 run: ready ## Decode the bundled capture of one day, reading by reading
 	@$(VENV)/bin/inverter-capture run tests/captures/day.toml
@@ -33,6 +33,11 @@ test: lint ## Run the linters and every test; with sudo when not root, for some 
 test-homeassistant: ready-to-test ## Run the service with a real Home Assistant, which takes Python 3.13, and the network
 	@sh .ci/setup "$$(sh .ci/setup --find 3.13)" $(HOMEASSISTANT) homeassistant
 	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
+
+test-architectures: ready-to-test ## Decode on 32-bit and big-endian processors, too: with QEMU, and Debian's Python, 50 MB for each
+	@sh .ci/setup --install debootstrap qemu-user-static
+	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m tests.architectures; status=$$?; \
+	$(if $(SUDO),sudo chown -R "$$(id -u):$$(id -g)" .venv/architectures;) exit $$status
 
 lint: ready-to-test ## Run ruff, mypy, import-linter and shellcheck
 	@$(VENV)/bin/ruff check

@@ -405,7 +405,7 @@ def test_a_setting_of_another_section() -> None:
 
 def test_a_name_that_is_empty() -> None:
     assert complaint(GOOD + '[""]\nx = 1\n').startswith("5: []: unknown section: known are ")
-    assert complaint('"" = "s3cret"\n' + GOOD).startswith("1: : unknown setting outside any section")
+    assert complaint('"" = "s3cret"\n' + GOOD).startswith("1: unknown setting outside any section")
 
 
 def test_settings_outside_any_section() -> None:
@@ -473,8 +473,8 @@ def test_a_capture_file_as_device() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ('"jsn"', '"jsn": did you mean json? Possible: table, json, csv, line-protocol'),
-        ('"JSON"', '"JSON": did you mean json? Possible: table, json, csv, line-protocol'),
+        ('"jsn"', '"jsn": expected one of table, json, csv, line-protocol: did you mean json?'),
+        ('"JSON"', '"JSON": expected one of table, json, csv, line-protocol: did you mean json?'),
         ('"xml"', '"xml": expected one of table, json, csv, line-protocol ('),
         ("1", "1: expected one of table, json, csv, line-protocol, in quotes ("),
     ],
@@ -572,8 +572,8 @@ format = [ # file = 1
   [1],
 ]
 [pcap] # [pcap]
-filter = "file = 1 [pcap]"
-device = "x"
+filter = ""
+device = "file = 1 [pcap]"
 "file" = 1
 """
     messages = complaints(text)
@@ -927,11 +927,11 @@ class LetterConfig(SectionConfig):
     level: str = setting(TEXT, "low", help="x")
     pages: int = setting(ValueType((int,), "a number", int), 1, help="how long")
 
-    def check(self) -> None:
+    def check(self) -> Iterator[SettingError]:
         if self.stamp == "stolen":
-            raise SettingError("not this one", setting="stamp")
+            yield SettingError("not this one", setting="stamp")
         if self.verify == "blame another":
-            raise SettingError("add it", setting="level")
+            yield SettingError("add it", setting="level")
 
 
 class WiderConfig(NamedTuple):

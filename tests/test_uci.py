@@ -388,7 +388,7 @@ DATABASE = "config influxdb2 'home'\n\toption host 'db'\n\toption org 'o'\n\topt
         (
             "config influxdb2\noption enabled 0\n" + DATABASE.replace(" 'home'", "") + "option schema wid",
             "@influxdb2[1] option schema 'wid'",
-            "did you mean wide? Possible: wide, narrow",
+            "expected one of wide, narrow: did you mean wide?",
         ),
         (DATABASE + "option verify ' '", "influxdb2 'home' option verify ' '", "expected true, false, or the path"),
         (DATABASE + "option buffer 1", "influxdb2 'home' option buffer '1'", "or text such as '4 MiB' ("),
@@ -449,11 +449,11 @@ def test_a_mistake_is_told_with_section_option_value_and_remedy(
 
 def test_a_filter_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert complaint(tmp_path, START + "config pcap pcap\noption filter 'tcp porrt 5'") == (
-        'pcap \'pcap\' option filter "tcp porrt 5": syntax error, at "porrt 5" behind "tcp"; see `man pcap-filter`'
+        "pcap 'pcap' option filter 'tcp porrt 5': syntax error, at \"porrt 5\" behind \"tcp\": see `man pcap-filter`"
     )
 
     def no_name_server(text: str) -> None:
-        raise FilterError("\"host dongle\": unknown host 'dongle'", passing=True)
+        raise FilterError(text, "unknown host 'dongle'", passing=True)
 
     monkeypatch.setattr(libpcap, "check_filter", no_name_server)
     assert 'filter = "host dongle"' in toml(tmp_path, START + "config pcap pcap\noption filter 'host dongle'")
@@ -481,6 +481,9 @@ def test_every_mistake_is_told(tmp_path: Path) -> None:
         "@pcap[0] option devise",
         "@console[0] option format 'tabel'",
         "influxdb2 'a' option host",
+        "influxdb2 'a' option org",
+        "influxdb2 'a' option bucket",
+        "influxdb2 'a' option token",
         "@log[0] option level '9'",
     ]
 
@@ -650,7 +653,7 @@ def test_the_command_with_mistakes(tmp_path: Path) -> None:
     assert (done.code, done.out, len(done.errors)) == (2, "", 2)
     assert done.errors[0].startswith(f"error: {path}: @log[0] option level '9': expected one of ")
     done = run_program("uci", "-", input=b"config service 'service'\n\toption enabled '0'\n")
-    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert (done.code, done.out, len(done.err.splitlines())) == (3, "", 1)
     assert done.err.startswith("error: standard input: not configured yet: ")
 
 

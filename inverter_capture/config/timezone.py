@@ -55,12 +55,9 @@ def check_timezone(value: str) -> str:
         near = same_city[0] if same_city else nearest(value, known, 0.8)
         install = f"{_install_data(value)}, or use local"
         if not known:
-            problem = "this system has no time zone data: "
-        elif near:
-            problem = f"unknown time zone: did you mean {near}? Or "
-        else:
-            problem = "unknown time zone: check its spelling, "
-        raise SettingError(problem + install) from None
+            raise SettingError("this system has no time zone data", install) from None
+        remedy = f"did you mean {near}? Or " if near else "check its spelling, "
+        raise SettingError("unknown time zone", remedy + install) from None
     return value
 
 

@@ -53,7 +53,7 @@ _MEASURED: tuple[Row, ...] = (
     # Some maps call it grid export; two live systems contradict that.
     ("inverter_energy_year",        (98, 99),   "Inverter",  "Active energy this year",                NET_YEAR,        OPTIONAL, MEDIUM),
     ("inverter_warnings",           (101, 102), "Inverter",  "Warnings",                               STATE,           DEFAULT,  HIGH),
-    ("inverter_faults",             (103, 104, 105, 106), "Inverter",  "Faults",                                 STATE,           DEFAULT,  HIGH),
+    ("inverter_faults",             (103, 104, 105, 106), "Inverter", "Faults",                        STATE,           DEFAULT,  HIGH),
     # As configured or as the BMS reports it.
     ("battery_capacity",            (107,),     "Battery",   "Capacity",                               CAPACITY,        DEFAULT,  HIGH),
     ("pv_production_today",         (108,),     "PV",        "Production today",                       ENERGY_TODAY,    DEFAULT,  HIGH),
@@ -178,7 +178,7 @@ _MORE: tuple[Row, ...] = (
     ("battery_capacity_setting",       (204,),    "Settings", "Battery capacity (set)",            SET_CAPACITY,    OPTIONAL, HIGH),
     ("battery_equalization_days",      (207,),    "Settings", "Battery equalization interval",     DAYS,            OPTIONAL, HIGH),
     ("battery_equalization_hours",     (208,),    "Settings", "Battery equalization time",         HALF_HOURS,      OPTIONAL, HIGH),
-    ("battery_temperature_compensation", (209,),    "Settings", "Battery temperature compensation",  COMPENSATION,    OPTIONAL, HIGH),
+    ("battery_temperature_compensation", (209,),  "Settings", "Battery temperature compensation",  COMPENSATION,    OPTIONAL, HIGH),
     ("battery_max_charge_current",     (210,),    "Settings", "Battery maximum charge current",    SET_CURRENT,     OPTIONAL, HIGH),
     ("battery_max_discharge_current",  (211,),    "Settings", "Battery maximum discharge current", SET_CURRENT,     OPTIONAL, HIGH),
     ("battery_operation_mode",         (213,),    "Settings", "Battery operation mode",            CODE,            OPTIONAL, HIGH),

@@ -16,7 +16,7 @@ from inverter_capture.capture.dongle_filter import DongleFilter
 from inverter_capture.capture.dongle_search import DongleSearch
 from inverter_capture.capture.events import Capture, events_of
 from inverter_capture.capture.file import FileCapture
-from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
+from inverter_capture.capture.libpcap import CaptureError, FilterError
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.admission import Admission
@@ -29,8 +29,7 @@ from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.report_log import ReportLog
 
-CHANGE_SECONDS = 2
-"""Maximum time in seconds that `reconfigure` waits for new settings to take effect."""
+CHANGE_SECONDS = 2  # Maximum time in seconds that `reconfigure` waits for new settings to take effect
 
 
 _log = logging.getLogger(__name__)
@@ -47,10 +46,9 @@ class Pipeline:
         """The callbacks are called in the thread: `deliver` with each reading, `ended` at its end, `on_change` after
         reports and when capturing becomes possible or impossible.
 
-        Raises FilterError for an invalid filter, and CaptureError for a capture file that cannot be read.
+        Raises CaptureError for a capture file that cannot be read.
         """
-        self.failure: str | None = None
-        """Why a capture file was not read to its end."""
+        self.failure: str | None = None  # Why a capture file was not read to its end
         self._readings = 0
         self._config = config
         self._deliver = deliver
@@ -68,23 +66,11 @@ class Pipeline:
         """Readings of an earlier run that the guard does not know yet."""
         self._dongles = DongleFilter()
         self._capture: Capture | None = None
-        self._replacing = threading.Lock()
-        """Held while the capture is replaced, closed or woken."""
-        self.check(config)
+        self._replacing = threading.Lock()  # Held while the capture is replaced, closed or woken
         if config.file:
             # Opening a pipe may block. Only before signal handlers are set can a signal end the program then.
             self._capture = FileCapture(config.device, config.filter or DongleSearch())
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
-
-    @staticmethod
-    def check(config: PcapConfig) -> None:
-        """Raises FilterError for an invalid filter; on a device, not for a temporary problem."""
-        try:
-            check_filter(config.filter)
-        except FilterError as error:
-            # A capture on a device tries again later.
-            if config.file or not error.passing:
-                raise
 
     @property
     def capture(self) -> Capture:

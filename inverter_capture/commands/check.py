@@ -24,10 +24,8 @@ class Checked:
     def __init__(self, path: str) -> None:
         """`path`: a TOML file or the output of `uci export`, - for standard input; if empty, `uci export` is called."""
         self.name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
-        self.mistakes: list[Mistake] = []
-        """All mistakes, warnings included."""
-        self.unset = False
-        """Whether nothing is wrong, but the device or a backend is not configured yet."""
+        self.mistakes: list[Mistake] = []  # All mistakes, warnings included
+        self.unset = False  # Whether nothing is wrong, but the device or a backend is not configured yet
         self._config: Config | None = None
         try:
             self._source = self._read(path)

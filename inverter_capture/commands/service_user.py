@@ -12,10 +12,8 @@ from inverter_capture.config.schema import SectionConfig
 from inverter_capture.text import printable
 
 USER = "inverter-capture"
-UJAIL = "/sbin/ujail"
-"""The jail in which the service runs as USER; without it, the service runs as root."""
-FILES = ("verify", "certificate", "key")
-"""Settings that can be the path of a file."""
+UJAIL = "/sbin/ujail"  # The jail in which the service runs as USER; without it, the service runs as root
+FILES = ("verify", "certificate", "key")  # Settings that can be the path of a file
 
 
 def unreadable(section: SectionConfig) -> str | None:

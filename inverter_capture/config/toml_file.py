@@ -198,8 +198,7 @@ def find_lines(text: str) -> Lines:
     """The lines of the sections and settings in a valid TOML text."""
     lines: Lines = {}
     last: dict[str, int] = {}
-    section: list[str] = []
-    """The header's names that settings belong to."""
+    section: list[str] = []  # The header's names that settings belong to
     for line, statement in statements(text):
         match = _STATEMENT.match(statement)
         if match is None:

@@ -99,11 +99,16 @@ def test_dots_move_unless_reduced_motion_is_wanted(browser: Browser, server: Ser
 
 def test_two_inverters_and_a_three_phase_one(browser: Browser, server: Server) -> None:
     server.router.status = status("small", "three-phase", "large")
+    loads = {"load_power_l1": 614, "load_power_l2": 80, "load_power_l3": 0}
+    phases = {"grid_power_l1": -400, "grid_power_l2": 2100, "grid_power_l3": 7}
+    server.router.status["inverters"][1]["values"] |= loads | phases
     browser.open(server)
+    three_phase = ".ic-card[data-serial='2710200333']"
+    assert "L -0.4 · 2.1 · 0.0 kW" in browser.text(f"{three_phase} .ic-flow")
     serials = [card.get_attribute("data-serial") for card in browser.all(".ic-card")]
     assert serials == [each["serial"] for each in server.router.status["inverters"]]
     assert len(serials) == 3
-    assert "three-phase" in browser.text(".ic-card[data-serial='2710200333'] summary")
+    assert "three-phase" in browser.text(f"{three_phase} summary")
     browser.picture("three-inverters")
     # One that is not known any more goes, the others stay.
     del server.router.status["inverters"][0]

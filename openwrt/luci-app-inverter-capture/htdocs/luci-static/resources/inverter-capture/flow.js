@@ -6,15 +6,15 @@
 
 const svg = status.svg, flows = status.flows;
 
-const WIDTH = 480, HEIGHT = 420, RADIUS = 50, HUB = 34;
+const WIDTH = 480, HEIGHT = 428, RADIUS = 52, HUB = 34;
 // In the middle of each: x and y. The texts: x, y, and which end of them is there.
 const PLACES = {
-	solar: [ 240, 60, 304, 40, 'start' ],
-	battery: [ 78, 208, 78, 282, 'middle' ],
-	grid: [ 402, 208, 402, 282, 'middle' ],
-	home: [ 240, 356, 304, 360, 'start' ],
+	solar: [ 240, 60, 306, 40, 'start' ],
+	battery: [ 78, 208, 78, 284, 'middle' ],
+	grid: [ 402, 208, 402, 284, 'middle' ],
+	home: [ 240, 356, 306, 378, 'start' ],
 	hub: [ 240, 208 ],
-	aux: [ 0, 0, 176, 360, 'end' ]
+	aux: [ 0, 0, 174, 378, 'end' ]
 };
 // Drawn in a square of 24.
 const ICONS = {
@@ -127,6 +127,6 @@ return baseclass.extend({
 			node('solar', solar, []), node('battery', battery, soc == null ? [] : [ [ 'battery', soc / 100 ] ]), node('grid', grid, []),
 			node('home', home, flows(home) && sum ? sources.map(source => [ source[0], source[1] / sum ]) : [])
 		].concat(Object.keys(titles).map(name => beside(name, titles[name], details[name])),
-			flows(aux) ? [ beside('aux', _('Generator'), [ status.power(aux) ]) ] : []));
+			flows(aux) ? [ beside('aux', _('Aux'), [ status.power(aux) ]) ] : []));
 	}
 });

@@ -25,7 +25,8 @@ function flows(power) {
 }
 
 function number(value, decimals) {
-	return Number(value).toLocaleString(language, { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+	// Rounded first: there is no -0.
+	return (Number(Number(value).toFixed(decimals)) + 0).toLocaleString(language, { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 }
 
 return baseclass.extend({

@@ -68,12 +68,11 @@ return view.extend({
 		this.facts = E('table', { 'class': 'ic-facts' });
 		this.buttons = E('div', { 'class': 'ic-buttons' });
 		this.cards = {};
-		this.update(found);
 		poll.add(() => status.load().then(this.update.bind(this), this.lost.bind(this)), SECONDS);
-		return E('div', { 'class': 'ic-page' }, [
+		return this.update(found).then(() => E('div', { 'class': 'ic-page' }, [
 			status.style(), E('h2', {}, [ _('Inverter Capture') ]), this.face, this.inverters,
 			E('div', { 'class': 'cbi-section ic-service' }, [ E('h3', {}, [ _('Recording') ]), this.facts, this.buttons ])
-		]);
+		]));
 	},
 
 	lost() {

@@ -65,8 +65,7 @@ ipk: ## Make packages for OpenWrt 23.05 and 24.10 on this machine's architecture
 sdk: ## Make all packages for OpenWrt, in an unpacked OpenWrt SDK: make sdk SDK=DIR
 	@openwrt/tools/sdk "$(SDK)"
 
-luci: ready ## Write anew what the LuCI app takes from the program, and its translations' template
-	@$(RUN) -m openwrt.tools.luci_tables
+luci: ready ## Write anew the template of the LuCI app's translations
 	@$(RUN) -m openwrt.tools.luci_translations
 
 clean: ## Remove all that these targets made, the environments too

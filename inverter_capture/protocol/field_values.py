@@ -4,14 +4,15 @@ There is one for each kind of inverter and layout. To go through the table at ea
 long. The source of such a function, `FieldValues.source`, looks like this:
 
     def values_of(report):
-        [r108, r183, r186, r187, r188] = registers(report)
+        [r108, r183, r186, r187, r188, r189] = registers(report)
         values = blank.copy()
         values["pv_production_today"] = r108 / 10
         values["battery_voltage"] = r183 / 100
         values["pv_power_1"] = r186
         values["pv_power_2"] = r187
         values["pv_power_3"] = r188
-        pv_power = r186 + r187 + r188
+        values["pv_power_4"] = r189
+        pv_power = r186 + r187 + r188 + r189
         values["pv_power"] = pv_power
         return values, not (r108 > 10000 or r183 > 10000)
 """
@@ -148,6 +149,12 @@ def _statements(fields: list[Field], words: _Words, registers: list[int], *, are
         if field.derived is not None and field.derived.unless_zero:
             sensors = " or ".join(numbers[name] for name in field.derived.unless_zero if name in numbers)
             statements.append(f'if not ({sensors or 0}): del values["{field.id}"]')
+    for group in ("BMS", "BMS 2"):
+        names = [field.id for field in fields if field.group == group]
+        telling = " or ".join(numbers[name] for name in names if name.endswith(("_voltage", "_soc")))
+        if telling:
+            # Zeros everywhere: there is no battery management system.
+            statements.append(f"for name in () if {telling} else {names}: del values[name]")
     return [*statements, f"return values, not ({' or '.join(excesses) or 0})"]
 
 

@@ -47,8 +47,8 @@ def parse_report(message: Message) -> Report | None:
     data = message.data
     if len(data) <= REGISTERS_OFFSET:
         return None
-    direction, type, serial, year, month, day, hour, minute, second = _HEAD.unpack_from(data)
-    if direction != FROM_DONGLE or type != REPORT or not serial.isalnum():
+    direction, message_type, serial, year, month, day, hour, minute, second = _HEAD.unpack_from(data)
+    if direction != FROM_DONGLE or message_type != REPORT or not serial.isalnum():
         return None
     try:
         clock = datetime(_CENTURY + year, month, day, hour, minute, second)

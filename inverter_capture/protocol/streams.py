@@ -129,7 +129,7 @@ class _FlowState:
         self.last_time = 0
 
     def is_continued_by(self, segment: Segment) -> bool:
-        """The usual case: a segment of data that follows what was delivered, in an open stream in which nothing waits."""
+        """The usual case: data that follows what was delivered, in an open stream in which nothing waits."""
         return (
             self.is_open
             and not self.held

@@ -56,8 +56,9 @@ class FieldValues:
         self._derived = [(field.id, set(field.derived.of)) for field in fields if field.derived is not None]
         """Fields that follow from others, and those that they cannot do without."""
         registers = layout.in_order({word for each in words.values() for word in each})
-        # The sign is in the highest word. Bits behind a mask and derived fields have none of their own.
-        signed = {words[field.id][-1] for field in fields if field.signed and not (field.quantity.mask or field.derived)}
+        # The sign is in the highest word. A mask takes bits without one.
+        numbers = [field for field in fields if field.registers and not field.quantity.mask]
+        signed = {words[field.id][-1] for field in numbers if field.signed}
         self.source = "\n    ".join(_statements(fields, words, registers, are_certain=not self._wide))
         names: dict[str, Any] = {
             "registers": layout.struct(registers, signed).unpack_from,

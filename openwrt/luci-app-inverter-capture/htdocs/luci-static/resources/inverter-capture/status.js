@@ -36,8 +36,8 @@ return baseclass.extend({
 			let status = null;
 			try {
 				status = found[0].running ? JSON.parse(found[1]) : null;
-			} catch (error) {
-				status = null;
+			} catch {
+				// It is being started, or ended.
 			}
 			// Ages are told by the router's clock: the browser's may be another.
 			return { state: found[0], status: status };
@@ -91,7 +91,7 @@ return baseclass.extend({
 	// The elements of a picture.
 	svg(tag, attributes, children) {
 		const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
-		for (let name in attributes)
+		for (const name in attributes)
 			node.setAttribute(name, attributes[name]);
 		node.append.apply(node, [].concat(children == null ? [] : children));
 		return node;

@@ -4,14 +4,15 @@ There is one for each kind of inverter and layout. To go through the table at ea
 long. The source of such a function, `FieldValues.source`, looks like this:
 
     def values_of(report):
-        [r108, r183, r186, r187, r188] = registers(report)
+        [r108, r183, r186, r187, r188, r189] = registers(report)
         values = blank.copy()
         values["pv_production_today"] = r108 / 10
         values["battery_voltage"] = r183 / 100
         values["pv_power_1"] = r186
         values["pv_power_2"] = r187
         values["pv_power_3"] = r188
-        pv_power = r186 + r187 + r188
+        values["pv_power_4"] = r189
+        pv_power = r186 + r187 + r188 + r189
         values["pv_power"] = pv_power
         return values, not (r108 > 10000 or r183 > 10000)
 """
@@ -21,13 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import inf
-from struct import Struct
 from typing import Any
 
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import PLANS_MAX, THREE_PHASE
 from inverter_capture.protocol.kind_detection import Told
-from inverter_capture.protocol.layouts import WORD_BYTES, Layout
+from inverter_capture.protocol.layouts import Layout
 from inverter_capture.protocol.quantities import Quantity
 
 Values = dict[str, int | float]
@@ -55,10 +55,13 @@ class FieldValues:
         """Field id, minimum, maximum, and the value that stands for a sensor that is not fitted."""
         self._derived = [(field.id, set(field.derived.of)) for field in fields if field.derived is not None]
         """Fields that follow from others, and those that they cannot do without."""
-        registers = sorted({word for each in words.values() for word in each}, key=layout.register_offset)
+        registers = layout.in_order({word for each in words.values() for word in each})
+        # The sign is in the highest word. A mask takes bits without one.
+        numbers = [field for field in fields if field.registers and not field.quantity.mask]
+        signed = {words[field.id][-1] for field in numbers if field.signed}
         self.source = "\n    ".join(_statements(fields, words, registers, are_certain=not self._wide))
         names: dict[str, Any] = {
-            "registers": _struct(fields, words, registers, layout).unpack_from,
+            "registers": layout.struct(registers, signed).unpack_from,
             # A copy has all keys in the table's order, and need not grow.
             "blank": dict.fromkeys(words, 0),
         }
@@ -122,18 +125,6 @@ def _has_high_word(field: Field, words: _Words) -> bool:
     return field.quantity.wide and len(words[field.id]) > 1
 
 
-def _struct(fields: list[Field], words: _Words, registers: list[int], layout: Layout) -> Struct:
-    """Unpacks these registers, in the order of a report."""
-    # The sign is in the highest word.
-    signed = {words[field.id][-1] for field in fields if field.signed and words[field.id] and not field.quantity.mask}
-    text, end = ">", 0
-    for register in registers:
-        offset = layout.register_offset(register)
-        text += f"{offset - end}x{'h' if register in signed else 'H'}"
-        end = offset + WORD_BYTES
-    return Struct(text)
-
-
 def _statements(fields: list[Field], words: _Words, registers: list[int], *, are_certain: bool) -> list[str]:
     """The function's lines. Only when `are_certain` it may find that nothing is to be left out."""
     numbers: dict[str, str] = {}
@@ -159,6 +150,12 @@ def _statements(fields: list[Field], words: _Words, registers: list[int], *, are
         if field.derived is not None and field.derived.unless_zero:
             sensors = " or ".join(numbers[name] for name in field.derived.unless_zero if name in numbers)
             statements.append(f'if not ({sensors or 0}): del values["{field.id}"]')
+    for group in ("BMS", "BMS 2"):
+        names = [field.id for field in fields if field.group == group]
+        telling = " or ".join(numbers[name] for name in names if name.endswith(("_voltage", "_soc")))
+        if telling:
+            # Zeros everywhere: there is no battery management system.
+            statements.append(f"for name in () if {telling} else {names}: del values[name]")
     return [*statements, f"return values, not ({' or '.join(excesses) or 0})"]
 
 

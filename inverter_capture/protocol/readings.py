@@ -23,6 +23,7 @@ AHEAD_SECONDS_MAX = 24 * 3600
 CLOCK_SET_AFTER = 1704067200
 """2024-01-01. A router without a battery starts in the past; before this its clock says nothing about a reading's."""
 
+_NOTHING = timedelta()
 _ONE_SECOND = timedelta(seconds=1)
 _EPOCH = datetime(1970, 1, 1)
 
@@ -102,15 +103,10 @@ def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:
     if zone is None:
         first, second = int(clock.timestamp()), int(again.timestamp())
     else:
-        wall = (clock - _EPOCH) // _ONE_SECOND
-        first, second = wall - _offset(zone, clock), wall - _offset(zone, again)
+        wall = clock - _EPOCH
+        first = (wall - (zone.utcoffset(clock) or _NOTHING)) // _ONE_SECOND
+        second = (wall - (zone.utcoffset(again) or _NOTHING)) // _ONE_SECOND
     # Where the clock is put forward, the first reading of the missing hour (PEP 495) is the one moved on.
     if first >= second or abs(near - first) <= abs(near - second):
         return first
     return second
-
-
-def _offset(zone: tzinfo, clock: datetime) -> int:
-    """Seconds ahead of UTC."""
-    offset = zone.utcoffset(clock)
-    return 0 if offset is None else offset // _ONE_SECOND

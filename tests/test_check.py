@@ -37,9 +37,9 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     ]
     ca.write_text("no certificate")
     text = f'[[influxdb2]]\nhost = "https://db"\nauthentication = "none"\ndb = "d"\nverify = "{ca}"\n'
+    remedy = "give the file of the server's CA certificate"
     assert check(START + text) == [
-        f'7: [[influxdb2]] verify = "{ca}": contains no certificate in PEM format: '
-        "give the file of the server's CA certificate"
+        f'7: [[influxdb2]] verify = "{ca}": contains no certificate in PEM format: {remedy}',
     ]
 
 

@@ -456,7 +456,9 @@ def test_every_mistake_has_a_line(tmp_path: Path) -> None:
 def test_a_configuration_that_cannot_be_read(tmp_path: Path, command: str) -> None:
     assert "No such file" in wrong(run_program(command, tmp_path / "missing.toml"))
     assert "Is a directory" in wrong(run_program(command, tmp_path))
-    assert "262144 bytes" in wrong(run_program(command, DAY))
+    large = tmp_path / "large.toml"
+    large.write_text("#" * 262145)
+    assert "262144 bytes" in wrong(run_program(command, large))
 
 
 # --- rights -------------------------------------------------------------------------------------------------------

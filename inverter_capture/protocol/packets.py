@@ -1,8 +1,8 @@
 """Packets to TCP segments: link-layer headers, IPv4 with options, IPv6.
 
 Nearly all packets are Ethernet, IPv4 without options, TCP: one `struct` reads their headers. Other IPv4 and TCP headers
-are dpkt's work. The link layer and IPv6 are not: dpkt would decode every protocol that it finds behind them, to any
-depth, which on hostile traffic is work and endless recursion for nothing.
+are dpkt's work, in unusual_headers.py. The link layer and IPv6 are not: dpkt would decode every protocol that it finds
+behind them, to any depth, which on hostile traffic is work and endless recursion for nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import socket
 from struct import Struct
 from struct import error as StructError
-from typing import NamedTuple
-
-import dpkt
+from typing import TYPE_CHECKING, NamedTuple
 
 from inverter_capture.protocol import link_layers
 from inverter_capture.protocol.counts import Counts
+
+if TYPE_CHECKING:
+    from inverter_capture.protocol.unusual_headers import Tcp
 
 FIN, SYN, RST = 0x01, 0x02, 0x04
 
@@ -106,7 +107,7 @@ class PacketParser:
         self.counts.packets += 1
         try:
             segment = _parse_plain(packet) or self._parse(packet)
-        except (dpkt.Error, StructError, IndexError):
+        except (ValueError, StructError, IndexError):
             self.counts.malformed += 1
             return None
         if segment is None or not (segment.payload or segment.cut or segment.flags & (SYN | FIN | RST)):
@@ -131,8 +132,10 @@ class PacketParser:
         if int.from_bytes(data[6:8], "big") & (_MORE_FRAGMENTS | _OFFSET_MASK):
             self.counts.fragments += 1
             return None
-        ip = dpkt.ip.IP(data)
-        return _segment(time, ip.src, ip.dst, ip.data, ip.len - len(data))
+        from inverter_capture.protocol.unusual_headers import read_ipv4
+
+        source, destination, tcp = read_ipv4(data)
+        return _segment(time, source, destination, tcp)
 
     def _parse_ipv6(self, time: int, data: bytes) -> Segment | None:
         protocol, start = data[6], _IPV6_HEADER_LENGTH
@@ -151,7 +154,9 @@ class PacketParser:
         # A length of 0 is the network card's doing (TCP segmentation offload), as in IPv4.
         length = data[4] << 8 | data[5]
         end = _IPV6_HEADER_LENGTH + length if length else len(data)
-        return _segment(time, data[8:24], data[24:40], dpkt.tcp.TCP(data[start:end]), end - len(data))
+        from inverter_capture.protocol.unusual_headers import read_tcp
+
+        return _segment(time, data[8:24], data[24:40], read_tcp(data[start:end], end - len(data)))
 
 
 def _parse_plain(packet: Packet) -> Segment | None:
@@ -206,11 +211,6 @@ def _network_layer(link_type: int, data: bytes) -> tuple[int, int]:
     return protocol, offset
 
 
-def _segment(time: int, source: bytes, destination: bytes, tcp: dpkt.tcp.TCP | bytes, missing: int) -> Segment:
-    if not isinstance(tcp, dpkt.tcp.TCP):
-        raise dpkt.UnpackError("no TCP header")
-    if missing > 0:
-        # What the capture did not keep of the options is not missing from the payload.
-        missing -= (tcp.off << 2) - tcp.__hdr_len__ - len(tcp.opts)
-    flow = Flow(source, tcp.sport, destination, tcp.dport)
-    return Segment(time, flow, tcp.seq, tcp._off_flags & 0xFF, tcp.data, max(missing, 0))
+def _segment(time: int, source: bytes, destination: bytes, tcp: Tcp) -> Segment:
+    flow = Flow(source, tcp.source_port, destination, tcp.destination_port)
+    return Segment(time, flow, tcp.sequence, tcp.flags, tcp.payload, tcp.cut)

@@ -42,6 +42,8 @@ TEXT_OVERHEAD = 60
 """Memory that an uncompressed text takes in addition to its characters, in bytes."""
 BATCH_BYTES_MAX = 512 * 1024
 """Maximum size of a batch in bytes. A single longer text makes a batch of its own."""
+SMALL_BATCH_BYTES_MAX = 64 * 1024
+"""Maximum size of a small batch in bytes. A single larger pack or text makes a batch of its own."""
 
 _SEPARATOR = b"\0"
 
@@ -125,18 +127,22 @@ class Buffer:
             dropped += self._drop_oldest()
         return dropped
 
-    def take(self) -> list[bytes]:
-        """Put the oldest texts in flight: at most a batch. Empty when no texts wait."""
+    def take(self, *, small: bool = False) -> list[bytes]:
+        """Put the oldest texts in flight: at most a batch. Empty when no texts wait.
+
+        `small`: a small batch, for an attempt that probably fails, since a request takes twice the size of its batch.
+        """
         texts: list[bytes] = []
         size = 0
+        bytes_max = SMALL_BATCH_BYTES_MAX if small else BATCH_BYTES_MAX
         for pack in self._packs:
-            if texts and size + pack.raw_bytes > BATCH_BYTES_MAX:
+            if texts and size + pack.raw_bytes > bytes_max:
                 break
             texts += _unpack(pack)[0 if texts else self._skipped :]
             size += pack.raw_bytes
         else:
             for text in self._raw:
-                if texts and size + _cost(text) > BATCH_BYTES_MAX:
+                if texts and size + _cost(text) > bytes_max:
                     break
                 texts.append(text)
                 size += _cost(text)

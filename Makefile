@@ -16,7 +16,7 @@ TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-architectures test-homeassistant lint format bench fuzz capture ipk sdk luci clean ready ready-to-test
+.PHONY: help run test test-architectures test-homeassistant lint format bench bench-peers fuzz capture ipk sdk luci clean ready ready-to-test
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
@@ -51,8 +51,13 @@ format: ready-to-test ## Format the Python files, and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --exit-zero
 	@$(VENV)/bin/ruff format
 
-bench: ready-to-test ## Measure speed and memory, beside tcpdump and dpkt
-	@$(RUN) -m tests.bench
+bench: ready-to-test ## Measure speed, memory and delivery, as a table; with sudo when not root
+	@$(SUDO) $(TEST_ENVIRONMENT) unshare --net $(RUN) -m tests.bench
+
+bench-peers: ready-to-test ## The same, and beside it tcpdump, tshark, scapy and, where SUNSNIFF names its binary, sunsniff
+	@sh .ci/setup --install tshark
+	@$(RUN) -m pip -qq install --target .venv/peers --upgrade scapy
+	@$(SUDO) $(TEST_ENVIRONMENT) PYTHONPATH=.venv/peers $(if $(SUNSNIFF),SUNSNIFF="$(SUNSNIFF)") unshare --net $(RUN) -m tests.bench peers
 
 fuzz: ready-to-test ## Feed packets and streams with noise for a minute
 	@$(RUN) -m tests.fuzz --seconds 60

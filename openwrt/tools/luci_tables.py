@@ -1,7 +1,7 @@
-"""Writes what the LuCI app knows of the program as JavaScript: python -m openwrt.tools.luci_tables
+"""Generates the LuCI app's JavaScript tables from the program: python -m openwrt.tools.luci_tables
 
-schema.js has the sections and settings of the schema, with their help and defaults; fields.js the names, groups and
-units of the values that inverters report.
+schema.js: the sections and settings of the schema, with help texts and defaults. fields.js: the names, groups and units
+of the fields.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TITLES = {
     "host": "Server",
     "username": "User name",
 }
-"""The settings whose names are no titles."""
+"""Titles of settings whose titles do not follow from their names."""
 
 
 def main() -> None:
@@ -55,12 +55,12 @@ def main() -> None:
 
 
 def tables() -> dict[str, str]:
-    """The files' texts by their names."""
+    """The files' contents by name."""
     return {"schema.js": schema_table(), "fields.js": fields_table()}
 
 
 def schema_table() -> str:
-    """The sections as UCI has them."""
+    """The sections and settings, as in UCI."""
     sections = [_section(SERVICE, False, {"enabled": SERVICE_ENABLED})]
     for section in SECTIONS.values():
         enabled = {"enabled": BACKEND_ENABLED} if section.repeated else {}
@@ -96,7 +96,7 @@ def _setting(name: str, spec: Setting) -> str:
 
 
 def kind(spec: Setting) -> str:
-    """Which field of a form it takes."""
+    """The kind of form field."""
     if spec.type.types == (bool,):
         return "flag"
     if {dict, list} & set(spec.type.types):
@@ -107,13 +107,13 @@ def kind(spec: Setting) -> str:
 
 
 def choices(spec: Setting) -> list[str]:
-    """The words that it can be; none when it can be others."""
+    """The possible values; empty unless there is a fixed list."""
     head, found, words = spec.type.expected.partition("one of ")
     return words.split(", ") if found and not head else []
 
 
 def default(spec: Setting) -> str:
-    """As UCI has it; empty where nothing is set."""
+    """The default as written in UCI; empty for none."""
     value = spec.default
     if spec.type is BYTES and value % 2**20 == 0:
         return f"{value // 2**20} MiB"
@@ -131,9 +131,9 @@ def _written(value: object) -> str:
 
 
 def fields_table() -> str:
-    """The values of any kind of inverter by group, unit and decimals, in the order in which `decode` has them.
+    """The fields of all kinds of inverters by group, unit and decimals, in the order of `decode`.
 
-    An id with # stands for several: its name has %d, and their numbers are from the second to the third.
+    An id with # stands for a series: its name contains %d, followed by the first and the last number.
     """
     found: dict[str, Field] = {}
     decimals: dict[str, int] = {}
@@ -156,7 +156,7 @@ def fields_table() -> str:
 
 
 def _names(fields: list[Field]) -> str:
-    """The ids of some fields and their names."""
+    """Ids and names of fields."""
     series: dict[tuple[str, str], list[int]] = {}
     lines: list[str] = []
     for field in fields:
@@ -174,7 +174,7 @@ def _names(fields: list[Field]) -> str:
             used.add(pattern)
             lines.append(f"\t\t\t'{pattern}': [_({_text(name)}), {min(numbers)}, {max(numbers)}]")
         else:
-            # Another name has that pattern already.
+            # The pattern is used for another name already.
             lines += [
                 f"\t\t\t{pattern.replace('#', str(number))}: _({_text(name.replace('%d', str(number)))})"
                 for number in numbers
@@ -183,7 +183,7 @@ def _names(fields: list[Field]) -> str:
 
 
 def _text(text: str) -> str:
-    """A JavaScript string."""
+    """A JavaScript string literal."""
     escaped = json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"').replace("'", "\\'")
     return f"'{escaped}'"
 

@@ -1,6 +1,6 @@
-"""Writes the template of the LuCI app's translations, and brings the translations up to it: python luci_translations.py
+"""Updates the template of the LuCI app's translations, and the translations: python luci_translations.py
 
-Texts that are new have an empty translation; those that are gone are removed.
+New texts get an empty translation. Texts that are no longer used are removed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def files() -> dict[Path, str]:
-    """What the files should hold."""
+    """The up-to-date content of each file."""
     texts = originals()
     made = {TEMPLATE: _written(texts, {})}
     for language in LANGUAGES:
@@ -34,7 +34,7 @@ def files() -> dict[Path, str]:
 
 
 def originals() -> dict[str, list[str]]:
-    """The texts of the app, and where each stands."""
+    """The texts of the app, and the files that contain them."""
     found: dict[str, list[str]] = {}
     for path in sorted(APP.rglob("*.js")):
         for text in _CALL.findall(path.read_text()):
@@ -49,7 +49,7 @@ def originals() -> dict[str, list[str]]:
 
 
 def translations(path: Path) -> dict[str, str]:
-    """The texts in a file and their translations, without those that have none."""
+    """The translated texts of a file, with their translations."""
     if not path.exists():
         return {}
     pairs = [tuple(map(_read, entry)) for entry in _ENTRY.findall(path.read_text())]

@@ -369,7 +369,7 @@ def test_rows_of_a_group_are_unmistakable() -> None:
 def test_the_whole_stands_before_its_parts_and_days_before_years() -> None:
     reading = plausible("greatest")
     assert [row.rsplit(" ", 2)[0] for row in group_rows(table(reading, width=40), "PV")] == [
-        *("Power", "Power 1", "Power 2", "Power 3"),
+        *("Power", "Power 1", "Power 2", "Power 3", "Power 4"),
         *("Voltage 1", "Voltage 2", "Voltage 3", "Voltage 4"),
         *("Current 1", "Current 2", "Current 3", "Current 4"),
         *("Production today", "Energy this month", "Energy this year", "Total production"),

@@ -12,7 +12,8 @@ The rules:
 - A lifetime total does not fall. The counter of a day, month or year falls only when that is over. Net counters count
   in two directions, and can fall at any time.
 - No counter rises, and no net counter falls, faster than the field's limit, with some grace for clocks that are set.
-- What is no counter does not change by more than its limit from one reading to the next.
+- What is no counter does not change by more than its limit from one reading to the next; a state of charge by as much
+  more for each hour between them.
 - A reading that comes late, since the dongle kept it, must fit between its neighbours.
 
 The plan: `_Judge` remembers of a field the value that is believed, and of the values held back since then the last one
@@ -277,6 +278,7 @@ class _Judge:
         "rival",
         "rivals",
         "rivals_since",
+        "steady",
         "time",
         "value",
     )
@@ -293,6 +295,8 @@ class _Judge:
         # What can change in no time at all, by the clock; the digits are cut off, too.
         grace = self.limit * GRACE_SECONDS / 3600 + 2 / field.divisor
         self.highest = grace if field.period else self.limit
+        self.steady = bool(field.period) or field.device_class == "battery"
+        """Whether it may change by more, the more time has passed."""
         self.lowest = -self.highest if field.net or not field.period else 0
         self.value: float = 0
         self.time = 0
@@ -382,8 +386,9 @@ class _Judge:
         """The period to which a value belongs that follows another; None when it cannot follow it."""
         allowed = self.highest
         # A net counter comes to exactly 0 hardly ever, in no more time than is granted to all.
-        if self.period and value and moment.time > kept.time:
-            allowed += self.limit * (moment.time - kept.time) / _HOUR
+        elapsed = moment.time - kept.time
+        if value and self.steady and (elapsed > 0 or not self.period):
+            allowed += self.limit * abs(elapsed) / _HOUR
         period, coming = moment.periods[self.period], moment.coming(self.period)
         if (-allowed if self.lowest else 0) <= value - kept.value <= allowed:
             return kept.belongs if kept.belongs in (period, coming) else self._first(value, moment)

@@ -70,7 +70,7 @@ APPARENT_POWER  = Quantity("VA", signed=True, device_class="apparent_power", sta
 POWER_FACTOR    = Quantity("%", 10, minimum=0, maximum=100, device_class="power_factor", state_class="measurement")
 FREQUENCY       = Quantity("Hz", 100, minimum=0, maximum=70, device_class="frequency", state_class="measurement")
 TEMPERATURE     = Quantity("°C", 10, minimum=-40, maximum=150, device_class="temperature", state_class="measurement", bias=-100, absent=0)
-SOC             = Quantity("%", minimum=0, maximum=100, device_class="battery", state_class="measurement")
+SOC             = Quantity("%", minimum=0, maximum=100, device_class="battery", state_class="measurement", limit=30)
 SOH             = Quantity("%", minimum=0, maximum=100, state_class="measurement", absent=0xFFFF)
 CAPACITY        = Quantity("Ah", state_class="measurement", limit=5000)
 

@@ -23,6 +23,7 @@ _MEASURED: tuple[Row, ...] = (
     # State 5 is from one source only; the states, warnings and faults have their texts in codes.py.
     ("inverter_state",              (59,),      "Inverter",  "State",                                  STATE,           DEFAULT,  HIGH),
     ("inverter_energy_today",       (60,),      "Inverter",  "Active energy today",                    NET_TODAY,       DEFAULT,  HIGH),
+    ("inverter_reactive_energy_today", (61,),   "Inverter",  "Reactive energy today",                  REACTIVE_TODAY,  OPTIONAL, MEDIUM),
     ("inverter_energy_total",       (63, 64),   "Inverter",  "Active energy total",                    NET_TOTAL,       DEFAULT,  HIGH),
     ("pv_production_month",         (65,),      "PV",        "PV energy this month",                   ENERGY_MONTH,    OPTIONAL, HIGH),
     ("load_consumption_month",      (66,),      "Load",      "Load energy this month",                 ENERGY_MONTH,    OPTIONAL, HIGH),
@@ -110,6 +111,7 @@ _MEASURED: tuple[Row, ...] = (
     ("pv_power_1",                  (186,),     "PV",        "Power 1",                                PV_POWER,        DEFAULT,  HIGH),
     ("pv_power_2",                  (187,),     "PV",        "Power 2",                                PV_POWER,        DEFAULT,  HIGH),
     ("pv_power_3",                  (188,),     "PV",        "Power 3",                                PV_POWER,        OPTIONAL, HIGH),
+    ("pv_power_4",                  (189,),     "PV",        "Power 4",                                PV_POWER,        OPTIONAL, MEDIUM),
     # Positive discharging, negative charging; battery_current likewise.
     ("battery_power",               (190,),     "Battery",   "Power",                                  POWER,           DEFAULT,  HIGH),
     ("battery_current",             (191,),     "Battery",   "Current",                                BATTERY_CURRENT, DEFAULT,  HIGH),
@@ -131,7 +133,7 @@ _MEASURED: tuple[Row, ...] = (
 
 _DERIVED: tuple[DerivedRow, ...] = (
     # id                   registers group   name                   quantity    publish  sure  from
-    ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH, join(("pv_power_1", "pv_power_2", "pv_power_3"))),
+    ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH, join(("pv_power_1", "pv_power_2", "pv_power_3", "pv_power_4"))),
     # What the house takes before the inverter: at the current transformer less at the inverter's grid port.
     ("nonessential_power", (),       "Load", "Non-essential power", REST_POWER, DEFAULT, HIGH,
      rest("grid_power_ct", "grid_power_l1", unless_zero=("grid_power_ct", "grid_ct_current"))),

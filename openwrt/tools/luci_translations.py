@@ -1,15 +1,21 @@
-"""Updates the template of the LuCI app's translations, and the translations: python luci_translations.py
+"""Updates the template of the LuCI app's translations, and the translations: make luci
 
-New texts get an empty translation. Texts that are no longer used are removed.
+The texts are those of the pages, and of the plugin's answers about settings and values. New texts get an empty
+translation. Texts that are no longer used are removed.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
+from inverter_capture.protocol.inverter_kinds import KINDS
+
 APP = Path(__file__).resolve().parents[1] / "luci-app-inverter-capture"
+PLUGIN = APP / "root/usr/share/luci-app-inverter-capture/plugin.py"
 TEMPLATE = APP / "po" / "templates" / "inverter-capture.pot"
 LANGUAGES = ("af", "de")
 
@@ -45,7 +51,28 @@ def originals() -> dict[str, list[str]]:
     for path in sorted(APP.rglob("acl.d/*.json")):
         for group in json.loads(path.read_text()).values():
             _note(found, group["description"], path)
+    for text in _answered():
+        _note(found, text, PLUGIN)
     return found
+
+
+def _answered() -> Iterator[str]:
+    """The texts in the plugin's answers that the pages translate; names with a number have %d there."""
+    plugin = runpy.run_path(str(PLUGIN))
+    for section in plugin["settings"]({})["sections"]:
+        yield section["title"]
+        for setting in section["settings"]:
+            yield from (setting["title"], setting["help"])
+    for kind in KINDS:
+        for group, rows in plugin["fields"]({"kind": kind})["groups"]:
+            yield from map(_pattern, [group, *(name for _, name, *_ in rows)])
+            yield from (meaning for row in rows for meaning in row[4:])
+
+
+def _pattern(name: str) -> str:
+    """As `named` in overview.js."""
+    numbers = re.findall(r"\d+", name)
+    return name.replace(numbers[0], "%d") if len(numbers) == 1 else name
 
 
 def translations(path: Path) -> dict[str, str]:

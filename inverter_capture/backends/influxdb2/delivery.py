@@ -19,12 +19,10 @@ from inverter_capture.output.line_protocol import line_protocol, narrow_line_pro
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import counted, local_time_text
 
-REPORT_SECONDS = 3600
-"""Seconds between log messages that deliveries still fail."""
+REPORT_SECONDS = 3600  # Seconds between log messages that deliveries still fail
 PROBES_MAX = 3
 """Number of other readings sent one by one to find out whether a server that refuses one reading refuses all."""
-COLLECT_SECONDS = 1.0
-"""Maximum time in seconds for which the readings of a file are collected before they are sent."""
+COLLECT_SECONDS = 1.0  # Maximum time in seconds for which the readings of a file are collected before they are sent
 
 _log = logging.getLogger(__name__)
 
@@ -37,19 +35,16 @@ class InfluxDb2(Backend):
     def __init__(self, config: InfluxDb2Config) -> None:
         super().__init__(_name(config))
         self.delivered = 0
-        self.refused = 0
-        """Readings that the server refused, each sent alone."""
+        self.refused = 0  # Readings that the server refused, each sent alone
         self._config = config
-        self._wanted: InfluxDb2Config | None = config
-        """Settings that the thread has not applied yet."""
+        self._wanted: InfluxDb2Config | None = config  # Settings that the thread has not applied yet
         self._buffer = Buffer(config.buffer)
         self._importing = False
         self._backoff = Backoff()
         self._latest_taken: bytes | None = None
         """The last line that the server accepted. It accepts that line again if it accepts any."""
         self._report_at = 0.0
-        self._refusal_at = 0.0
-        """Monotonic time, in seconds, from which the next refused reading may be logged."""
+        self._refusal_at = 0.0  # Monotonic time, in seconds, from which the next refused reading may be logged
         self._overflowing = False
 
     def put(self, reading: Reading) -> None:

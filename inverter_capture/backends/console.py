@@ -42,7 +42,7 @@ class Console(Backend):
         self._writing = False  # Whether a reading has left the queue and is not written yet
         self._changed = threading.Condition()
         self._stopping = False
-        self._closed = False  # Whether standard output is closed for good
+        self._importing = False
         self._problem: str | None = None
         """The problem that was logged. None again when all queued readings are written."""
         self._failing_since: float | None = None
@@ -53,7 +53,7 @@ class Console(Backend):
 
     def put(self, reading: Reading) -> None:
         with self._changed:
-            if self._closed:
+            if self.ended:
                 self.dropped += 1
                 return
             self._waiting.append(reading)
@@ -64,9 +64,15 @@ class Console(Backend):
                     self._say("console: nothing reads standard output; dropping the oldest readings")
             self._changed.notify_all()
 
+    def begin_import(self) -> None:
+        self._importing = True
+
+    def end_import(self) -> None:
+        self._importing = False
+
     def wait_for_room(self, seconds: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self._closed or len(self._waiting) < WAITING_MAX, seconds)
+            return self._changed.wait_for(lambda: self.ended or len(self._waiting) < WAITING_MAX, seconds)
 
     def wait_until_empty(self, seconds: float) -> bool:
         with self._changed:
@@ -134,10 +140,10 @@ class Console(Backend):
                 else:
                     self.dropped += 1 + len(self._waiting)
                     self._waiting.clear()
-                    self._closed = True
+                    self.ended = True
                 self._changed.notify_all()
             self._tell_change()
-            if self._closed:
+            if self.ended:
                 return
 
     def _write(self, data: bytes) -> bool:
@@ -153,6 +159,9 @@ class Console(Backend):
             except OSError as error:
                 if error.errno in (errno.EPIPE, errno.EBADF):
                     self._say(f"console: standard output is closed ({error.strerror}); dropping readings")
+                    return False
+                if self._importing:
+                    self._say(f"console: cannot write to standard output ({error.strerror}); dropping readings")
                     return False
                 self._say(f"console: cannot write to standard output ({error.strerror}); trying again")
                 with self._changed:

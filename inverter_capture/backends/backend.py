@@ -31,10 +31,7 @@ class Backend(ABC):
     on_earlier: Callable[[Reading], None] = staticmethod(lambda _: None)
     """Called with the newest reading that an earlier run of the service has published, for each inverter, as far as the
     destination can tell. In any thread, before or after the first `put`. Must return at once."""
-<<<<<<< HEAD
     ended = False  # Whether the destination is closed for good
-    _told: BackendStatus | None = None
-=======
 
     def __init__(self, name: str) -> None:
         """`name`: for the log; unique among the backends of one configuration."""
@@ -46,7 +43,6 @@ class Backend(ABC):
         self._said: set[str] = set()  # Kinds of problems logged since the last delivery
         self._told: BackendStatus | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
->>>>>>> main
 
     @abstractmethod
     def _run(self) -> None:

@@ -37,20 +37,7 @@ class Console(Backend):
         self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
         self._writing = False  # Whether a reading has left the queue and is not written yet
-<<<<<<< HEAD
-        self._changed = threading.Condition()
-        self._stopping = False
         self._importing = False
-        self._problem: str | None = None
-        """The problem that was logged. None again when all queued readings are written."""
-        self._failing_since: float | None = None
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-=======
-        self._closed = False  # Whether standard output is closed for good
->>>>>>> main
 
     def put(self, reading: Reading) -> None:
         with self._changed:
@@ -137,14 +124,10 @@ class Console(Backend):
                 if error.errno in (errno.EPIPE, errno.EBADF):
                     self._fail(f"standard output is closed ({error.strerror}); dropping readings")
                     return False
-<<<<<<< HEAD
                 if self._importing:
-                    self._say(f"console: cannot write to standard output ({error.strerror}); dropping readings")
+                    self._fail(f"cannot write to standard output ({error.strerror}); dropping readings")
                     return False
-                self._say(f"console: cannot write to standard output ({error.strerror}); trying again")
-=======
                 self._fail(f"cannot write to standard output ({error.strerror}); trying again")
->>>>>>> main
                 with self._changed:
                     if self._changed.wait_for(lambda: self._stopping, RETRY_SECONDS):
                         return False

@@ -21,10 +21,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CAPTURES = Path(__file__).parent / "captures"
 
+NEEDS_ROOT = {"network"}
+"""Fixtures that make network namespaces."""
+
 # Machines are slow in their own ways: no deadlines. In CI the same examples each time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without root, skip what makes network namespaces or other users' files, as `make test UNPRIVILEGED=1` says."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if NEEDS_ROOT & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("needs_root"):
+            item.add_marker(pytest.mark.skip(reason="needs root"))
 
 
 @pytest.fixture

@@ -39,12 +39,13 @@ test-architectures: ready-to-test ## Decode on 32-bit and big-endian processors,
 	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m tests.architectures; status=$$?; \
 	$(if $(SUDO),sudo chown -R "$$(id -u):$$(id -g)" .venv/architectures;) exit $$status
 
-lint: ready-to-test ## Run ruff, mypy, import-linter and shellcheck
+lint: ready-to-test ## Run ruff, mypy, import-linter, shellcheck and ESLint
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 	@shellcheck $(SHELL_SCRIPTS)
+	@.venv/eslint/node_modules/.bin/eslint --config .ci/eslint.mjs openwrt tests/luci
 
 format: ready-to-test ## Format the Python files, and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --exit-zero
@@ -65,8 +66,7 @@ ipk: ## Make packages for OpenWrt 23.05 and 24.10 on this machine's architecture
 sdk: ## Make all packages for OpenWrt, in an unpacked OpenWrt SDK: make sdk SDK=DIR
 	@openwrt/tools/sdk "$(SDK)"
 
-luci: ready ## Write anew what the LuCI app takes from the program, and its translations' template
-	@$(RUN) -m openwrt.tools.luci_tables
+luci: ready ## Write anew the template of the LuCI app's translations
 	@$(RUN) -m openwrt.tools.luci_translations
 
 clean: ## Remove all that these targets made, the environments too

@@ -12,8 +12,7 @@ from inverter_capture.config.schema import REQUIRED, SECTIONS, Config, Section
 from inverter_capture.config.values import SettingError, nearest
 from inverter_capture.text import printable
 
-FILE_BYTES_MAX = 256 * 1024
-"""Maximum size of a configuration file in bytes. A larger file is perhaps a capture file given by mistake."""
+FILE_BYTES_MAX = 256 * 1024  # Maximum size of a configuration file in bytes
 
 NOTHING = object()  # The value of a problem without a value, or with an unknown setting, whose value may be a secret
 HIDDEN = object()  # The value of a problem with a secret
@@ -182,6 +181,12 @@ def read_file(file: str | int, name: str, wanted: str) -> bytes:
         reason = getattr(error, "strerror", None) or error
         remedy = "check the path, and who may read the file"
         raise ConfigError([Mistake(name, f"cannot be read ({reason})", remedy)]) from None
+    if b"\0" in data[:24]:
+        from inverter_capture.capture.file import CAPTURE_FILE_MAGICS
+
+        if data[:4] in CAPTURE_FILE_MAGICS:
+            remedy = "see what is in it with inverter-capture decode"
+            raise ConfigError([Mistake(name, "a capture file, not a configuration", remedy)])
     if len(data) > FILE_BYTES_MAX:
         raise ConfigError([Mistake(name, f"longer than {FILE_BYTES_MAX} bytes", f"give {wanted}")])
     return data

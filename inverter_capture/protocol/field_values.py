@@ -22,13 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import inf
-from struct import Struct
 from typing import Any
 
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import PLANS_MAX, THREE_PHASE
 from inverter_capture.protocol.kind_detection import Told
-from inverter_capture.protocol.layouts import WORD_BYTES, Layout
+from inverter_capture.protocol.layouts import Layout
 from inverter_capture.protocol.quantities import Quantity
 
 Values = dict[str, int | float]  # By field id, in the order of the register table
@@ -55,10 +54,13 @@ class FieldValues:
         """Field id, minimum, maximum, and the value that stands for a sensor that is not fitted."""
         self._derived = [(field.id, set(field.derived.of)) for field in fields if field.derived is not None]
         """Fields that follow from others, and those that they cannot do without."""
-        registers = sorted({word for each in words.values() for word in each}, key=layout.register_offset)
+        registers = layout.in_order({word for each in words.values() for word in each})
+        # The sign is in the highest word. A mask takes bits without one.
+        numbers = [field for field in fields if field.registers and not field.quantity.mask]
+        signed = {words[field.id][-1] for field in numbers if field.signed}
         self.source = "\n    ".join(_statements(fields, words, registers, are_certain=not self._wide))
         names: dict[str, Any] = {
-            "registers": _struct(fields, words, registers, layout).unpack_from,
+            "registers": layout.struct(registers, signed).unpack_from,
             # A copy has all keys in the table's order, and need not grow.
             "blank": dict.fromkeys(words, 0),
         }
@@ -119,18 +121,6 @@ def _words(field: Field, layout: Layout) -> list[int]:
 
 def _has_high_word(field: Field, words: _Words) -> bool:
     return field.quantity.wide and len(words[field.id]) > 1
-
-
-def _struct(fields: list[Field], words: _Words, registers: list[int], layout: Layout) -> Struct:
-    """Unpacks these registers of a report, in its order."""
-    # The sign is in the highest word.
-    signed = {words[field.id][-1] for field in fields if field.signed and words[field.id] and not field.quantity.mask}
-    text, end = ">", 0
-    for register in registers:
-        offset = layout.register_offset(register)
-        text += f"{offset - end}x{'h' if register in signed else 'H'}"
-        end = offset + WORD_BYTES
-    return Struct(text)
 
 
 def _statements(fields: list[Field], words: _Words, registers: list[int], *, are_certain: bool) -> list[str]:

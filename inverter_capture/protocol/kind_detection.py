@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
-from struct import Struct
 from typing import NamedTuple
 
 from inverter_capture.protocol.inverter_kinds import (
@@ -116,21 +115,17 @@ class _Probe:
         wanted = _THREE_PHASE_PROBED if self.three_phase else _SINGLE_PHASE_PROBED
         if learnt and not self.three_phase:
             wanted |= _LEARNT_PROBED
-        places = sorted((layout.register_offset(register), register) for register in wanted if register in layout)
-        self._registers = [register for _, register in places]
-        text = ">"
-        end = 0
-        for offset, _ in places:
-            text += f"{offset - end}xH"
-            end = offset + 2
-        self._struct = Struct(text)
+        self._registers = layout.in_order(wanted)
+        self._struct = layout.struct(self._registers, _SIGNED)
 
     def read(self, data: bytes) -> dict[int, int]:
-        """By register, unsigned."""
+        """By register."""
         return dict(zip(self._registers, self._struct.unpack_from(data), strict=True))
 
 
-_SINGLE_PHASE_PROBED = frozenset((0, 160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191, *OPERATION_RANGES))
+_SIGNED = frozenset((160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191))
+"""Currents and powers of single-phase inverters. All other registers are read as unsigned."""
+_SINGLE_PHASE_PROBED = frozenset((0, *_SIGNED, *OPERATION_RANGES))
 _LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES))
 _WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))  # Low and high words of some powers
 _THREE_PHASE_PROBED = frozenset(
@@ -233,8 +228,10 @@ class _Inverter:
         self._high_words = _Question(0)
 
     def single_phase(self, words: dict[int, int]) -> Told:
-        self._battery_current.vote(_battery_current(words))
-        power = _power(words)
+        # An inverter that does not work, or has no grid, tells nothing.
+        works = _works(words)
+        power = _power(words) if works else None
+        self._battery_current.vote(_battery_current(words) if works else None)
         self._power.vote(power)
         self._grid_power.vote(self._grid_sum(words, power))
         if self._power.certain == self._grid_power.certain == self._battery_current.certain == _ORDINARY:
@@ -250,9 +247,9 @@ class _Inverter:
         """The scale of the powers of both phases together: in some inverters only they are in 10 W."""
         if power is None:
             return None
-        phases = _signed(words, 170) + _signed(words, 171)
+        phases = words.get(170, 0) + words.get(171, 0)
         if abs(phases) >= CT_WATTS_MIN and 172 in words:
-            told = _tenth_or_whole(_signed(words, 172) / phases)
+            told = _tenth_or_whole(words[172] / phases)
             if told == _ORDINARY:
                 return power
             return told if power == _ORDINARY else None
@@ -332,32 +329,38 @@ def _scale(counted: float) -> int | None:
 
 
 def _battery_current(words: dict[int, int]) -> int | None:
-    power, product = _signed(words, 190), words.get(183, 0) * _signed(words, 191)
-    if abs(power) < BATTERY_WATTS_MIN or not product or not _works(words):
+    power, product = words.get(190, 0), words.get(183, 0) * words.get(191, 0)
+    if abs(power) < BATTERY_WATTS_MIN or not product:
         return None
     return _tenth_or_whole(abs(product / (power * 10_000)))
 
 
 def _works(words: dict[int, int]) -> bool:
-    """Whether the inverter operates on a grid. Otherwise its powers cannot be compared."""
-    return words.get(79, 1) != 0 and all(
-        not words.get(register) or _in_range(words, register, OPERATION_RANGES) for register in OPERATION_RANGES
-    )
+    """Whether the inverter works and has a grid, as far as the registers tell."""
+    for register, (low, high) in OPERATION_RANGES.items():
+        word = words.get(register)
+        if word and not low <= word <= high:
+            return False
+    return words.get(79) != 0
 
 
 def _power(words: dict[int, int]) -> int | None:
     """The scale of single powers, from the power at the grid port and the load power."""
-    if not words.get(150) or not _works(words):
+    voltage = words.get(150)
+    if not voltage:
         return None
-    tells = set()
-    apparent = words.get(150, 0) * _signed(words, 160) / 1000
+    tells = []
+    apparent = voltage * words.get(160, 0) / 1000
     if abs(apparent) >= GRID_WATTS_MIN and 167 in words:
-        tells.add(_tenth_or_whole(_signed(words, 167) / apparent))
+        tells.append(_tenth_or_whole(words[167] / apparent))
     # Load power = inverter power + grid power - auxiliary port power. Inverter power is never in 10 W.
-    inverter = _signed(words, 175) - _signed(words, 166)
-    if abs(inverter) >= GRID_WATTS_MIN and words.keys() >= {166, 169, 175, 178}:
-        tells.add(_tenth_or_whole((_signed(words, 178) - _signed(words, 169)) / inverter))
+    inverter = words.get(175, 0) - words.get(166, 0)
+    if abs(inverter) >= GRID_WATTS_MIN and words.keys() >= _LOAD_POWERS:
+        tells.append(_tenth_or_whole((words[178] - words[169]) / inverter))
     return _only(tells)
+
+
+_LOAD_POWERS = frozenset((166, 169, 175, 178))
 
 
 def _tenth_or_whole(ratio: float) -> int | None:
@@ -403,9 +406,3 @@ def _only(answers: Iterable[int | None]) -> int | None:
 
 def _near(value: float, expected: float) -> bool:
     return 0.7 * expected <= value <= 1.4 * expected
-
-
-def _signed(words: dict[int, int], register: int) -> int:
-    """A register as a signed number; 0 if it is not polled."""
-    word = words.get(register, 0)
-    return word - 0x10000 if word & 0x8000 else word

@@ -22,6 +22,7 @@ AHEAD_SECONDS_MAX = 24 * 3600  # A reading of a live capture that is further in 
 CLOCK_SET_AFTER = 1704067200
 """2024-01-01. A router without a battery-backed clock starts in the past: a clock before this time is not set yet."""
 
+_NOTHING = timedelta()
 _ONE_SECOND = timedelta(seconds=1)
 _EPOCH = datetime(1970, 1, 1)
 
@@ -93,15 +94,10 @@ def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:
     if zone is None:
         first, second = int(clock.timestamp()), int(again.timestamp())
     else:
-        wall = (clock - _EPOCH) // _ONE_SECOND
-        first, second = wall - _offset(zone, clock), wall - _offset(zone, again)
+        wall = clock - _EPOCH
+        first = (wall - (zone.utcoffset(clock) or _NOTHING)) // _ONE_SECOND
+        second = (wall - (zone.utcoffset(again) or _NOTHING)) // _ONE_SECOND
     # For a time that does not exist, fold 0 is the one that is moved on (PEP 495).
     if first >= second or abs(near - first) <= abs(near - second):
         return first
     return second
-
-
-def _offset(zone: tzinfo, clock: datetime) -> int:
-    """Seconds ahead of UTC."""
-    offset = zone.utcoffset(clock)
-    return 0 if offset is None else offset // _ONE_SECOND

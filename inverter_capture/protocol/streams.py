@@ -20,8 +20,9 @@ from inverter_capture.protocol.times import SECOND
 
 FLOWS_MAX = 256
 """Maximum number of flows. Those without data are forgotten first, then unproven ones, then the longest silent one."""
-FLOW_QUIET_SECONDS_MAX = 3600
-"""A flow that is silent for longer is forgotten. Dongles send reports at least every five minutes."""
+FLOW_QUIET_SECONDS_MAX = (
+    3600  # A flow that is silent for longer is forgotten. Dongles send reports at least every five minutes.
+)
 GAP_SECONDS = 10  # Maximum time to wait for the retransmission of a gap
 OPENING_SECONDS = 1  # Time to wait for earlier segments if the beginning of a connection was not captured
 FLOW_BYTES_MAX = 64 * 1024  # Maximum memory for segments behind a gap, for one flow. Beyond it, the gap is skipped.
@@ -113,6 +114,18 @@ class _FlowState:
         self.waiting_since = 0
         self.last_time = 0
 
+    def is_continued_by(self, segment: Segment) -> bool:
+        """The usual case: data that follows what was delivered, in an open stream in which nothing waits."""
+        return (
+            self.is_open
+            and not self.held
+            and self.end is None
+            and segment.sequence == self.position % _SEQUENCES
+            and not segment.flags & (SYN | FIN | RST)
+            and not segment.cut
+            and segment.payload != b""
+        )
+
 
 class Reassembler:
     """Turns segments into the bytes of streams, in order. Never raises; the constants above bound its memory."""
@@ -151,6 +164,11 @@ class Reassembler:
         flow = segment.flow
         begin = (segment.sequence + 1) % _SEQUENCES if segment.flags & SYN else segment.sequence
         state = self._flows.pop(flow, None)
+        if state is not None and state.is_continued_by(segment):
+            self._flows[flow] = state
+            state.last_time = segment.time
+            self._deliver(state, flow, segment.time, segment.payload, events)
+            return events
         if state is not None and not self._belongs(state, segment, begin):
             if segment.flags & RST:
                 self._flows[flow] = state

@@ -160,7 +160,7 @@ class Pipeline:
         )
         if fragments := self._decoder.packets.counts.fragments:
             _log.info("%d IP fragments were ignored", fragments)
-        # While the thread still runs, the device is its own.
+        # While the thread runs, only it may use the capture.
         if not self._thread.is_alive() and isinstance(self._capture, LiveCapture) and self._capture.dropped:
             _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
 
@@ -192,7 +192,7 @@ class Pipeline:
             except Exception:  # noqa: BLE001 (the same)
                 _log.exception("an error in inverter-capture itself, please report it; capturing goes on")
                 time.sleep(RESTART_SECONDS)
-        # Decode the bytes behind gaps, which can no longer be filled.
+        # Decode the bytes behind gaps, which are not filled any more.
         self._handle(self._decoder.close())
 
     def _follow_device(self) -> None:

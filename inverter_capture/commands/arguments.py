@@ -10,6 +10,7 @@ import argparse
 import io
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     # Ctrl-C ends the program without a traceback. `run` and `discover` set their own handlers.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     start_log(syslog=getattr(options, "syslog", False))
     command: Callable[[argparse.Namespace], int] = options.command
     return command(options)
@@ -67,16 +68,34 @@ def _open_standard_streams() -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one line, without the usage text."""
-        self.exit(WRONG_USE, f"error: {printable(message)}; see {self.prog} --help\n")
+        from inverter_capture.config.values import nearest
+
+        hint = f"see {self.prog} --help"
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)|unrecognized arguments: (--?[a-z]\S*)", message)
+        if wrong:
+            # `prog` ends with the command, whose usage text has its options.
+            known = re.findall(r"[\w-]+", wrong[2]) if wrong[2] else re.findall(r"--\w+", self.format_usage())
+            near = nearest(wrong[1] or wrong[3], known)
+            hint = f"did you mean {near}? Or {hint}" if near else hint
+        self.exit(WRONG_USE, f"error: {printable(message)}; {hint}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser, commands = _parser()
+    options, others = parser.parse_known_args(arguments)
+    if others:
+        commands[options.name].error(f"unrecognized arguments: {' '.join(others)}")
+    return options
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and those of the commands."""
     parser = _Parser(
         prog="inverter-capture",
         description="Captures the readings that a Sunsynk/Deye inverter's Inteless dongle sends to its cloud.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="name", required=True)
 
     run = commands.add_parser("run", help="capture and deliver, as configured, until SIGTERM or the end of the file")
     run.add_argument("config", metavar="CONFIG.toml", help="- for standard input")
@@ -145,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         help="output of `uci export`, - for standard input; default: run `uci export`",
     )
     uci.set_defaults(command=_uci)
-    return parser
+    return parser, commands.choices
 
 
 def _seconds(text: str) -> int:
@@ -198,6 +217,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from inverter_capture.commands.check import Checked, as_json
+    from inverter_capture.output.terminal import has_colour, is_terminal
 
     checked = Checked(options.config)
     code = DONE if checked.is_right else UNSET if checked.unset else WRONG_USE
@@ -211,7 +231,12 @@ def _check(options: argparse.Namespace) -> int:
                 code = FAILED
     if options.json:
         return _print(as_json(mistakes)) or code
-    _tell(mistakes)
+    if is_terminal(sys.stderr):
+        for mistake in mistakes:
+            print(checked.show(mistake, colour=has_colour(sys.stderr)), file=sys.stderr)
+            print(*mistake.commands, sep="\n", end="\n" * bool(mistake.commands), file=sys.stderr)
+    else:
+        _tell(mistakes)
     if options.connect:
         return _print("".join(f"{name}: right\n" for name in right)) or code
     return _print(f"{checked.name}: right\n") if code == DONE else code

@@ -22,29 +22,30 @@ from inverter_capture.config.problems import (
     read_file,
     suggest,
 )
-from inverter_capture.config.schema import SECTIONS, Config, Setting
+from inverter_capture.config.schema import REQUIRED, SECTIONS, Config, Setting
 from inverter_capture.config.toml_file import assign, code, header
 from inverter_capture.config.values import BOOLEAN, SettingError
 from inverter_capture.text import shorten
 
-PACKAGE = "inverter-capture"
-"""The name of the UCI file."""
+PACKAGE = "inverter-capture"  # The name of the UCI file
 CONFIG_FILE = f"/etc/config/{PACKAGE}"
 APPLY = (f"uci commit {PACKAGE}", f"/etc/init.d/{PACKAGE} restart")
 """The commands that let the service use changed settings."""
 
-SERVICE = "service"
-"""The type of the section that only the init script reads."""
-SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")
-"""Its only option."""
+SERVICE = "service"  # The type of the section that only the init script reads
+SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")  # Its only option
 BACKEND_ENABLED = Setting(BOOLEAN, True, False, "Whether this backend is used")
 """An option of each repeated section, in addition to its settings."""
 ENABLED = "enabled"
 
+WAYS = {"mqtt": ["username", "password"], "influxdb2": []}
+"""The backends to propose to those who have none yet, with settings that they usually need beside the required ones."""
+EXAMPLES = {"device": "br-lan", "org": "home", "bucket": "inverter", "username": "inverter"}
+"""Values to propose for settings whose type has no example."""
+
 ON = ("1", "on", "true", "yes", "enabled")
 OFF = ("0", "off", "false", "no", "disabled")
-BOOLEANS = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)
-"""The booleans that OpenWrt's config_get_bool accepts."""
+BOOLEANS = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)  # The booleans that OpenWrt's config_get_bool accepts
 
 _STATEMENT = re.compile(r"(package|config|option|list) ([^\s']+)(?: '([^']*(?:'\\''[^']*)*)')?(?:\n\s*|\Z)", re.ASCII)
 
@@ -53,12 +54,9 @@ class UciSection(NamedTuple):
     """A section of UCI."""
 
     type: str
-    name: str
-    """The section's name; empty for an anonymous section."""
-    number: int
-    """Counts the sections of that type from 0."""
-    options: dict[str, list[str]]
-    """The value of each option or the items of each list, without empty ones."""
+    name: str  # The section's name; empty for an anonymous section
+    number: int  # Counts the sections of that type from 0
+    options: dict[str, list[str]]  # The value of each option or the items of each list, without empty ones
 
     @property
     def reference(self) -> str:
@@ -135,12 +133,11 @@ class Settings:
 
     def __init__(self, sections: list[UciSection], name: str) -> None:
         self._name = name
-        self._used: dict[str, list[UciSection]] = {}
-        """The sections to convert, by type."""
+        self._used: dict[str, list[UciSection]] = {}  # The sections to convert, by type
+        self._all = sections
         self._disabled: list[UciSection] = []
         self._mistakes: list[Mistake] = []
-        self._strays = False
-        """Whether there are sections of unknown types."""
+        self._strays = False  # Whether there are sections of unknown types
         for section in sections:
             self._add(section)
         self._tables = {name: list(map(to_table, sections)) for name, sections in self._used.items()}
@@ -150,8 +147,7 @@ class Settings:
         problems: list[Problem] = []
         config = read_config(self._tables, problems, strays=self._strays)
         if problems and not self._mistakes and all(map(is_unset, problems)):
-            commands = ", and ".join(map(self._command, problems))
-            raise ConfigError([Mistake(self._name, "not configured yet", commands)], unset=True)
+            raise ConfigError(self._unset(problems), unset=True)
         mistakes = [*self._mistakes, *self.describe(problems)]
         if config is None or mistakes:
             raise ConfigError(mistakes)
@@ -203,6 +199,37 @@ class Settings:
             label += f" option {shorten(option)} {shown}".rstrip()
         return Mistake(self._name, message, remedy, 0, section.type, section.reference, option, value, label)
 
+    def _unset(self, problems: list[Problem]) -> list[Mistake]:
+        """What is not configured yet. The last one has the commands for all ways on, with examples to be changed."""
+        commands: list[str] = []
+        mistakes = []
+        for problem in problems:
+            found = self._describe(problem)
+            if problem.section:
+                commands += self._examples(problem.section, [problem.setting])
+            else:
+                for name, extra in WAYS.items():
+                    commands += [f"# {SECTIONS[name].type.__doc__ or ''}".partition("\n")[0]]
+                    commands += self._examples(name, _needed(name) + extra, ENABLED)
+            mistakes.append(found._replace(message=f"not configured yet: {found.message}", remedy=""))
+        last = mistakes[-1]._replace(
+            remedy="paste these lines, of several ways on only one, with your values",
+            commands=(*commands, "# Then", *self._examples(SERVICE, [], ENABLED), *APPLY),
+        )
+        return [*mistakes[:-1], last]
+
+    def _examples(self, name: str, settings: list[str], enable: str = "") -> list[str]:
+        """The commands that make these settings in a section of this type, which they add if there is none."""
+        found = next((section for section in self._all if section.type == name), None)
+        section = found or UciSection(name, name, 0, {})
+        commands = [] if found else [f"uci set {PACKAGE}.{name}={name}"]
+        for setting in settings:
+            spec = SECTIONS[name].settings[setting]
+            given = [] if spec.secret else section.options.get(setting, [])
+            value = given[0] if given else spec.type.example or EXAMPLES.get(setting, "...")
+            commands.append(f"uci set {PACKAGE}.{section.reference}.{setting}={shlex.quote(str(value))}")
+        return commands + [f"uci set {PACKAGE}.{section.reference}.{enable}=1"] * bool(enable)
+
     def describe(self, problems: Iterable[Problem]) -> list[Mistake]:
         """The problems in UCI's notation."""
         return list(map(self._describe, problems))
@@ -234,6 +261,13 @@ class Settings:
             return f"uci set {PACKAGE}.{self._disabled[0].reference}.{ENABLED}=1"
         backends = [known.name for known in SECTIONS.values() if known.repeated]
         return f"uci set {PACKAGE}.home={backends[0]} (or {', '.join(backends[1:])}) and its options"
+
+
+def _needed(name: str) -> list[str]:
+    """The settings without which a section of this type cannot be used."""
+    settings = SECTIONS[name].settings
+    required = {option: spec.type.example for option, spec in settings.items() if spec.default is REQUIRED}
+    return [*required, *(error.setting for error in SECTIONS[name].type.contradictions(required) if error.missing)]
 
 
 def is_unset(problem: Problem) -> bool:

@@ -22,8 +22,9 @@ help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
 	@sed -n 's/^\([a-z-]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-20s %s\n' "$$target" "$$text"; done
 
-run: ready ## Decode the bundled capture of one day, reading by reading
-	@$(VENV)/bin/inverter-capture run tests/captures/day.toml
+run: ready ## Decode the bundled capture of one day, and show the last reading; with ALL=1 all readings
+	@$(VENV)/bin/inverter-capture decode --timezone Africa/Johannesburg $(if $(ALL),,--last 1) tests/captures/day.pcap || \
+	test $$? = 141 # by SIGPIPE: make run | head
 
 test: lint ## Run the linters and every test; with sudo when not root, for some tests make network namespaces
 	@mkdir -p $(HYPOTHESIS)

@@ -31,6 +31,7 @@ class Backend(ABC):
     on_earlier: Callable[[Reading], None] = staticmethod(lambda _: None)
     """Called with the newest reading that an earlier run of the service has published, for each inverter, as far as the
     destination can tell. In any thread, before or after the first `put`. Must return at once."""
+    ended = False  # Whether the destination is closed for good
 
     def __init__(self, name: str) -> None:
         """`name`: for the log; unique among the backends of one configuration."""

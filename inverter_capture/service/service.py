@@ -168,6 +168,8 @@ class Service:
                     if backend not in self._failed:
                         self._failed.add(backend)
                         _log.exception("%s: an error in inverter-capture itself, please report it", backend.name)
+        if self._backends and all(backend.ended for _, backend in self._backends):
+            self._wishes.put(_END)
 
     def _make_room(self, backend: Backend) -> None:
         """While a file is imported, wait until the backend has room."""

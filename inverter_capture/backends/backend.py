@@ -141,6 +141,9 @@ class Backend(ABC):
             self._told = status
             self.on_change()
 
+    def note_status(self) -> None:  # noqa: B027 (for backends that publish it)
+        """Note that the status of the service has changed. May be called from any thread. Returns at once."""
+
     def check(self) -> str | None:
         """Test the connection and the permissions without delivering a reading. Returns the problem, or None.
 

@@ -100,6 +100,17 @@ class Connection:
                 raise MqttError(f"no answer within {ANSWER_SECONDS:g} s", passing=True)
             self.wait(left)
 
+    @property
+    def address(self) -> str:
+        """This system's address in the network of the broker; empty when the broker is on this system."""
+        connection = self._client.sockets[-1]
+        if connection.family == socket.AF_UNIX:
+            return ""
+        host: str = connection.getsockname()[0]
+        if host == connection.getpeername()[0] or "%" in host:
+            return ""
+        return f"[{host}]" if ":" in host else host
+
     def close(self) -> None:
         """Close the socket. The broker publishes the will, unless `disconnect` was called before."""
         if self._client is not None:

@@ -9,14 +9,14 @@ ARGS ?=
 SHELL_SCRIPTS = $(shell grep -rlsE -m1 --exclude=Makefile '^\#! ?(/bin/|/usr/bin/env )(ba)?sh' .ci files openwrt tests)
 
 # The live tests make network namespaces, which takes root. What they leave is handed back to the user.
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+SUDO := $(if $(filter 0,$(shell id -u))$(UNPRIVILEGED),,sudo)
 HYPOTHESIS = .venv/hypothesis
 HOMEASSISTANT = .venv/homeassistant-3.13
 TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-architectures test-homeassistant lint format bench fuzz capture ipk sdk luci clean ready ready-to-test
+.PHONY: help run test test-architectures test-homeassistant lint format bench fuzz capture ipk sdk luci clean may-be-root ready ready-to-test
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
@@ -26,7 +26,7 @@ run: ready ## Decode the bundled capture of one day, and show the last reading; 
 	@$(VENV)/bin/inverter-capture decode --timezone Africa/Johannesburg $(if $(ALL),,--last 1) tests/captures/day.pcap || \
 	test $$? = 141 # by SIGPIPE: make run | head
 
-test: lint ## Run the linters and every test; with sudo when not root, for some tests make network namespaces
+test: may-be-root lint ## Run the linters and every test, as root or with sudo; without: UNPRIVILEGED=1
 	@mkdir -p $(HYPOTHESIS)
 	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest $(ARGS); status=$$?; \
 	$(if $(SUDO),sudo chown -R "$$(id -u):$$(id -g)" $(HYPOTHESIS);) exit $$status
@@ -73,6 +73,10 @@ luci: ready ## Write anew the template of the LuCI app's translations
 clean: ## Remove all that these targets made, the environments too
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find inverter_capture tests -name __pycache__ -prune -exec rm -rf {} +
+
+may-be-root:
+	@test -z "$(SUDO)" || command -v sudo >/dev/null || { echo "make test needs root or sudo: to install Debian packages that" \
+	"are missing, and for tests that make network namespaces. Without: make test UNPRIVILEGED=1, which skips those tests" >&2; exit 1; }
 
 ready:
 	@sh .ci/setup "$(PYTHON)" "$(VENV)"

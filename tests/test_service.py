@@ -270,6 +270,7 @@ def test_many_signals_are_one(tmp_path: Path) -> None:
 # --- outputs ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: captures on a device")
 def test_closed_standard_streams_are_not_taken_by_others(tmp_path: Path) -> None:
     # A device's descriptor in the place of standard output would send readings onto the wire.
     config = write_config(tmp_path / "c.toml", "lo")

@@ -394,6 +394,8 @@ DATABASE = "config influxdb2 'home'\n\toption host 'db'\n\toption org 'o'\n\topt
         (DATABASE + "option verify ' '", "influxdb2 'home' option verify ' '", "expected true, false, or the path"),
         (DATABASE + "option buffer 1", "influxdb2 'home' option buffer '1'", "or text such as '4 MiB' ("),
         (DATABASE + "option tokem x", "influxdb2 'home' option tokem", "unknown setting: did you mean token?"),
+        (DATABASE + "option enable 1", "influxdb2 'home' option enable", "did you mean enabled?"),
+        (DATABASE + "option port 1", "influxdb2 'home' option port", "write address and port in host, such as http://"),
         (DATABASE + "option level x", "influxdb2 'home' option level", "a setting of log: move it there"),
         (
             "config influxdb2 home\noption host db\noption org o\noption bucket b\n",
@@ -424,7 +426,7 @@ DATABASE = "config influxdb2 'home'\n\toption host 'db'\n\toption org 'o'\n\topt
             "@pcap[1]",
             "pcap 'pcap' is there already: keep one: uci delete inverter-capture.@pcap[1]",
         ),
-        ("config log\noption enabled 1", "@log[0] option enabled", "unknown setting: known are level"),
+        ("config log\noption enabled 1", "@log[0] option enabled", "only backends in UCI have this option: remove it"),
         ("config pcap pcap\noption file 2", "pcap 'pcap' option file '2'", "expected true or false (Whether device is"),
         ("config pcap pcap\noption device /a", "pcap 'pcap' option device '/a'", "or set option file '1'"),
         ("config pcap pcap\noption device ' '", "pcap 'pcap' option device ' '", "expected text that is not empty ("),

@@ -15,11 +15,11 @@ from inverter_capture.capture.device import device_problem
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import FILTER_REMEDY, CaptureError, FilterError, check_filter
 from inverter_capture.commands.service_user import FILES, unreadable
-from inverter_capture.config.problems import ConfigError, Mistake, Problem, read_file
+from inverter_capture.config.problems import ConfigError, Mistake, Problem, is_uci, read_file
 from inverter_capture.config.schema import SECTIONS, Config, MqttConfig, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.config.toml_file import TomlFile, decode
-from inverter_capture.config.uci import CONFIG_FILE, Settings, export, is_export, read_settings
+from inverter_capture.config.uci import CONFIG_FILE, Settings, export, read_settings
 from inverter_capture.config.values import BROKER_PORTS, split_port
 from inverter_capture.text import printable
 
@@ -70,7 +70,7 @@ class Checked:
     def _read(self, path: str) -> TomlFile | Settings:
         wanted = "a TOML file, or what `uci export` prints"
         data = read_file(0 if path == "-" else path, self.name, wanted) if path else export()
-        return read_settings(data, self.name) if is_export(data) else TomlFile(decode(data, self.name), self.name)
+        return read_settings(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
 
     def try_backends(self) -> Iterator[tuple[str, Mistake | None]]:
         """The name of each backend, and what is wrong with it when its server is asked. Only when `is_right`."""

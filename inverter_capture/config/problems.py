@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from inverter_capture.config.schema import REQUIRED, SECTIONS, Config, Section
-from inverter_capture.config.values import SettingError, nearest
+from inverter_capture.config.values import BROKER, URL, SettingError, nearest
 from inverter_capture.text import printable
 
+ADDRESS_WORDS = ("address", "broker", "host", "hostname", "ip", "port", "server", "url")
+"""What elsewhere names an address or a part of it."""
 FILE_BYTES_MAX = 256 * 1024  # Maximum size of a configuration file in bytes
 
 NOTHING = object()  # The value of a problem without a value, or with an unknown setting, whose value may be a secret
@@ -155,6 +157,11 @@ def _read_section(known: Section, number: int, table: Table, problems: list[Prob
 
 
 def _explain_unknown(name: str, known: Section) -> tuple[str, str]:
+    address = next((key for key, spec in known.settings.items() if spec.type in (URL, BROKER)), "")
+    if address and name in ADDRESS_WORDS:
+        return "unknown setting", f"write address and port in {address}, such as {known.settings[address].type.example}"
+    if name == "enabled":
+        return "only backends in UCI have this option", "remove it"
     owners = owning_sections(name)
     if owners:
         return f"a setting of {' or '.join(owner.name for owner in owners)}", "move it there"
@@ -170,6 +177,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def owning_sections(setting: str) -> list[Section]:
     """The sections that have a setting of this name."""
     return [known for known in SECTIONS.values() if setting in known.settings]
+
+
+def is_uci(data: bytes) -> bool:
+    """Whether this is of UCI's format, and not TOML."""
+    lines = (line.strip() for line in data.splitlines())
+    first = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    return first.split(b" ")[0] in (b"package", b"config") and b"=" not in first
 
 
 def read_file(file: str | int, name: str, wanted: str) -> bytes:

@@ -12,6 +12,7 @@ from inverter_capture.config.problems import (
     ConfigError,
     Mistake,
     Problem,
+    is_uci,
     owning_sections,
     read_config,
     read_file,
@@ -26,6 +27,7 @@ SYNTAX_REMEDIES = {
     "Cannot overwrite": "it stands there twice: keep one",
     "Duplicate": "it stands there twice: keep one",
     "Expected newline": "write text in quotes, and one setting per line",
+    "Invalid hex value": "write a backslash twice, or the text in single quotes",
     "Illegal character": "end text on its line, with the quote that began it",
     "Invalid value": "write text in quotes; true, false and numbers without",
     "Unclosed": "close the bracket",
@@ -34,7 +36,7 @@ SYNTAX_REMEDIES = {
 """By the beginning of tomllib's message."""
 
 NO_END = "not TOML: no end"
-SYNTAX_MISTAKES_MAX = 20  # Lines that are not TOML of which the rest of the file is looked at
+SYNTAX_MISTAKES_MAX = 8
 BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
 
 Lines = dict[tuple[str, int, str], int]
@@ -56,7 +58,11 @@ _NAME = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""", re.ASCII)
 def load(path: str) -> Config:
     """Read the configuration from a file, - for standard input. Raises ConfigError, also for an unreadable file."""
     name = "standard input" if path == "-" else path
-    return parse(decode(read_file(0 if path == "-" else path, name, "the path of a TOML file"), name), name)
+    data = read_file(0 if path == "-" else path, name, "the path of a TOML file")
+    if is_uci(data):
+        remedy = "inverter-capture uci writes the TOML for OpenWrt's settings"
+        raise ConfigError([Mistake(name, "in UCI's format, not TOML", remedy)])
+    return parse(decode(data, name), name)
 
 
 def decode(data: bytes, name: str) -> str:
@@ -100,12 +106,13 @@ class TomlFile:
         config = read_config(tables, problems, strays=not whole or len(tables) < len(self._data))
         if config is None or mistakes:
             told = {mistake.line for mistake in mistakes}
+            problems = [problem for problem in problems if whole or not problem.missing]
             mistakes += [mistake for mistake in self.describe(problems) if mistake.line not in told]
             raise ConfigError(sorted(mistakes, key=lambda mistake: mistake.line))
         return config
 
     def _parse(self) -> tuple[list[Mistake], bool]:
-        """Parse the text, without the lines that are not TOML. Returns the mistakes, and whether no section is lost."""
+        """Parse the text, without the lines that are not TOML. Returns the mistakes, and whether all settings stay."""
         import tomllib
 
         text, whole = self._text, True
@@ -227,6 +234,8 @@ def explain_syntax(error: Exception, text: str, name: str) -> Mistake:
         return Mistake(name, NO_END, "close its quotes or brackets", line)
     line = int(number)
     bare = _ASSIGNMENT.match(text.split("\n")[line - 1])
+    if bare and bare[2].startswith(tuple("\u201c\u201d\u201e\u2018\u2019")):
+        remedy = "write straight quotes"
     twice = re.match(r"Cannot declare \('(\w+)',\) twice", message)
     if message == "Invalid value" and bare and is_public(bare[1]) and re.match(r"[^\W\d][^@]*$", bare[2]):
         message, remedy = "text without quotes", f"write {assign(bare[1], _meant(bare[1], bare[2]))}"
@@ -252,7 +261,7 @@ def is_public(name: str) -> bool:
 
 
 def without_line(text: str, line: int) -> tuple[str, bool] | None:
-    """The text without the statement on this line, and whether no section is lost. None if it cannot be left out.
+    """The text without the statement on this line, and whether its setting stays. None if it cannot be left out.
 
     A setting stays, with an empty text as its value, so that it is not missing.
     """
@@ -267,7 +276,7 @@ def without_line(text: str, line: int) -> tuple[str, bool] | None:
         return "\n".join(lines), False
     empty = f'{match[1]} = ""' if match else ""
     lines[line - 1] = "" if lines[line - 1] == empty else empty
-    return "\n".join(lines), True
+    return "\n".join(lines), match is not None
 
 
 def find_lines(text: str) -> Lines:

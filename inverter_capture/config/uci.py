@@ -85,7 +85,7 @@ def export() -> bytes:
     try:
         done = subprocess.run(["uci", "export", PACKAGE], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except OSError as error:
-        remedy = "on OpenWrt, check the installation; elsewhere, write a TOML file for `run`"
+        remedy = "on OpenWrt, check the installation; elsewhere, name a TOML file"
         raise ConfigError([Mistake("uci", f"cannot be run ({error.strerror})", remedy)]) from None
     if done.returncode == 0:
         return done.stdout
@@ -93,11 +93,6 @@ def export() -> bytes:
         raise ConfigError([Mistake(CONFIG_FILE, "no such file", "install the package again, which brings it")])
     reason = " ".join(done.stderr.decode(errors="replace").split()) or f"`uci export` fails with {done.returncode}"
     raise ConfigError([Mistake(CONFIG_FILE, reason.removeprefix("uci: "), "correct the file there")])
-
-
-def is_export(data: bytes) -> bool:
-    """Whether this is what `uci export` prints, and not TOML."""
-    return data.lstrip().startswith((b"package ", b"config "))
 
 
 def read_settings(data: bytes, name: str) -> Settings:
@@ -240,6 +235,9 @@ class Settings:
         section = self._section(problem)
         hidden = problem.value is HIDDEN
         value = "" if hidden or problem.value is NOTHING else show(section.options[problem.setting])
+        known = SECTIONS[problem.section]
+        if known.repeated and problem.remedy == suggest(problem.setting, known.settings):
+            problem = problem._replace(remedy=suggest(problem.setting, [ENABLED, *known.settings]))
         message, remedy = problem.explain(
             write, lambda name, value: f"option {name} {write(value)}", self._command(problem)
         )

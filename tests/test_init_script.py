@@ -191,10 +191,10 @@ def test_enabled_without_settings_it_says_which_to_set(router: Router) -> None:
     router.run("uci", "set", f"{NAME}.service.enabled=1")
     service = Service(router)
     assert service.init("start", fails=True) == Told(None, [NAME], False)
-    (line,) = service.log
-    assert line.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: not configured yet: ")
-    assert f"uci set {NAME}.pcap.device=" in line
-    assert f"uci set {NAME}.influxdb2.enabled=1" in line
+    assert service.log[0].startswith(f"daemon.err {NAME}: /etc/config/{NAME}: ")
+    assert "not configured yet" in service.log[0]
+    for command in (f"uci set {NAME}.pcap.device=br-lan", f"uci set {NAME}.influxdb2.enabled=1"):
+        assert f"daemon.err {NAME}: {command}" in service.log
     assert service.leftovers == []
 
 

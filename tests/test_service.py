@@ -406,7 +406,7 @@ def never() -> Config:
 def test_an_error_of_ours_in_a_file_is_told_and_fails(
     day_config: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(self: Decoder, packet: object) -> None:
+    def fail(self: Decoder, *packets: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(Decoder, "receive", fail)

@@ -31,13 +31,10 @@ DONE, FAILED, WRONG_USE, UNSET = 0, 1, 2, 3
 
 _log = logging.getLogger(__name__)
 
-DISCOVER_SECONDS = 660
-"""Default duration in seconds: two reports of a dongle that sends one every five minutes."""
+DISCOVER_SECONDS = 660  # Default duration in seconds: two reports of a dongle that sends one every five minutes
 NUMBER_MAX = 1_000_000
-SETTINGS_WIDTH_MAX = 100
-"""Maximum line length in characters of `settings`."""
-STATUS_FILE = "/var/run/inverter-capture/status.json"
-"""Path of the status file in OpenWrt's init script."""
+SETTINGS_WIDTH_MAX = 100  # Maximum line length in characters of `settings`
+STATUS_FILE = "/var/run/inverter-capture/status.json"  # Path of the status file in OpenWrt's init script
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -36,7 +36,7 @@ CHANGE_SECONDS = 2  # Maximum time in seconds that `reconfigure` waits for new s
 
 _log = logging.getLogger(__name__)
 
-Deliver = Callable[[Reading], None]
+Deliver = Callable[[list[Reading]], None]
 
 
 class Pipeline:
@@ -45,7 +45,7 @@ class Pipeline:
     def __init__(
         self, config: PcapConfig, deliver: Deliver, ended: Callable[[], None], on_change: Callable[[], None]
     ) -> None:
-        """The callbacks are called in the thread: `deliver` with each reading, `ended` at its end, `on_change` after
+        """The callbacks are called in the thread: `deliver` with readings, `ended` at its end, `on_change` after
         reports and when capturing becomes possible or impossible.
 
         Raises CaptureError for a capture file that cannot be read.
@@ -255,8 +255,7 @@ class Pipeline:
     def _replace_capture(self, capture: LiveCapture) -> None:
         # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
         assert isinstance(self._capture, LiveCapture)
-        for packet in self._capture.drain():
-            self._handle(self._decoder.receive(packet))
+        self._handle(self._decoder.receive(*self._capture.drain()))
         with self._replacing:
             self._capture.close()
             self._capture = capture
@@ -271,11 +270,14 @@ class Pipeline:
     def _handle(self, events: list[Event]) -> None:
         for event in events:
             self._report_log.observe(event)
+        readings = []
+        for event in events:
             if isinstance(event, Decoded) and event.reading is not None:
-                self._readings += 1
                 if self._config.file:
                     self._clocks.add(event.report, event.reading, event.time)
-                self._deliver(self._guarded(event, event.reading))
+                readings.append(self._guarded(event, event.reading))
+        self._readings += len(readings)
+        self._deliver(readings)
 
     def _admit(self, report: Report, flow: Flow, captured: int) -> bool:
         now = captured if self._config.file else time.monotonic_ns()

@@ -27,12 +27,9 @@ from inverter_capture.config.schema import MqttConfig
 from inverter_capture.config.values import BROKER_PORTS, split_port
 from inverter_capture.text import printable
 
-CONNECT_SECONDS = 5.0
-"""Timeout in seconds for the network connection, and for each read and write of the TLS handshake."""
-ANSWER_SECONDS = 10.0
-"""Timeout in seconds for the broker's CONNACK."""
-MESSAGE_BYTES_MAX = 256 * 1024
-"""Maximum size of a received message in bytes: ten times our own messages."""
+CONNECT_SECONDS = 5.0  # Timeout in seconds for the network connection, and for each read and write of the TLS handshake
+ANSWER_SECONDS = 10.0  # Timeout in seconds for the broker's CONNACK
+MESSAGE_BYTES_MAX = 256 * 1024  # Maximum size of a received message in bytes: ten times our own messages
 
 _RECEIVED_AT_QOS_2 = ("Received PUBLISH (d0, q2", "Received PUBLISH (d1, q2")
 """The beginnings of paho's log lines for messages at QoS 2, which it keeps until they are released."""
@@ -57,8 +54,7 @@ class Message(NamedTuple):
 
     topic: str
     payload: bytes
-    retained: bool
-    """Whether it is a retained message, sent because of a new subscription."""
+    retained: bool  # Whether it is a retained message, sent because of a new subscription
 
 
 class Connection:
@@ -66,18 +62,14 @@ class Connection:
 
     def __init__(self, config: MqttConfig, client_id: str, will: tuple[str, bytes] | None = None) -> None:
         """`will`: topic and payload that the broker publishes, retained, if the connection breaks."""
-        self.messages: deque[Message] = deque()
-        """Received messages. The reader removes them."""
-        self.unconfirmed: set[int] = set()
-        """Numbers of the published messages that the broker has not confirmed."""
-        self.subscribed = 0
-        """The number of calls of `subscribe` that the broker has answered."""
+        self.messages: deque[Message] = deque()  # Received messages. The reader removes them.
+        self.unconfirmed: set[int] = set()  # Numbers of the published messages that the broker has not confirmed
+        self.subscribed = 0  # The number of calls of `subscribe` that the broker has answered
         self._config = config
         self._refusal: int | None = None
         self._is_open = False
         self._complaint = ""
-        self._unwanted = False
-        """Whether a message at QoS 2 was received."""
+        self._unwanted = False  # Whether a message at QoS 2 was received
         self._client_id = client_id
         self._will = will
         self._client: Any = None

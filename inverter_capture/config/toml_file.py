@@ -19,7 +19,7 @@ from inverter_capture.config.problems import (
     suggest,
 )
 from inverter_capture.config.schema import SECTIONS, Config, Section
-from inverter_capture.config.values import ValueType, nearest
+from inverter_capture.config.values import SettingError, ValueType, nearest
 from inverter_capture.text import shorten
 
 SYNTAX_REMEDIES = {
@@ -97,16 +97,17 @@ class TomlFile:
         for key, value in self._data.items():
             known = SECTIONS.get(key)
             if known is None or not is_section(value):
-                problems.append(Problem(key, 0, "", *explain_stray(key, value)))
+                problems.append(Problem(key, 0, error=explain_stray(key, value)))
                 continue
             tables[key] = value if isinstance(value, list) else [value]
             if known.repeated != isinstance(value, list):
                 often = "several times" if known.repeated else "once only"
-                problems.append(Problem(key, 0, "", f"this section can stand {often}", f"write {header(known)}"))
+                error = SettingError(f"this section can stand {often}", f"write {header(known)}")
+                problems.append(Problem(key, 0, error=error))
         config = read_config(tables, problems, strays=not whole or len(tables) < len(self._data))
         if config is None or mistakes:
             told = {mistake.line for mistake in mistakes}
-            problems = [problem for problem in problems if whole or not problem.missing]
+            problems = [problem for problem in problems if whole or not problem.error.missing]
             mistakes += [mistake for mistake in self.describe(problems) if mistake.line not in told]
             raise ConfigError(sorted(mistakes, key=lambda mistake: mistake.line))
         return config
@@ -152,7 +153,7 @@ class TomlFile:
         return sorted(mistakes, key=lambda mistake: mistake.line)
 
     def _describe(self, problem: Problem) -> Mistake:
-        if not problem.section and not problem.reason:
+        if not problem.section and not problem.error.reason:
             headers = " or ".join(header(known) for known in SECTIONS.values() if known.repeated)
             return Mistake(self._name, "no backend", f"add a {headers} section for the readings to go to")
         label, value, shown, hint = self._header(problem.section), "", "", ""
@@ -196,21 +197,22 @@ def header(known: Section) -> str:
     return f"[[{known.name}]]" if known.repeated else f"[{known.name}]"
 
 
-def explain_stray(key: str, value: object) -> tuple[str, str]:
-    """What is wrong with a top-level key that is not a known section, and the remedy. Its value may be a secret."""
+def explain_stray(key: str, value: object) -> SettingError:
+    """What is wrong with a top-level key that is not a known section. Its value may be a secret."""
     if key in SECTIONS:
-        return "a section, not a setting", f"write {header(SECTIONS[key])} on a line of its own and its settings below"
+        remedy = f"write {header(SECTIONS[key])} on a line of its own and its settings below"
+        return SettingError("a section, not a setting", remedy)
     if is_section(value):
-        return "unknown section", suggest(key, SECTIONS)
+        return SettingError("unknown section", suggest(key, SECTIONS))
     settings = [name for known in SECTIONS.values() for name in known.settings]
     near = key if key in settings else nearest(key, settings)
     if near is None:
-        known_sections = ", ".join(map(header, SECTIONS.values()))
-        return "unknown setting outside any section", f"known sections are {known_sections}"
+        remedy = f"known sections are {', '.join(map(header, SECTIONS.values()))}"
+        return SettingError("unknown setting outside any section", remedy)
     place = f"below {' or '.join(map(header, owning_sections(near)))}"
     if near == key:
-        return "a setting outside any section", f"move it {place}"
-    return "unknown setting outside any section", f"did you mean {near}, {place}?"
+        return SettingError("a setting outside any section", f"move it {place}")
+    return SettingError("unknown setting outside any section", f"did you mean {near}, {place}?")
 
 
 def quotes_hint(value: object, type: ValueType) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -393,6 +394,8 @@ DATABASE = "config influxdb2 'home'\n\toption host 'db'\n\toption org 'o'\n\topt
         (DATABASE + "option verify ' '", "influxdb2 'home' option verify ' '", "expected true, false, or the path"),
         (DATABASE + "option buffer 1", "influxdb2 'home' option buffer '1'", "or text such as '4 MiB' ("),
         (DATABASE + "option tokem x", "influxdb2 'home' option tokem", "unknown setting: did you mean token?"),
+        (DATABASE + "option enable 1", "influxdb2 'home' option enable", "did you mean enabled?"),
+        (DATABASE + "option port 1", "influxdb2 'home' option port", "write address and port in host, such as http://"),
         (DATABASE + "option level x", "influxdb2 'home' option level", "a setting of log: move it there"),
         (
             "config influxdb2 home\noption host db\noption org o\noption bucket b\n",
@@ -423,7 +426,7 @@ DATABASE = "config influxdb2 'home'\n\toption host 'db'\n\toption org 'o'\n\topt
             "@pcap[1]",
             "pcap 'pcap' is there already: keep one: uci delete inverter-capture.@pcap[1]",
         ),
-        ("config log\noption enabled 1", "@log[0] option enabled", "unknown setting: known are level"),
+        ("config log\noption enabled 1", "@log[0] option enabled", "only backends in UCI have this option: remove it"),
         ("config pcap pcap\noption file 2", "pcap 'pcap' option file '2'", "expected true or false (Whether device is"),
         ("config pcap pcap\noption device /a", "pcap 'pcap' option device '/a'", "or set option file '1'"),
         ("config pcap pcap\noption device ' '", "pcap 'pcap' option device ' '", "expected text that is not empty ("),
@@ -498,31 +501,58 @@ def test_with_a_mistyped_section_nothing_else_is_missing(tmp_path: Path) -> None
     assert len(complaints(tmp_path, text)) == 2
 
 
+def obeyed(tmp_path: Path, text: str, way: str) -> str:
+    """The settings after the commands for one way on have been run; and the TOML of them."""
+    with pytest.raises(ConfigError) as caught:
+        toml(tmp_path, text)
+    assert caught.value.unset
+    commands = [command for mistake in caught.value.mistakes for command in mistake.commands]
+    commands += [mistake.remedy.partition(" (")[0] for mistake in caught.value.mistakes if mistake.setting]
+    sections = stand_in.parse(text)
+    for command in "; ".join(commands).split("; "):
+        words = shlex.split(command, comments=True)
+        if words[:2] == ["uci", "set"]:
+            where, _, value = words[2].removeprefix("inverter-capture.").partition("=")
+            name, _, option = where.partition(".")
+            if not option:
+                sections.append(stand_in.Section(value, name))
+            elif stand_in.find(sections, name).type in (way, "pcap", "service"):
+                stand_in.find(sections, name).options[option] = value
+    made = stand_in.export("inverter-capture", [each for each in sections if each.type in (way, "pcap", "service")])
+    return made + toml_of(tmp_path, made)
+
+
+@pytest.mark.parametrize("way", ["mqtt", "influxdb2"])
 @pytest.mark.parametrize(
-    ("text", "commands"),
+    "text",
     [
-        ("", ["pcap=pcap", "pcap.device=...", "home=influxdb2 (or mqtt, console) and its options"]),
-        (
-            "config pcap pcap\noption device ''\n",
-            ["pcap.device=...", "home=influxdb2 (or mqtt, console) and its options"],
-        ),
-        ("config pcap\n\nconfig console\n", ["@pcap[0].device=..."]),
-        ("config pcap\n\nconfig mqtt\n\toption enabled off\n", ["@pcap[0].device=...", "@mqtt[0].enabled=1"]),
-        ("config pcap\noption device x\n" + DATABASE + "option enabled 0", ["home.enabled=1"]),
+        "",
+        "config pcap pcap\noption device ''\n",
+        "config pcap\noption device x\n\nconfig service\noption enabled 0\n",
+        "config pcap\n\nconfig mqtt\noption enabled off\n\nconfig influxdb2 home\noption enabled 0\noption org o\n",
+        Path("files/etc/config/inverter-capture").read_text(),
     ],
 )
-def test_nothing_is_configured_yet(tmp_path: Path, text: str, commands: list[str]) -> None:
-    listed = ", and ".join(f"uci set inverter-capture.{command}" for command in commands)
-    assert complaint(tmp_path, text) == f"not configured yet: {listed}"
+def test_nothing_is_configured_yet(tmp_path: Path, text: str, way: str) -> None:
+    made = obeyed(tmp_path, text, way)
+    assert f"[[{way}]]\n" in made
+    assert re.search(r"config service.*\n\toption enabled '1'", made)
+
+
+def test_only_the_device_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        toml(tmp_path, "config pcap\n\nconfig console\n")
+    (mistake,) = caught.value.mistakes
+    assert caught.value.unset
+    assert (mistake.setting, mistake.message) == ("device", "missing")
+    assert mistake.remedy.startswith("uci set inverter-capture.@pcap[0].device=... (")
 
 
 def test_what_is_missing_beside_a_mistake(tmp_path: Path) -> None:
     guard, device, backend = complaints(tmp_path, "config pcap 'p'\n\toption guard 2\n")
     assert guard.startswith("pcap 'p' option guard '2': expected true or false (")
     assert device.startswith("pcap 'p' option device: missing: uci set inverter-capture.p.device=... (")
-    assert (
-        backend == "no backend is enabled: uci set inverter-capture.home=influxdb2 (or mqtt, console) and its options"
-    )
+    assert backend == "no backend is enabled: paste the lines of one of these ways, with your values"
 
 
 SECRET = "s3cret-T0ken=="
@@ -653,8 +683,8 @@ def test_the_command_with_mistakes(tmp_path: Path) -> None:
     assert (done.code, done.out, len(done.errors)) == (2, "", 2)
     assert done.errors[0].startswith(f"error: {path}: @log[0] option level '9': expected one of ")
     done = run_program("uci", "-", input=b"config service 'service'\n\toption enabled '0'\n")
-    assert (done.code, done.out, len(done.err.splitlines())) == (3, "", 1)
-    assert done.err.startswith("error: standard input: not configured yet: ")
+    assert (done.code, done.out, len(done.errors)) == (3, "", 2)
+    assert "\nuci set inverter-capture.mqtt.url=" in done.err
 
 
 def test_the_command_without_a_file(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from inverter_capture.protocol.packets import Packet
 
 BATCH_PACKETS = 64  # Packets read at a time; one from a pipe, since each may change the filter
 
-_CAPTURE_FILE_MAGICS = {
+CAPTURE_FILE_MAGICS = {
     b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1",  # pcap, microseconds
     b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1",  # pcap, nanoseconds
     b"\xa1\xb2\xcd\x34", b"\x34\xcd\xb2\xa1",  # pcap as some old Linux tools wrote it
@@ -37,6 +37,8 @@ class FileCapture:
     """
 
     live = False
+    capturing = True
+    problem = ""
 
     def __init__(self, path: str, filter: str | DongleSearch) -> None:
         """`filter`: a filter of libpcap, or a search for the dongles.
@@ -164,7 +166,7 @@ def _check_file(path: str) -> int:
         ) from error
     if not magic:
         raise CaptureError(f'"{path}": the file is empty; a capture file is what `tcpdump -w FILE` writes')
-    if magic not in _CAPTURE_FILE_MAGICS:
+    if magic not in CAPTURE_FILE_MAGICS:
         unpack = _COMPRESSED_MAGICS.get(magic[:2])
         remedy = f"unpack it first with {unpack}" if unpack else "a capture file is what `tcpdump -w FILE` writes"
         raise CaptureError(f'"{path}": is no capture file (pcap or pcapng); {remedy}')

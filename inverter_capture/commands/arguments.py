@@ -10,10 +10,10 @@ import argparse
 import io
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from inverter_capture import __version__
@@ -24,18 +24,17 @@ from inverter_capture.text import printable
 if TYPE_CHECKING:
     from inverter_capture.capture.libpcap import CaptureError
     from inverter_capture.config.problems import ConfigError, Mistake
+    from inverter_capture.config.schema import Config
+    from inverter_capture.config.values import SettingError
 
 DONE, FAILED, WRONG_USE, UNSET = 0, 1, 2, 3
 
 _log = logging.getLogger(__name__)
 
-DISCOVER_SECONDS = 660
-"""Default duration in seconds: two reports of a dongle that sends one every five minutes."""
-SECONDS_MAX = 1_000_000
-SETTINGS_WIDTH_MAX = 100
-"""Maximum line length in characters of `settings`."""
-STATUS_FILE = "/var/run/inverter-capture/status.json"
-"""Path of the status file in OpenWrt's init script."""
+DISCOVER_SECONDS = 660  # Default duration in seconds: two reports of a dongle that sends one every five minutes
+NUMBER_MAX = 1_000_000
+SETTINGS_WIDTH_MAX = 100  # Maximum line length in characters of `settings`
+STATUS_FILE = "/var/run/inverter-capture/status.json"  # Path of the status file in OpenWrt's init script
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     # Ctrl-C ends the program without a traceback. `run` and `discover` set their own handlers.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     start_log(syslog=getattr(options, "syslog", False))
     command: Callable[[argparse.Namespace], int] = options.command
     return command(options)
@@ -67,19 +66,43 @@ def _open_standard_streams() -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one line, without the usage text."""
-        self.exit(WRONG_USE, f"error: {printable(message)}; see {self.prog} --help\n")
+        from inverter_capture.config.values import nearest
+
+        hint = f"see {self.prog} --help"
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)|unrecognized arguments: (--?[a-z]\S*)", message)
+        if wrong:
+            # `prog` ends with the command, whose usage text has its options.
+            known = re.findall(r"[\w-]+", wrong[2]) if wrong[2] else re.findall(r"--\w+", self.format_usage())
+            near = nearest(wrong[1] or wrong[3], known)
+            hint = f"did you mean {near}? Or {hint}" if near else hint
+        self.exit(WRONG_USE, f"error: {printable(message)}; {hint}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser, commands = _parser()
+    options, others = parser.parse_known_args(arguments)
+    if others:
+        commands[options.name].error(f"unrecognized arguments: {' '.join(others)}")
+    return options
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and those of the commands."""
     parser = _Parser(
         prog="inverter-capture",
         description="Captures the readings that a Sunsynk/Deye inverter's Inteless dongle sends to its cloud.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="name", required=True)
 
     run = commands.add_parser("run", help="capture and deliver, as configured, until SIGTERM or the end of the file")
     run.add_argument("config", metavar="CONFIG.toml", help="- for standard input")
+    run.add_argument(
+        "--timezone",
+        metavar="ZONE",
+        default="",
+        help="time zone of the inverter's clock, in place of the configured one; confirms it for an import",
+    )
     run.add_argument("--status", metavar="FILE", default="", help="keep a status file, for `status`; default: none")
     run.add_argument("--syslog", action="store_true", help="log to the system log, unless run in a terminal")
     run.set_defaults(command=_run)
@@ -105,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     decode.add_argument(
         "files", metavar="FILE", nargs="+", help="a capture file (pcap or pcapng), - for standard input"
     )
+    decode.add_argument(
+        "--last", metavar="N", type=_number, help="print only the last N readings, and a summary; default: all readings"
+    )
     decode.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     decode.add_argument(
         "--timezone", metavar="ZONE", default="local", help="time zone of the inverter's clock; default: the system's"
@@ -126,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     discover.add_argument(
         "--seconds",
         metavar="N",
-        type=_seconds,
+        type=_number,
         default=DISCOVER_SECONDS,
         help="seconds to listen; default: %(default)s",
     )
@@ -145,36 +171,64 @@ def _parser() -> argparse.ArgumentParser:
         help="output of `uci export`, - for standard input; default: run `uci export`",
     )
     uci.set_defaults(command=_uci)
-    return parser
+    return parser, commands.choices
 
 
-def _seconds(text: str) -> int:
-    if not (
-        text.isascii() and text.isdecimal() and len(text) <= len(str(SECONDS_MAX)) and 0 < int(text) <= SECONDS_MAX
-    ):
-        raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 1 to {SECONDS_MAX}')
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(NUMBER_MAX)) and 0 < int(text) <= NUMBER_MAX):
+        raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 1 to {NUMBER_MAX}')
     return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:
     from inverter_capture.capture.libpcap import CaptureError
     from inverter_capture.config.problems import ConfigError
+    from inverter_capture.config.schema import PcapConfig
     from inverter_capture.config.toml_file import load
+    from inverter_capture.config.values import SettingError
+
+    def load_again() -> Config:
+        config = load(options.config)
+        if options.timezone:
+            pcap = PcapConfig(**{**vars(config.pcap), "timezone": options.timezone})
+            config = config._replace(pcap=pcap)
+        return config
 
     try:
-        config = load(options.config)
+        if options.timezone:
+            from inverter_capture.config.timezone import check_timezone
+
+            check_timezone(options.timezone)
+        config = load_again()
+        if config.pcap.file and not options.timezone and (reason := _unconfirmed_zone(config)):
+            return _fail(WRONG_USE, f'{options.config}: [pcap] timezone = "local": {reason}')
         set_level(config.log.level)
         from inverter_capture.service.service import Service
         from inverter_capture.service.single import AnotherServiceError, only_service
 
         try:
             with only_service(options.status):
-                again = partial(load, options.config) if options.config != "-" else _cannot_read_again
+                again = load_again if options.config != "-" else _cannot_read_again
                 return Service(config, again, status_path=options.status).run()
         except AnotherServiceError as error:
             return _fail(FAILED, str(error))
+    except SettingError as error:
+        return _refuse_zone(options.timezone, error)
     except (ConfigError, CaptureError) as error:
         return _refuse(options.config, error)
+
+
+def _unconfirmed_zone(config: Config) -> str:
+    """Why an import must not begin before its time zone is confirmed; empty when it may. Raises CaptureError."""
+    if config.pcap.timezone != "local" or not (config.influxdb2 or config.mqtt):
+        return ""
+    from inverter_capture.service.file_checks import clock_error, explain_clocks
+
+    error = clock_error(config.pcap)
+    if error is None:
+        return ""
+    reason, remedy = explain_clocks(error, 'set it to "{}"')
+    return f"{reason}, and an import cannot be taken back: {remedy}, or confirm it with --timezone local"
 
 
 def _cannot_read_again() -> NoReturn:
@@ -198,6 +252,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from inverter_capture.commands.check import Checked, as_json
+    from inverter_capture.output.terminal import has_colour, is_terminal
 
     checked = Checked(options.config)
     code = DONE if checked.is_right else UNSET if checked.unset else WRONG_USE
@@ -211,7 +266,12 @@ def _check(options: argparse.Namespace) -> int:
                 code = FAILED
     if options.json:
         return _print(as_json(mistakes)) or code
-    _tell(mistakes)
+    if is_terminal(sys.stderr):
+        for mistake in mistakes:
+            print(checked.show(mistake, colour=has_colour(sys.stderr)), file=sys.stderr)
+            print(*mistake.commands, sep="\n", end="\n" * bool(mistake.commands), file=sys.stderr)
+    else:
+        _tell(mistakes)
     if options.connect:
         return _print("".join(f"{name}: right\n" for name in right)) or code
     return _print(f"{checked.name}: right\n") if code == DONE else code
@@ -236,15 +296,28 @@ def _decode(options: argparse.Namespace) -> int:
     try:
         zone = named_zone(check_timezone(options.timezone))
     except SettingError as error:
-        return _fail(WRONG_USE, f"--timezone {options.timezone}: {error.reason}: {error.remedy}")
-    command = DecodeCommand(zone, options.format, filter=options.filter, raw=options.raw, anonymise=options.anonymise)
+        return _refuse_zone(options.timezone, error)
+    command = DecodeCommand(
+        zone,
+        options.format,
+        filter=options.filter,
+        last=options.last,
+        raw=options.raw,
+        anonymise=options.anonymise,
+    )
     try:
         problems = command.run(options.files)
     except FilterError as error:
         return _fail(WRONG_USE, f"--filter {error}")
     except OSError as error:
         return _cannot_write(error)
+    if command.warning:
+        _log.warning("%s", command.warning)
     return _fail(FAILED, *problems) if problems else DONE
+
+
+def _refuse_zone(name: str, error: SettingError) -> int:
+    return _fail(WRONG_USE, f"--timezone {name}: {': '.join(filter(None, (error.reason, error.remedy)))}")
 
 
 def _discover(options: argparse.Namespace) -> int:

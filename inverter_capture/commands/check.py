@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
 from collections.abc import Iterator
 
-from inverter_capture.backends.create import create_backend, sections
+from inverter_capture.backends.connection_errors import authority_problem
+from inverter_capture.backends.create import create_backend
 from inverter_capture.backends.status import no_status
 from inverter_capture.capture.device import device_problem
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import FILTER_REMEDY, CaptureError, FilterError, check_filter
-from inverter_capture.commands.service_user import unreadable
-from inverter_capture.config.problems import ConfigError, Mistake, Problem, read_file
-from inverter_capture.config.schema import SECTIONS, Config, SectionConfig
+from inverter_capture.commands.service_user import FILES, unreadable
+from inverter_capture.config.problems import ConfigError, Mistake, Problem, is_uci, read_file
+from inverter_capture.config.schema import SECTIONS, Config, MqttConfig, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.config.toml_file import TomlFile, decode
-from inverter_capture.config.uci import CONFIG_FILE, Settings, export, is_export, read_settings
+from inverter_capture.config.uci import CONFIG_FILE, Settings, export, read_settings
+from inverter_capture.config.values import BROKER_PORTS, SettingError, split_port
+from inverter_capture.text import printable
+
+STYLES = {"error": "1;31", "warning": "1;33", "help": "1;36"}
+
+
+ODD = (
+    ("mqtt", "stale_after", 60, 6 * 3600, "dongles report every one to five minutes", "give the unit: 15 min"),
+    ("mqtt", "keepalive", 5, 300, "so long a lost connection may go unnoticed", "give 30, or a minute"),
+    ("influxdb2", "timeout", 1, 120, "servers answer within some seconds", "give 10, or a minute"),
+)
+"""Settings in seconds: what is not between these two is allowed, but hardly meant; why, and the remedy."""
 
 
 class Checked:
@@ -24,15 +39,14 @@ class Checked:
     def __init__(self, path: str) -> None:
         """`path`: a TOML file or the output of `uci export`, - for standard input; if empty, `uci export` is called."""
         self.name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
-        self.mistakes: list[Mistake] = []
-        """All mistakes, warnings included."""
-        self.unset = False
-        """Whether nothing is wrong, but the device or a backend is not configured yet."""
+        self.mistakes: list[Mistake] = []  # All mistakes, warnings included
+        self.unset = False  # Whether nothing is wrong, but the device or a backend is not configured yet
+        self._source: TomlFile | Settings | None = None
         self._config: Config | None = None
         try:
             self._source = self._read(path)
             self._config = self._source.config()
-            self.mistakes = self._source.describe(_capture_problems(self._config))
+            self.mistakes = self._source.describe(_problems(self._config))
         except ConfigError as error:
             self.mistakes = list(error.mistakes)
             self.unset = error.unset
@@ -45,25 +59,37 @@ class Checked:
     def _read(self, path: str) -> TomlFile | Settings:
         wanted = "a TOML file, or what `uci export` prints"
         data = read_file(0 if path == "-" else path, self.name, wanted) if path else export()
-        return read_settings(data, self.name) if is_export(data) else TomlFile(decode(data, self.name), self.name)
+        return read_settings(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
 
     def try_backends(self) -> Iterator[tuple[str, Mistake | None]]:
         """The name of each backend, and what is wrong with it when its server is asked. Only when `is_right`."""
+        assert self._source is not None
         assert self._config is not None
         zone = named_zone(self._config.pcap.timezone)
-        numbers: dict[str, int] = {}
-        for section in sections(self._config):
-            name = _name(section)
-            numbers[name] = numbers.get(name, -1) + 1
+        for name, number, section in _numbered(self._config):
             backend = create_backend(section, zone, no_status)
-            problem = unreadable(section) or backend.check()
-            if problem:
-                address = next(iter(section.settings))
-                value = getattr(section, address)
-                (mistake,) = self._source.describe([Problem(name, numbers[name], address, problem, value=value)])
-                yield backend.name, mistake
-            else:
-                yield backend.name, None
+            problem = backend.check()
+            address = next(iter(section.settings))
+            found = Problem(name, number, address, SettingError(problem or ""), getattr(section, address))
+            yield backend.name, self._source.describe([found])[0] if problem else None
+
+    def show(self, mistake: Mistake, *, colour: bool) -> str:
+        """A mistake for a terminal, with its line in the file, and the wrong part marked."""
+
+        def style(text: str, name: str) -> str:
+            return f"\x1b[{STYLES[name]}m{text}\x1b[0m" if colour else text
+
+        kind = "warning" if mistake.warning else "error"
+        line, start, end = self._source.excerpt(mistake) if isinstance(self._source, TomlFile) else ("", 0, 0)
+        lines = [f"{style(kind, kind)}: " + printable(": ".join(filter(None, (mistake.label, mistake.message))))]
+        if mistake.line:
+            lines.append(printable(f"{'-->':>6} {mistake.file}:{mistake.line}"))
+        if line and line.isprintable():
+            marks = " " * start + style("^" * max(1, end - start), kind)
+            lines += [f"{'|':>6}", f"{mistake.line:4} | {line}", f"{'|':>6} {marks}"]
+        if mistake.remedy:
+            lines.append(f"{'=':>6} {style('help', 'help')}: {printable(mistake.remedy)}")
+        return "".join(f"{line}\n" for line in (*lines, *mistake.commands))
 
 
 def as_json(mistakes: list[Mistake]) -> str:
@@ -71,12 +97,41 @@ def as_json(mistakes: list[Mistake]) -> str:
     return json.dumps([mistake._asdict() for mistake in mistakes], indent=1) + "\n"
 
 
-def _name(section: SectionConfig) -> str:
-    return next(known.name for known in SECTIONS.values() if known.type is type(section))
+def _numbered(config: Config) -> Iterator[tuple[str, int, SectionConfig]]:
+    """The backend sections with their names, each counted from 0."""
+    for name, known in SECTIONS.items():
+        if known.repeated:
+            for number, section in enumerate(getattr(config, name)):
+                yield name, number, section
+
+
+def _problems(config: Config) -> Iterator[Problem]:
+    """What the settings alone do not show: the device, the files, and sections that do not go together."""
+    yield from _capture_problems(config)
+    clients: dict[tuple[str, str], int] = {}
+    for name, number, section in _numbered(config):
+        yield from _file_problems(name, number, section)
+        for where, setting, low, high, reason, remedy in ODD:
+            if where == name and not low <= (value := getattr(section, setting)) <= high:
+                yield Problem(name, number, setting, SettingError(reason, remedy), value, warning=True)
+        if isinstance(section, MqttConfig):
+            client = (_server(section.url), section.client_id or f" {section.base_topic}")
+            first = clients.setdefault(client, number)
+            if first != number:
+                reason = f"the broker would take turns with section {first + 1} of mqtt, which is the same client"
+                remedy = "give each a client_id of its own, or remove one"
+                yield Problem(name, number, "client_id", SettingError(reason, remedy))
+
+
+def _server(url: str) -> str:
+    """The URL of a broker in one notation."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    name, port = split_port(authority)
+    return url if scheme == "unix" else f"{scheme}://{name.lower()}:{port or BROKER_PORTS[scheme]}{slash}{path}"
 
 
 def _capture_problems(config: Config) -> Iterator[Problem]:
-    """What is wrong with the device or capture file."""
     device = config.pcap.device
     try:
         if config.pcap.file:
@@ -85,15 +140,48 @@ def _capture_problems(config: Config) -> Iterator[Problem]:
             check_filter(config.pcap.filter)
     except FilterError as error:
         # One that does not fit the file, or with a name that no name server knows at the moment.
-        yield Problem("pcap", 0, "filter", error.reason, FILTER_REMEDY, config.pcap.filter)
+        yield Problem("pcap", 0, "filter", SettingError(error.reason, FILTER_REMEDY), config.pcap.filter)
     except CaptureError as error:
-        yield Problem("pcap", 0, "device", _reason(error, device), value=device)
-    problem = None if config.pcap.file else device_problem(device)
-    if problem:
-        remedy = "the service will wait for it"
-        yield Problem("pcap", 0, "device", _reason(problem, device), remedy, device, warning=True)
+        yield Problem("pcap", 0, "device", _reason(error, device), device)
+    if not config.pcap.file and (problem := device_problem(device)):
+        reason = _reason(problem, device, "the service will wait for it")
+        yield Problem("pcap", 0, "device", reason, device, warning=True)
 
 
-def _reason(error: object, value: str) -> str:
+def _reason(error: object, value: str, remedy: str = "") -> SettingError:
     """The text of a CaptureError without the value with which it begins."""
-    return str(error).removeprefix(f'"{value}": ')
+    return SettingError(str(error).removeprefix(f'"{value}": '), remedy)
+
+
+def _file_problems(name: str, number: int, section: SectionConfig) -> Iterator[Problem]:
+    """What is wrong with the certificate files of a backend."""
+    files = {setting: getattr(section, setting, "") for setting in FILES}
+    files = {setting: path for setting, path in files.items() if isinstance(path, str) and path}
+    right = True
+
+    def refuse(setting: str, reason: str, remedy: str) -> Problem:
+        return Problem(name, number, setting, SettingError(reason, remedy), files[setting])
+
+    for setting, path in files.items():
+        try:
+            if not os.path.isdir(path):
+                with open(path, "rb"):
+                    pass
+        except OSError as error:
+            right = False
+            reason = f"cannot be read ({error.strerror})"
+            yield refuse(setting, reason, "check the path, and who may read the file")
+            continue
+        if blocked := unreadable(path):
+            yield refuse(setting, *blocked)
+    if right and "verify" in files and authority_problem(files["verify"]):
+        reason = "contains no certificate in PEM format"
+        yield refuse("verify", reason, "give the file of the server's CA certificate")
+    if right and "certificate" in files:
+        key = files.get("key")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(files["certificate"], key, password="")
+        except (ssl.SSLError, ValueError):
+            reason = "not the key of this certificate, or one of the two is not in PEM format or encrypted"
+            remedy = "give the certificate's own key" if key else "set key to the file of the certificate's key"
+            yield refuse("key" if key else "certificate", reason, remedy)

@@ -12,13 +12,14 @@ from inverter_capture.config.problems import (
     ConfigError,
     Mistake,
     Problem,
+    is_uci,
     owning_sections,
     read_config,
     read_file,
     suggest,
 )
 from inverter_capture.config.schema import SECTIONS, Config, Section
-from inverter_capture.config.values import ValueType, nearest
+from inverter_capture.config.values import SettingError, ValueType, nearest
 from inverter_capture.text import shorten
 
 SYNTAX_REMEDIES = {
@@ -26,12 +27,17 @@ SYNTAX_REMEDIES = {
     "Cannot overwrite": "it stands there twice: keep one",
     "Duplicate": "it stands there twice: keep one",
     "Expected newline": "write text in quotes, and one setting per line",
+    "Invalid hex value": "write a backslash twice, or the text in single quotes",
     "Illegal character": "end text on its line, with the quote that began it",
     "Invalid value": "write text in quotes; true, false and numbers without",
     "Unclosed": "close the bracket",
     "Unescaped": "write a backslash twice, or the text in single quotes",
 }
 """By the beginning of tomllib's message."""
+
+NO_END = "not TOML: no end"
+SYNTAX_MISTAKES_MAX = 8
+BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
 
 Lines = dict[tuple[str, int, str], int]
 """The line of each section's header (empty setting) and setting, by the section's name, number and setting."""
@@ -44,13 +50,19 @@ _TOKEN = re.compile(
 """A token: a string, also without its end; a comment; a bracket; the end of a line; or the text in between."""
 _KEY = r"""\s*(?:[\w-]+|"[^"\\\n]*"|'[^'\n]*')\s*"""
 _STATEMENT = re.compile(rf"(\[\[?)?({_KEY}(?:\.{_KEY})*)(?:\]|=)", re.ASCII)
+_ASSIGNMENT = re.compile(r"""\s*([\w-]+)\s*=\s*(.*?)\s*(?:\s#[^"']*)?$""", re.ASCII)
+"""A setting in one line: its name and its value."""
 _NAME = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""", re.ASCII)
 
 
 def load(path: str) -> Config:
     """Read the configuration from a file, - for standard input. Raises ConfigError, also for an unreadable file."""
     name = "standard input" if path == "-" else path
-    return parse(decode(read_file(0 if path == "-" else path, name, "the path of a TOML file"), name), name)
+    data = read_file(0 if path == "-" else path, name, "the path of a TOML file")
+    if is_uci(data):
+        remedy = "inverter-capture uci writes the TOML for OpenWrt's settings"
+        raise ConfigError([Mistake(name, "in UCI's format, not TOML", remedy)])
+    return parse(decode(data, name), name)
 
 
 def decode(data: bytes, name: str) -> str:
@@ -71,34 +83,64 @@ class TomlFile:
     """A TOML text, and the places of the mistakes in it."""
 
     def __init__(self, text: str, name: str) -> None:
-        """`name` is the file's name in messages. Raises ConfigError for text that is not TOML."""
-        import tomllib
-
+        """`name` is the file's name in messages."""
         # Windows editors write a byte order mark; tomllib requires the line break.
         self._text = text.removeprefix("\ufeff") + "\n"
         self._name = name
-        try:
-            self._data = tomllib.loads(self._text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError([explain_syntax(error, self._text, name)]) from None
+        self._data: dict[str, Any] = {}
 
     def config(self) -> Config:
         """The configuration. Raises ConfigError."""
+        mistakes, whole = self._parse()
         problems: list[Problem] = []
         tables: dict[str, list[dict[str, Any]]] = {}
         for key, value in self._data.items():
             known = SECTIONS.get(key)
             if known is None or not is_section(value):
-                problems.append(Problem(key, 0, "", *explain_stray(key, value)))
+                problems.append(Problem(key, 0, error=explain_stray(key, value)))
                 continue
             tables[key] = value if isinstance(value, list) else [value]
             if known.repeated != isinstance(value, list):
                 often = "several times" if known.repeated else "once only"
-                problems.append(Problem(key, 0, "", f"this section can stand {often}", f"write {header(known)}"))
-        config = read_config(tables, problems, strays=len(tables) < len(self._data))
-        if config is None:
-            raise ConfigError(self.describe(problems))
+                error = SettingError(f"this section can stand {often}", f"write {header(known)}")
+                problems.append(Problem(key, 0, error=error))
+        config = read_config(tables, problems, strays=not whole or len(tables) < len(self._data))
+        if config is None or mistakes:
+            told = {mistake.line for mistake in mistakes}
+            problems = [problem for problem in problems if whole or not problem.error.missing]
+            mistakes += [mistake for mistake in self.describe(problems) if mistake.line not in told]
+            raise ConfigError(sorted(mistakes, key=lambda mistake: mistake.line))
         return config
+
+    def _parse(self) -> tuple[list[Mistake], bool]:
+        """Parse the text, without the lines that are not TOML. Returns the mistakes, and whether all settings stay."""
+        import tomllib
+
+        text, whole = self._text, True
+        mistakes: dict[int, Mistake] = {}
+        while len(mistakes) < SYNTAX_MISTAKES_MAX:
+            try:
+                self._data = tomllib.loads(text)
+                return list(mistakes.values()), whole
+            except (ValueError, RecursionError) as error:
+                mistake = explain_syntax(error, text, self._name)
+            mistakes.setdefault(mistake.line, mistake)
+            remedied = without_line(text, mistake.line) if mistake.message != NO_END else None
+            if remedied is None:
+                break
+            text, kept = remedied
+            whole &= kept
+        raise ConfigError(mistakes.values())
+
+    def excerpt(self, mistake: Mistake) -> tuple[str, int, int]:
+        """The line of a mistake, and from where to where in it to point. Empty where it may contain a secret."""
+        line = self._text.split("\n")[mistake.line - 1].rstrip() if mistake.line else ""
+        match = _ASSIGNMENT.match(line)
+        if match is None:
+            return (line, 0, len(line)) if line.startswith("[") and "=" not in line else ("", 0, 0)
+        if not is_public(match[1]) or "=" in match[2] or "@" in match[2]:
+            return f"{line[: match.end(1)]} = ...", *match.span(1)
+        return line, *match.span(2 if mistake.value or not mistake.setting else 1)
 
     def describe(self, problems: Iterable[Problem]) -> list[Mistake]:
         """The problems in TOML's notation, in the order of the file, with their lines where those are known."""
@@ -111,7 +153,7 @@ class TomlFile:
         return sorted(mistakes, key=lambda mistake: mistake.line)
 
     def _describe(self, problem: Problem) -> Mistake:
-        if not problem.section and not problem.reason:
+        if not problem.section and not problem.error.reason:
             headers = " or ".join(header(known) for known in SECTIONS.values() if known.repeated)
             return Mistake(self._name, "no backend", f"add a {headers} section for the readings to go to")
         label, value, shown, hint = self._header(problem.section), "", "", ""
@@ -155,21 +197,22 @@ def header(known: Section) -> str:
     return f"[[{known.name}]]" if known.repeated else f"[{known.name}]"
 
 
-def explain_stray(key: str, value: object) -> tuple[str, str]:
-    """What is wrong with a top-level key that is not a known section, and the remedy. Its value may be a secret."""
+def explain_stray(key: str, value: object) -> SettingError:
+    """What is wrong with a top-level key that is not a known section. Its value may be a secret."""
     if key in SECTIONS:
-        return "a section, not a setting", f"write {header(SECTIONS[key])} on a line of its own and its settings below"
+        remedy = f"write {header(SECTIONS[key])} on a line of its own and its settings below"
+        return SettingError("a section, not a setting", remedy)
     if is_section(value):
-        return "unknown section", suggest(key, SECTIONS)
+        return SettingError("unknown section", suggest(key, SECTIONS))
     settings = [name for known in SECTIONS.values() for name in known.settings]
     near = key if key in settings else nearest(key, settings)
     if near is None:
-        known_sections = ", ".join(map(header, SECTIONS.values()))
-        return "unknown setting outside any section", f"known sections are {known_sections}"
+        remedy = f"known sections are {', '.join(map(header, SECTIONS.values()))}"
+        return SettingError("unknown setting outside any section", remedy)
     place = f"below {' or '.join(map(header, owning_sections(near)))}"
     if near == key:
-        return "a setting outside any section", f"move it {place}"
-    return "unknown setting outside any section", f"did you mean {near}, {place}?"
+        return SettingError("a setting outside any section", f"move it {place}")
+    return SettingError("unknown setting outside any section", f"did you mean {near}, {place}?")
 
 
 def quotes_hint(value: object, type: ValueType) -> str:
@@ -187,19 +230,62 @@ def explain_syntax(error: Exception, text: str, name: str) -> Mistake:
         return Mistake(name, f"not TOML: too many {what}", "correct or remove that setting")
     remedies = (remedy for start, remedy in SYNTAX_REMEDIES.items() if message.startswith(start))
     remedy = next(remedies, 'write settings as name = "text", sections as [name]')
-    line = place.removeprefix("line ").partition(",")[0]
-    if not line.isdecimal():  # "end of document": it is the last statement that does not end
-        line = str([line for line, _ in statements(text)][-1])
-        message, remedy = "no end", "close its quotes or brackets"
-    return Mistake(name, f"not TOML: {message}", remedy, int(line))
+    number = place.removeprefix("line ").partition(",")[0]
+    if not number.isdecimal():  # "end of document": it is the last statement that does not end
+        line = [line for line, _ in statements(text)][-1]
+        return Mistake(name, NO_END, "close its quotes or brackets", line)
+    line = int(number)
+    bare = _ASSIGNMENT.match(text.split("\n")[line - 1])
+    if bare and bare[2].startswith(tuple("\u201c\u201d\u201e\u2018\u2019")):
+        remedy = "write straight quotes"
+    twice = re.match(r"Cannot declare \('(\w+)',\) twice", message)
+    if message == "Invalid value" and bare and is_public(bare[1]) and re.match(r"[^\W\d][^@]*$", bare[2]):
+        message, remedy = "text without quotes", f"write {assign(bare[1], _meant(bare[1], bare[2]))}"
+    elif twice and twice[1] in SECTIONS:
+        before = "\n".join(text.split("\n")[: line - 1])
+        first = find_lines(before).get((twice[1], 0, ""), 0)
+        message = f"[{twice[1]}] stands on line {first} already"
+        known = SECTIONS[twice[1]]
+        remedy = f"write {header(known)} both times" if known.repeated else "join the two sections"
+    return Mistake(name, f"not TOML: {message}", remedy, line)
+
+
+def _meant(name: str, word: str) -> object:
+    """The value that is meant by text without quotes."""
+    is_boolean = any(bool in known.settings[name].type.types for known in owning_sections(name))
+    return word.lower() in ("true", "yes", "on") if is_boolean and word.lower() in BOOLEAN_WORDS else word
+
+
+def is_public(name: str) -> bool:
+    """Whether this is the name of settings that are not secret."""
+    owners = owning_sections(name)
+    return bool(owners) and not any(known.settings[name].secret for known in owners)
+
+
+def without_line(text: str, line: int) -> tuple[str, bool] | None:
+    """The text without the statement on this line, and whether its setting stays. None if it cannot be left out.
+
+    A setting stays, with an empty text as its value, so that it is not missing.
+    """
+    lines = text.split("\n")
+    statement = dict(statements(text)).get(line, "")
+    if not statement or "\n" in statement:
+        return None
+    match = _ASSIGNMENT.match(statement)
+    if statement.startswith("["):
+        after = next((first for first, other in statements(text) if first > line and other.startswith("[")), len(lines))
+        lines[line - 1 : after - 1] = [""] * (after - line)
+        return "\n".join(lines), False
+    empty = f'{match[1]} = ""' if match else ""
+    lines[line - 1] = "" if lines[line - 1] == empty else empty
+    return "\n".join(lines), match is not None
 
 
 def find_lines(text: str) -> Lines:
     """The lines of the sections and settings in a valid TOML text."""
     lines: Lines = {}
     last: dict[str, int] = {}
-    section: list[str] = []
-    """The header's names that settings belong to."""
+    section: list[str] = []  # The header's names that settings belong to
     for line, statement in statements(text):
         match = _STATEMENT.match(statement)
         if match is None:

@@ -6,7 +6,8 @@ a list of register ranges, and every offset follows from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
+from struct import Struct
 from typing import NamedTuple
 
 REGISTERS_OFFSET = 44  # Bytes from the start of a report to its first register
@@ -30,11 +31,12 @@ class Block(NamedTuple):
 class Layout:
     """The registers of a report, in their order. Two layouts with the same ranges are equal."""
 
-    __slots__ = ("blocks", "length", "ranges")
+    __slots__ = ("_hash", "blocks", "length", "ranges")
 
     def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
         """`ranges`: the first and the last register of each range, in the order of the report."""
         self.ranges = tuple(ranges)
+        self._hash = hash(self.ranges)
         blocks = []
         offset = REGISTERS_OFFSET
         for first, last in self.ranges:
@@ -47,7 +49,7 @@ class Layout:
         return isinstance(other, Layout) and self.ranges == other.ranges
 
     def __hash__(self) -> int:
-        return hash(self.ranges)
+        return self._hash
 
     def __contains__(self, register: int) -> bool:
         return any(first <= register <= last for first, last in self.ranges)
@@ -68,6 +70,19 @@ class Layout:
             if block.first <= register <= block.last:
                 return block.offset + WORD_BYTES * (register - block.first)
         raise KeyError(register)
+
+    def in_order(self, registers: Iterable[int]) -> list[int]:
+        """Those of the registers that the layout holds, in the order of a report."""
+        return sorted((register for register in registers if register in self), key=self.register_offset)
+
+    def struct(self, registers: Iterable[int], signed: Container[int]) -> Struct:
+        """Unpacks registers of the layout, given in the order of a report; the `signed` ones as two's complement."""
+        text, end = ">", 0
+        for register in registers:
+            offset = self.register_offset(register)
+            text += f"{offset - end}x{'h' if register in signed else 'H'}"
+            end = offset + WORD_BYTES
+        return Struct(text)
 
 
 LAYOUTS: dict[int, Layout] = {

@@ -7,7 +7,7 @@ import os
 import ssl
 from collections.abc import Iterator
 
-from inverter_capture.backends.certificates import authority_problem
+from inverter_capture.backends.connection_errors import authority_problem
 from inverter_capture.backends.create import create_backend
 from inverter_capture.backends.status import no_status
 from inverter_capture.capture.device import device_problem

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 
-from inverter_capture.backends.certificates import authority_problem, explain_certificate, no_tls
+from inverter_capture.backends.connection_errors import authority_problem, explain
 from inverter_capture.config.schema import MqttConfig
 from inverter_capture.config.values import BROKER_PORTS, split_port
 from inverter_capture.text import printable
@@ -251,19 +251,10 @@ class Connection:
     def _explain(self, error: Exception) -> MqttError:
         if isinstance(error, MqttError):
             return error
-        if isinstance(error, ssl.SSLCertVerificationError):
-            reason, passing = explain_certificate(error, "url")
-            return MqttError(reason, passing=passing)
-        if isinstance(error, ssl.SSLError):
-            return MqttError(no_tls(error, 'url = "mqtts://..." or "wss://..."'), passing=True)
-        if isinstance(error, socket.gaierror):
-            return MqttError(f"cannot resolve the name in url ({error.strerror})", passing=True)
-        if isinstance(error, TimeoutError):
-            return MqttError(f"no answer within {CONNECT_SECONDS:g} s", passing=True)
         if isinstance(error, paho.WebsocketConnectionError):
             return MqttError("the server has no MQTT WebSocket there: check the port and the path in url", passing=True)
-        if isinstance(error, OSError) and error.strerror:
-            return MqttError(f"cannot be reached ({error.strerror})", passing=True)
+        if found := explain([error], "url", '"mqtts://..." or "wss://..."', CONNECT_SECONDS):
+            return MqttError(found[0], passing=found[1])
         return MqttError(f"cannot connect ({type(error).__name__}): check url", passing=False)
 
     def _explain_refusal(self, code: int) -> MqttError:

@@ -55,14 +55,17 @@ _ASSIGNMENT = re.compile(r"""\s*([\w-]+)\s*=\s*(.*?)\s*(?:\s#[^"']*)?$""", re.AS
 _NAME = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""", re.ASCII)
 
 
-def load(path: str) -> Config:
-    """Read the configuration from a file, - for standard input. Raises ConfigError, also for an unreadable file."""
+def load(path: str, timezone: str = "") -> Config:
+    """Read the configuration from a file, - for standard input. Raises ConfigError, also for an unreadable file.
+
+    `timezone`: takes the place of the setting in the file, unless empty.
+    """
     name = "standard input" if path == "-" else path
     data = read_file(0 if path == "-" else path, name, "the path of a TOML file")
     if is_uci(data):
         remedy = "inverter-capture uci writes the TOML for OpenWrt's settings"
         raise ConfigError([Mistake(name, "in UCI's format, not TOML", remedy)])
-    return parse(decode(data, name), name)
+    return TomlFile(decode(data, name), name).config(timezone)
 
 
 def decode(data: bytes, name: str) -> str:
@@ -89,9 +92,11 @@ class TomlFile:
         self._name = name
         self._data: dict[str, Any] = {}
 
-    def config(self) -> Config:
-        """The configuration. Raises ConfigError."""
+    def config(self, timezone: str = "") -> Config:
+        """The configuration, with this time zone unless empty. Raises ConfigError."""
         mistakes, whole = self._parse()
+        if timezone and isinstance(self._data.get("pcap"), dict):
+            self._data["pcap"]["timezone"] = timezone
         problems: list[Problem] = []
         tables: dict[str, list[dict[str, Any]]] = {}
         for key, value in self._data.items():

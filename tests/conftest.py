@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.times import SECOND
-from tests.network import Network
+from tests.network import Network, leave_for_namespace
 from tests.programs import Dongle
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -21,6 +21,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_loopback() -> None:
+    """Other tests on this machine, with their dongles and servers, are on another loopback device."""
+    if os.geteuid() == 0:
+        leave_for_namespace()
 
 
 @pytest.fixture

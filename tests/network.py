@@ -20,6 +20,7 @@ process left behind is deleted by the next.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import itertools
 import os
 import re
@@ -41,6 +42,9 @@ SERVER_NUMBER = 10
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """Of the project: where `python -m tests.something` works."""
+
+CLONE_NEWNET = 0x40000000
+"""Of sched.h."""
 
 _serial_numbers = itertools.count(1)
 
@@ -223,6 +227,23 @@ class Network:
         )
         return address
 
+    def put_between(self, host: Host, words: Sequence[str]) -> subprocess.Popen[str]:
+        """Starts a program that all packets between a host and its port must pass through: in a namespace of its own,
+        with the devices `near`, to the host, and `far`, to the bridge. Only without offloads."""
+        name = f"{host.namespace}-line"
+        self._add_namespace(name, QUIET | NO_IPV6)
+        ip(
+            self.router,
+            f"link set {host.port} netns {name} name near",
+            f"link add {host.port} type veth peer name far netns {name}",
+            f"link set {host.port} master {BRIDGE}",
+            f"link set {host.port} up",
+        )
+        ip(name, "link set near up", "link set far up")
+        for namespace, device in ((self.router, host.port), (name, "near"), (name, "far")):
+            turn_offloads_off(namespace, device)
+        return self.popen(name, words)
+
     # --- inside ---
 
     def _add_namespace(self, name: str, settings: dict[str, int]) -> None:
@@ -240,6 +261,22 @@ class Network:
         if self._ipv6:
             lines += [neighbour(DEVICE, other.ipv6, other.mac) for other in others]
         ip(host.namespace, *lines)
+
+
+def leave_for_namespace(name: str = "") -> None:
+    """Moves this thread, and all that it starts from now on, to a network namespace; without a name, to a new one of
+    its own, with a loopback device and nothing else."""
+    # Python 3.12 has os.setns and os.unshare.
+    libc = ctypes.CDLL(None, use_errno=True)
+    if name:
+        with open(f"/run/netns/{name}", "rb") as file:
+            failed = libc.setns(file.fileno(), CLONE_NEWNET)
+    else:
+        failed = libc.unshare(CLONE_NEWNET)
+    if failed:
+        raise NetworkError(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    if not name:
+        run_program(["ip", "link", "set", "lo", "up"])
 
 
 def namespace_of(where: Host | str) -> str:

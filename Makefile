@@ -16,11 +16,11 @@ TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-homeassistant test-luci lint format bench fuzz capture ipk sdk luci clean ready ready-to-test
+.PHONY: help run test test-architectures test-homeassistant lint format bench fuzz capture ipk sdk luci clean ready ready-to-test
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
-	@sed -n 's/^\([a-z-]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-18s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-20s %s\n' "$$target" "$$text"; done
 
 run: ready ## Decode the bundled capture of one day, reading by reading
 	@$(VENV)/bin/inverter-capture run tests/captures/day.toml
@@ -34,15 +34,18 @@ test-homeassistant: ready-to-test ## Run the service with a real Home Assistant,
 	@sh .ci/setup "$$(sh .ci/setup --find 3.13)" $(HOMEASSISTANT) homeassistant
 	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
 
-test-luci: ready-to-test ## Look at the LuCI app's pages in Chromium
-	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest $(ARGS) tests/luci/pages.py
+test-architectures: ready-to-test ## Decode on 32-bit and big-endian processors, too: with QEMU, and Debian's Python, 50 MB for each
+	@sh .ci/setup --install debootstrap qemu-user-static
+	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m tests.architectures; status=$$?; \
+	$(if $(SUDO),sudo chown -R "$$(id -u):$$(id -g)" .venv/architectures;) exit $$status
 
-lint: ready-to-test ## Run ruff, mypy, import-linter and shellcheck
+lint: ready-to-test ## Run ruff, mypy, import-linter, shellcheck and ESLint
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 	@shellcheck $(SHELL_SCRIPTS)
+	@.venv/eslint/node_modules/.bin/eslint --config .ci/eslint.mjs openwrt tests/luci
 
 format: ready-to-test ## Format the Python files, and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --exit-zero
@@ -63,8 +66,7 @@ ipk: ## Make packages for OpenWrt 23.05 and 24.10 on this machine's architecture
 sdk: ## Make all packages for OpenWrt, in an unpacked OpenWrt SDK: make sdk SDK=DIR
 	@openwrt/tools/sdk "$(SDK)"
 
-luci: ready ## Write anew what the LuCI app takes from the program, and its translations' template
-	@$(RUN) -m openwrt.tools.luci_tables
+luci: ready ## Write anew the template of the LuCI app's translations
 	@$(RUN) -m openwrt.tools.luci_translations
 
 clean: ## Remove all that these targets made, the environments too

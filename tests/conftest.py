@@ -1,8 +1,9 @@
-"""What all tests share: the protocol's description, the one real packet, a network, and hypothesis' settings."""
+"""What all tests share: the real captures, a network, and hypothesis' settings."""
 
 from __future__ import annotations
 
 import os
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,10 @@ from inverter_capture.protocol.times import SECOND
 from tests.network import Network, leave_for_namespace
 from tests.programs import Dongle
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+# A shell that starts the tests in the background has SIGINT ignored, in all that they start too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+CAPTURES = Path(__file__).parent / "captures"
 
 # Machines are slow in their own ways: no deadlines. In CI the same examples each time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,19 +48,6 @@ def dongle() -> Iterator[Dongle]:
     made.close()
 
 
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder `shared` beside the repository. A clone may have none; CI must."""
-    if not SHARED.is_dir():
-        reason = (
-            "there is no folder `shared` beside this repository, with the protocol's description and the real capture"
-        )
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return SHARED
-
-
 def read_capture(path: Path) -> list[Packet]:
     """The packets of a capture file of Ethernet with microseconds, read byte by byte."""
     data = path.read_bytes()
@@ -73,9 +64,9 @@ def read_capture(path: Path) -> list[Packet]:
 
 
 @pytest.fixture(scope="session")
-def real_packet(shared: Path) -> Packet:
+def real_packet() -> Packet:
     """The one packet of the real capture of 2022."""
-    (packet,) = read_capture(shared / "captures" / "inteless-292-2022-11-05.pcap")
+    (packet,) = read_capture(CAPTURES / "inteless-292-2022-11-05.pcap")
     return packet
 
 
@@ -86,6 +77,6 @@ def real_report(real_packet: Packet) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def real_connection(shared: Path) -> list[Packet]:
+def real_connection() -> list[Packet]:
     """The connection of 2026: a login, the poll map and two reports, with their answers."""
-    return read_capture(shared / "captures" / "inteless-306-2026-09-17.pcap")
+    return read_capture(CAPTURES / "inteless-306-2026-09-17.pcap")

@@ -299,14 +299,14 @@ def test_what_is_no_capture_file_is_said_in_a_line(tmp_path: Path) -> None:
     assert done.err.splitlines() == [f'error: "{name}": {message}' for name, message in messages.items()]
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
 @pytest.mark.parametrize("name", ["missing.pcap", "day.pcap.gz", "header.pcap"])
-def test_the_service_says_it_with_the_setting(tmp_path: Path, command: str, name: str) -> None:
+def test_the_service_says_it_with_the_setting(tmp_path: Path, name: str) -> None:
     message = make_bad_files(tmp_path)[name]
     write_config(tmp_path / "c.toml", name, file=True)
-    done = run_program(command, "c.toml", cwd=tmp_path)
-    assert (done.code, done.out) == (1, "")
-    assert done.err == f'error: c.toml: [pcap] device = "{name}": {message}\n'
+    for command, code, place in (("run", 1, "c.toml"), ("check", 2, "c.toml:2")):
+        done = run_program(command, "c.toml", cwd=tmp_path)
+        assert (done.code, done.out) == (code, "")
+        assert done.err == f'error: {place}: [pcap] device = "{name}": {message}\n'
 
 
 @pytest.mark.parametrize("data", [b"", b"no capture at all", DAY.read_bytes()[:20]])
@@ -386,11 +386,11 @@ def test_what_is_wrong_with_a_filter_is_named(tmp_path: Path, text: str, part: s
 
 def test_a_wrong_filter_is_an_error_of_whoever_wrote_it(tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.toml", DAY, file=True, filter="tcp adn port 5")
-    message = '"tcp adn port 5": syntax error, at "adn port 5" behind "tcp"; see `man pcap-filter`\n'
+    message = '"tcp adn port 5": syntax error, at "adn port 5" behind "tcp": see `man pcap-filter`\n'
     for arguments, name in (
         (("decode", DAY, "--filter", "tcp adn port 5"), "--filter"),
-        (("run", config), f"{config}: [pcap] filter ="),
-        (("check", config), f"{config}: [pcap] filter ="),
+        (("run", config), f"{config}:5: [pcap] filter ="),
+        (("check", config), f"{config}:5: [pcap] filter ="),
     ):
         done = run_program(*arguments)
         assert (done.code, done.out, done.err) == (2, "", f"error: {name} {message}")

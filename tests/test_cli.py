@@ -20,6 +20,7 @@ import pytest
 from inverter_capture import __version__
 from inverter_capture.protocol.registers import FIELDS
 from tests import wire
+from tests.conftest import CAPTURES
 from tests.network import BRIDGE, ROOT, Network, in_namespace
 from tests.programs import (
     DAY,
@@ -44,9 +45,9 @@ COMMANDS = ("run", "status", "check", "decode", "discover", "settings", "uci")
 
 
 @pytest.fixture(scope="session")
-def real(shared: Path) -> Path:
+def real() -> Path:
     """The real capture, of one frame."""
-    return shared / "captures" / "inteless-292-2022-11-05.pcap"
+    return CAPTURES / "inteless-292-2022-11-05.pcap"
 
 
 def good(done: Finished) -> str:
@@ -82,7 +83,7 @@ def test_help(command: str) -> None:
         "status": ("--json",),
         "settings": (),
     }
-    for word in words.get(command, ("CONFIG.toml",)):
+    for word in words.get(command, ("CONFIG",)):
         assert word in text
 
 
@@ -93,7 +94,6 @@ def test_help(command: str) -> None:
         (["walk"], "invalid choice: 'walk'"),
         (["run"], "required: CONFIG.toml; see inverter-capture run --help"),
         (["run", "a", "b"], "unrecognized arguments: b"),
-        (["check"], "required: CONFIG.toml"),
         (["decode"], "required: FILE"),
         (["decode", "--format", "xml", "f"], "argument --format: invalid choice: 'xml'"),
         (["decode", "--colour", "f"], "unrecognized arguments: --colour"),
@@ -363,9 +363,63 @@ def test_a_device_may_yet_come(tmp_path: Path) -> None:
     config = write_config(tmp_path / "later.toml", "br-guest")
     done = run_program("check", config)
     assert (done.code, done.out) == (0, f"{config}: right\n")
-    assert done.err.startswith(f'warning: {config}: [pcap] device = "br-guest": there is no such device (there are: lo')
-    assert done.err.endswith("); the service will wait for it\n")
+    assert done.err.startswith(
+        f'warning: {config}:2: [pcap] device = "br-guest": there is no such device (there are: lo'
+    )
+    assert done.err.endswith("): the service will wait for it\n")
 
+
+def test_check_reads_standard_input() -> None:
+    day = Path("tests/captures/day.toml").read_bytes()
+    assert run_program("run", "-", input=day).out == run_program("run", "tests/captures/day.toml").out != ""
+    good_text = b'[pcap]\ndevice = "lo"\n[[console]]\n'
+    good_export = b"package inverter-capture\n\nconfig pcap\n\toption device 'lo'\n\nconfig console\n\n"
+    for text in (good_text, good_export):
+        assert good(run_program("check", "-", input=text)) == "standard input: right\n"
+    bad = run_program("check", "-", input=good_text + b"x = 1\n")
+    assert wrong(bad) == "standard input:4: [[console]] x: unknown setting: known are format"
+    unset = run_program("check", "-", input=b"config pcap\n\n")
+    assert (unset.code, unset.out) == (3, "")
+    assert "not configured yet" in unset.err
+
+
+def test_check_as_json() -> None:
+    text = b'[pcap]\ndevice = "lo"\nfile = 1\n[[mqtt]]\nurl = "broker"\npassword = "s3cret"\nkey = "k"\n'
+    done = run_program("check", "--json", "-", input=text)
+    assert (done.code, done.err) == (2, "")
+    assert "s3cret" not in done.out
+    shown = ("line", "section", "name", "setting", "value", "message", "warning")
+    assert [tuple(mistake[name] for name in shown) for mistake in json.loads(done.out)] == [
+        (3, "pcap", "", "file", "1", FILE_EXPECTED, False),
+        (4, "mqtt", "", "username", "", "missing", False),
+        (4, "mqtt", "", "certificate", "", "missing", False),
+    ]
+    export = "config pcap 'pcap'\n\toption device 'nodev0'\n\nconfig mqtt 'home'\n\toption url 'ftp://x'\n\n"
+    first, second = json.loads(run_program("check", "--json", "-", input=export.encode()).out), []
+    assert {name: first[0][name] for name in ("section", "name", "setting", "value", "remedy")} == {
+        "section": "mqtt",
+        "name": "home",
+        "setting": "url",
+        "value": "ftp://x",
+        "remedy": "begin with mqtt://, mqtts://, ws://, wss:// or unix://",
+    }
+    second = json.loads(run_program("check", "--json", "-", input=export.replace("ftp", "mqtt").encode()).out)
+    assert [(mistake["section"], mistake["name"], mistake["setting"], mistake["warning"]) for mistake in second] == [
+        ("pcap", "pcap", "device", True)
+    ]
+    assert json.loads(good(run_program("check", "--json", "tests/captures/day.toml"))) == []
+
+
+def test_check_of_servers_as_json() -> None:
+    export = "config pcap 'pcap'\n\toption device 'lo'\n\nconfig mqtt\n\toption url '127.0.0.1:1'\n\n"
+    done = run_program("check", "--json", "--connect", "-", input=export.encode())
+    assert (done.code, done.err) == (1, "")
+    (mistake,) = json.loads(done.out)
+    assert (mistake["section"], mistake["name"]) == ("mqtt", "@mqtt[0]")
+    assert "cannot be reached" in mistake["message"]
+
+
+FILE_EXPECTED = "expected true or false (Whether device is the path of a capture file, which is read once)"
 
 BAD = {
     'device = "lo"\ntimezon = "local"': ":3: [pcap] timezon: unknown setting: did you mean timezone?",
@@ -402,7 +456,9 @@ def test_every_mistake_has_a_line(tmp_path: Path) -> None:
 def test_a_configuration_that_cannot_be_read(tmp_path: Path, command: str) -> None:
     assert "No such file" in wrong(run_program(command, tmp_path / "missing.toml"))
     assert "Is a directory" in wrong(run_program(command, tmp_path))
-    assert "262144 bytes" in wrong(run_program(command, DAY))
+    large = tmp_path / "large.toml"
+    large.write_text("#" * 262145)
+    assert "262144 bytes" in wrong(run_program(command, large))
 
 
 # --- rights -------------------------------------------------------------------------------------------------------
@@ -544,6 +600,25 @@ def test_discover_on_a_live_device(network: Network, tmp_path: Path) -> None:
         ]
 
 
+def test_discover_as_json_lines(network: Network) -> None:
+    words = [*PROGRAM, "discover", BRIDGE, "--json", "--seconds", "600"]
+    with cloud(network), Program(words, where=network.router) as listening:
+        listening.wait_until_said(f"capturing on {BRIDGE}")
+        send(network, "--readings", "2", "--pace", "0.05")
+        listening.wait_for(lambda: any(network.dongle.ipv4 in line for line in listening.out), "a candidate")
+        assert listening.stop(signal.SIGINT).code == 0
+    *_, progress, last = map(json.loads, listening.out)
+    assert progress["packets"] >= progress["reports"]
+    assert progress["candidates"] == [network.dongle.ipv4]
+    assert [dongle["host"] for dongle in last["dongles"]] == [network.dongle.ipv4]
+    assert last["dongles"][0]["inverter"].startswith("2205164738")
+    assert last["settings"] == {"device": BRIDGE, "filter": f"host {network.dongle.ipv4} and tcp port {PORT}"}
+    assert last["problems"] == []
+    done = run_program("discover", "nodev0", "--json")
+    assert (done.code, done.err) == (1, "")
+    assert "there is no such device" in json.loads(done.out)["problems"][0]
+
+
 def test_discover_tells_a_wrong_time_zone(network: Network) -> None:
     with cloud(network):
         words = [*PROGRAM, "discover", "any", "--seconds", "600"]
@@ -582,23 +657,50 @@ def test_discover_without_a_report_says_what_to_try() -> None:
 # --- what is not there --------------------------------------------------------------------------------------------
 
 
+BACKENDS = """
+[[influxdb2]]
+host = "http://[::1]:1"
+authentication = "none"
+[[mqtt]]
+url = "mqtt://[::1]:1"
+"""
+LIBRARIES = {"requests", "urllib3", "paho"}
+"""What only backends import."""
+
+
+def imported(code: str, *words: str | Path) -> set[str]:
+    """The modules that are loaded after some code."""
+    command = [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)", *map(str, words)]
+    done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
 def test_little_is_imported() -> None:
-    code = (
-        "import sys, inverter_capture.commands.arguments, inverter_capture.capture.device;"
-        "import inverter_capture.service.service;"
-        "import inverter_capture.backends.create; print(*sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    heavy = {
-        "asyncio",
-        "ctypes",
-        "importlib.metadata",
-        "requests",
-        "paho",
-        "urllib.request",
-        "email",
-        "http",
-    }
-    assert heavy & set(done.stdout.split()) == set()
+    names = imported("import inverter_capture.service.service, inverter_capture.backends.create")
+    heavy = {"argparse", "asyncio", "ctypes", "email", "http", "importlib.metadata", "json", "urllib.request"}
+    assert not (heavy | LIBRARIES) & names
+
+
+@pytest.mark.parametrize("command", ["uci", "check", "status"])
+def test_commands_import_no_library_of_backends(command: str, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "check", DAY, file=True)
+    config.write_text(config.read_text() + BACKENDS)
+    (tmp_path / "uci").write_text("package inverter-capture\n\nconfig pcap\n\toption device 'lo'\n\nconfig console\n")
+    start = "from inverter_capture.commands.arguments import main"
+    names = imported(f"{start}; print(main(sys.argv[1:]))", command, tmp_path / command)
+    assert "inverter_capture.config.schema" in names or command == "status"
+    assert not LIBRARIES & names
+    assert "inverter_capture.protocol.registers" not in names or command != "uci"
+
+
+def test_capturing_begins_before_the_libraries_of_backends_are_imported(tmp_path: Path) -> None:
+    """On a router that takes seconds."""
+    config = write_config(tmp_path / "c.toml", "lo")
+    config.write_text(config.read_text() + BACKENDS)
+    words = [sys.executable, "-X", "importtime", *PROGRAM[1:], "run", str(config)]
+    with Program(words) as program:
+        program.wait_until_said("cannot be reached", 2)
+        lines = [line.rpartition("|")[2].strip() for line in program.log]
+    began = next(number for number, line in enumerate(lines) if "capturing on lo" in line)
+    assert not LIBRARIES & set(lines[:began])
+    assert set(lines) >= LIBRARIES

@@ -157,6 +157,9 @@ def check_moment(values: Values) -> None:
     """What must hold within one reading."""
     # The battery's settings and the like are not of the house.
     absent = {field.id for field in FIELDS if field.default and field.derived is None} - set(values)
+    if values["inverter_state"] == 0:
+        # The battery management system has not been heard yet.
+        absent = {name for name in absent if FIELDS_BY_ID[name].group != "BMS"}
     assert all(FIELDS_BY_ID[name].device_class == "temperature" for name in absent), absent
     for name, value in values.items():
         field = FIELDS_BY_ID[name]

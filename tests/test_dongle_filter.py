@@ -287,7 +287,7 @@ def test_what_passes_is_what_the_decoder_needs(tmp_path: Path, link_type: int) -
         dongles.heed(events)
         decoded += [event.report.data for event in events if isinstance(event, Decoded)]
     assert decoded == frames
-    assert dongles.endpoints == [V4.endpoint]
+    assert list(dongles.endpoints) == [V4.endpoint]
 
 
 # --- bookkeeping ----------------------------------------------------------------------------------------------------
@@ -307,11 +307,11 @@ def test_only_reports_make_a_dongle_known() -> None:
     heard = Heard(0, V4.flow, Message(messages.login()))
     (told,) = poll_map_events(V4.flow)
     assert not dongles.heed([heard, told])
-    assert dongles.endpoints == []
+    assert list(dongles.endpoints) == []
     assert dongles.heed([report_of(V4)])
     assert not dongles.heed([report_of(V4), heard, report_of(V4._replace(source_port=9, destination="10.0.0.1"))])
     assert dongles.heed([report_of(V4._replace(port=9), known=False)])
-    assert dongles.endpoints == [V4.endpoint, V4.endpoint._replace(server_port=9)]
+    assert list(dongles.endpoints) == [V4.endpoint, V4.endpoint._replace(server_port=9)]
 
 
 def poll_map_events(flow: Flow) -> list[MapHeard]:

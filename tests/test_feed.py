@@ -19,7 +19,9 @@ import inverter_capture
 from openwrt.tools import ipk
 
 HOME = Path(__file__).parents[1]
-EXERCISE = HOME / "tests" / "openwrt" / "exercise.py"
+FACTS = HOME / "tests" / "openwrt"
+"""Versions and files of the releases' packages; OpenWrt's own, as they were in 2026."""
+EXERCISE = FACTS / "exercise.py"
 CAPTURE = HOME / "tests" / "captures" / "day.pcap"
 RELEASES = ["24.10", "25.12"]
 
@@ -80,9 +82,9 @@ def module(file: str) -> str | None:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") if path.endswith(".py") else None
 
 
-def exercise(release: str, packages: set[str], shared: Path, directory: Path) -> subprocess.CompletedProcess[str]:
+def exercise(release: str, packages: set[str], directory: Path) -> subprocess.CompletedProcess[str]:
     """Uses the program with what these packages of this release hold of the standard library."""
-    split = json.loads((shared / "facts" / f"openwrt-python-split-{release}.json").read_text())
+    split = json.loads((FACTS / f"python-split-{release}.json").read_text())
     lacking = {name for file, package in split.items() if package not in packages and (name := module(file))}
     (directory / "lacking").write_text("\n".join(sorted(lacking)))
     libraries = Path(sys.prefix) / f"openwrt-{release}"
@@ -96,18 +98,18 @@ def works(process: subprocess.CompletedProcess[str]) -> bool:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_the_program_and_its_libraries_find_all_that_they_import(release: str, shared: Path, tmp_path: Path) -> None:
-    process = exercise(release, closure({"inverter-capture"}), shared, tmp_path)
+def test_the_program_and_its_libraries_find_all_that_they_import(release: str, tmp_path: Path) -> None:
+    process = exercise(release, closure({"inverter-capture"}), tmp_path)
     assert works(process), process.stdout + process.stderr
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_no_piece_of_python_is_named_in_vain(release: str, shared: Path, tmp_path: Path) -> None:
-    split = set(json.loads((shared / "facts" / f"openwrt-python-split-{release}.json").read_text()).values())
+def test_no_piece_of_python_is_named_in_vain(release: str, tmp_path: Path) -> None:
+    split = set(json.loads((FACTS / f"python-split-{release}.json").read_text()).values())
     named = set.union(*feed().values()) & split
     assert "python3-email" not in named  # no longer a package of its own after 25.12
     for package in sorted(named - {"python3-light"}):
-        assert not works(exercise(release, closure({"inverter-capture"}, package), shared, tmp_path)), package
+        assert not works(exercise(release, closure({"inverter-capture"}, package), tmp_path)), package
 
 
 def test_each_package_names_python_itself() -> None:

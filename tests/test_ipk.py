@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import marshal
 import os
 import platform
 import re
@@ -191,6 +192,13 @@ def test_only_bytecode_of_python(packages: dict[str, Package]) -> None:
         assert not [name for name in package.data if name.endswith(".py") or "__pycache__" in name]
 
 
+def test_the_bytecode_has_lines_but_no_columns(program: Package) -> None:
+    code = marshal.loads(program.data[f"{SITE_PACKAGES}/inverter_capture/text.pyc"][1][16:])
+    lines, _, columns, _ = map(set, zip(*code.co_positions(), strict=True))
+    assert len(lines) > 5
+    assert columns == {None}
+
+
 def test_nothing_tells_of_the_machine_that_made_the_packages(packages: dict[str, Package]) -> None:
     here = [str(path).encode() for path in (HOME, sys.prefix, sys.base_prefix, Path.home()) if len(str(path)) > 6]
     for package in packages.values():
@@ -347,8 +355,8 @@ def test_the_backends_from_bytecode_alone(release: str, router: Path, tmp_path: 
     process = run(router, release, "usr/bin/inverter-capture", "check", "--connect", config)
     assert process.returncode == 1
     assert sorted(process.stderr.splitlines()) == [
-        "error: influxdb2 https://localhost:1: cannot be reached (Connection refused)",
-        "error: mqtt mqtts://localhost:1: cannot be reached (Connection refused)",
+        f'error: {config}:6: [[influxdb2]] host = "https://localhost:1": cannot be reached (Connection refused)',
+        f'error: {config}:11: [[mqtt]] url = "mqtts://localhost:1": cannot be reached (Connection refused)',
     ]
 
 

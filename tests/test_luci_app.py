@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inverter_capture.config.schema import REQUIRED, SECTIONS
-from inverter_capture.config.uci import PACKAGE, SERVICE
-from inverter_capture.output.table import DIRECTIONS
-from inverter_capture.protocol.inverter_kinds import KINDS
+from inverter_capture.config.uci import PACKAGE, SERVICE, convert
+from inverter_capture.output.table import DIRECTIONS, GROUPS, label
+from inverter_capture.protocol.inverter_kinds import KINDS, SINGLE_PHASE
 from inverter_capture.service.recent_readings import CHART_FIELDS
-from openwrt.tools import luci_tables, luci_translations
+from openwrt.tools import luci_translations
 from openwrt.tools.jsmin import JsminError, jsmin
 
 APP = luci_translations.APP
@@ -36,42 +38,46 @@ def acl() -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
     return groups
 
 
-def test_the_tables_are_those_of_the_schema_and_the_registers() -> None:
-    for name, text in luci_tables.tables().items():
-        assert (luci_tables.RESOURCES / name).read_text() == text, "run: make luci"
+@pytest.fixture(scope="module")
+def plugin() -> dict[str, Any]:
+    """The functions of rpcd's plugin."""
+    return runpy.run_path(str(luci_translations.PLUGIN))
 
 
-def test_every_setting_stands_in_the_table_with_its_help_and_default() -> None:
-    text = (luci_tables.RESOURCES / "schema.js").read_text()
-    for section in SECTIONS.values():
-        assert f"name: '{section.name}'" in text
-        block = text.split(f"name: '{section.name}', title")[1].split("\n\t\t] }")[0]
-        rows = re.findall(r"\{ name: '(\w+)'.*?\n\t+help: _\('((?:[^'\\]|\\.)*)'\) \}", block)
-        helps = {name: text.replace("\\'", "'") for name, text in rows if name != "enabled"}
-        assert helps == {name: spec.help for name, spec in section.settings.items()}
-        for name, spec in section.settings.items():
-            (row,) = re.findall(rf"\{{ name: '{name}'.*", block)
-            assert ("required: true" in row) is (spec.default is REQUIRED)
-            assert ("secret: true" in row) is spec.secret
-            if spec.default not in (REQUIRED, "", {}, []) and not isinstance(spec.default, int | float):
-                assert f"default: '{spec.default}'" in row
+def test_the_forms_are_told_of_every_setting_in_the_schema_s_words(plugin: dict[str, Any]) -> None:
+    sections = {section["name"]: section for section in plugin["settings"]({})["sections"]}
+    assert list(sections) == [SERVICE, *SECTIONS]
+    for name, section in SECTIONS.items():
+        settings = {setting["name"]: setting for setting in sections[name]["settings"]}
+        assert list(settings) == (["enabled"] if section.repeated else []) + list(section.settings)
+        for key, spec in section.settings.items():
+            assert settings[key]["help"] == spec.help
+            assert settings[key]["secret"] is spec.secret
+            assert settings[key]["required"] is (spec.default is REQUIRED)
+            # What the form shows as the default is what the program takes for it.
+            if settings[key]["default"]:
+                given = convert([settings[key]["default"]], spec.type.types)
+                assert spec.type.read(given) == spec.default
 
 
-def test_every_value_of_every_inverter_has_a_name_there() -> None:
-    text = (luci_tables.RESOURCES / "fields.js").read_text()
-    named = set(re.findall(r"^\t\t\t(\w+): _", text, re.MULTILINE))
-    for pattern, first, last in re.findall(r"^\t\t\t'(\S+)': \[_\(.*\), (\d+), (\d+)\]", text, re.MULTILINE):
-        named |= {pattern.replace("#", str(number)) for number in range(int(first), int(last) + 1)}
-    assert named == {field.id for kind in KINDS.values() for field in kind.fields}
+def test_the_table_is_told_of_every_value_of_every_inverter(plugin: dict[str, Any]) -> None:
+    for kind in KINDS.values():
+        groups = plugin["fields"]({"kind": kind.name})["groups"]
+        assert [group for group, _ in groups] == list(GROUPS)
+        rows = {row[0]: row for _, rows in groups for row in rows}
+        assert rows.keys() == kind.fields_by_id.keys()
+        for name, field in kind.fields_by_id.items():
+            assert rows[name][1:4] == (label(field, 0), field.unit, field.decimals)
+            assert rows[name][4:] == DIRECTIONS.get(name, ())
 
 
-def test_the_pages_and_the_program_agree_on_signs_and_charts() -> None:
-    overview = (APP / "htdocs/luci-static/resources/view/inverter-capture/overview.js").read_text()
-    for name in ("grid_power", "battery_power"):
-        positive, negative = DIRECTIONS[name]
-        assert f"{name}: [ _('{positive}'), _('{negative}') ]" in overview
-    chart = (luci_tables.RESOURCES / "chart.js").read_text()
+def test_the_pages_and_the_program_agree_on_charts_and_states() -> None:
+    resources = APP / "htdocs/luci-static/resources"
+    chart = (resources / "inverter-capture/chart.js").read_text()
     assert f"SERIES = [ {', '.join(repr(name) for name in CHART_FIELDS)} ]" in chart
+    overview = (resources / "view/inverter-capture/overview.js").read_text()
+    states = set(SINGLE_PHASE.codes.states["inverter_state"].values())
+    assert set(re.findall(r"'([\w-]+)': \[ _\(", overview)) == states
 
 
 def test_the_template_and_the_translations_are_current_and_complete() -> None:
@@ -114,7 +120,7 @@ def test_readers_see_neither_settings_nor_the_log_of_others() -> None:
             "/tmp/run/inverter-capture/status.json": ["read"],
             "/sbin/logread -t -e inverter-capture": ["exec"],
         },
-        "ubus": {"file": ["read", "exec"], PACKAGE: ["state", "problems"]},
+        "ubus": {"file": ["read", "exec"], PACKAGE: ["state", "fields", "problems"]},
     }
     assert settings.keys() == {"write"}
     assert overview["write"] == {"ubus": {PACKAGE: ["service"]}}

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from inverter_capture.config.schema import SECTIONS
+from inverter_capture.config.uci import SERVICE
+from inverter_capture.output.table import GROUPS
 from tests.databases import free_port
 from tests.mosquitto import Mosquitto
 from tests.network import wait_for
@@ -52,10 +55,10 @@ class Plugin:
         answer: Json = json.loads(done.stdout)
         return answer
 
-    def messages(self, method: str, arguments: object = None) -> list[str]:
+    def problems(self, method: str, arguments: object = None) -> list[str]:
         """What it says is wrong."""
-        found: list[str] = self.call(method, arguments)["messages"]
-        return found
+        found = self.call(method, arguments)["problems"]
+        return [": ".join(filter(None, map(each.get, ("label", "message", "remedy")))) for each in found]
 
     def finish(self) -> Json:
         """The last progress of the job."""
@@ -113,6 +116,11 @@ def test_the_service_runs(plugin: Plugin) -> None:
     assert plugin.call("state")["running"] is True
 
 
+def test_the_pages_are_told_what_there_is(plugin: Plugin) -> None:
+    assert [each["name"] for each in plugin.call("settings")["sections"]] == [SERVICE, *SECTIONS]
+    assert [group for group, _ in plugin.call("fields", {"kind": "single-phase"})["groups"]] == list(GROUPS)
+
+
 # --- wrong settings -----------------------------------------------------------------------------------------------
 
 
@@ -122,21 +130,22 @@ def test_problems_of_the_saved_settings(plugin: Plugin) -> None:
         f"config influxdb2 'home'\n\toption host 'ftp://x'\n\toption token '{SECRET}'\n"
     )
     plugin.router.write(f"/etc/config/{NAME}", text, 0o600)
-    messages = plugin.messages("problems")
-    assert any(message.startswith("influxdb2 'home' option host 'ftp://x': unknown scheme") for message in messages)
-    assert SECRET not in str(messages)
+    problems = plugin.problems("problems")
+    assert any(message.startswith("influxdb2 'home' option host 'ftp://x': unknown scheme") for message in problems)
+    assert SECRET not in str(problems)
 
 
 def test_settings_are_checked_before_they_are_saved(plugin: Plugin) -> None:
     right = [
         section("service", "service", enabled="1"),
-        section("pcap", "pcap", device="br-lan"),
+        section("pcap", "pcap", device="any"),
         section("influxdb2", host="http://10.0.0.1:8086", org="it's", bucket="b", token=SECRET, tags=["site=a 'b'"]),
     ]
-    assert plugin.messages("check", {"sections": right}) == []
+    assert plugin.call("check", {"sections": right}) == {"problems": [], "right": True, "unset": False}
+    assert plugin.call("check", {"sections": right[:2]})["unset"] is True
     wrong = [*right[:2], section("mqtt", "ha", url="mqtt://x", keepalive="1", nonsense="2")]
-    messages = plugin.messages("check", {"sections": wrong})
-    assert [message.split(":")[0] for message in messages] == [
+    problems = plugin.problems("check", {"sections": wrong})
+    assert [message.split(":")[0] for message in problems] == [
         "mqtt 'ha' option keepalive '1'",
         "mqtt 'ha' option nonsense",
     ]
@@ -146,14 +155,14 @@ def test_settings_are_checked_before_they_are_saved(plugin: Plugin) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_value_is_a_value(plugin: Plugin, text: str) -> None:
     settings = [section("pcap", "pcap", device=text), section("console", format=text)]
-    messages = plugin.messages("check", {"sections": settings})
-    assert any("option format" in message or "refused" in message for message in messages)
+    problems = plugin.problems("check", {"sections": settings})
+    assert any("option format" in message or "refused" in message for message in problems)
     for where in ("type", "name"):
-        assert "refused" in plugin.messages("check", {"sections": [section("pcap") | {where: text}]})[0]
-    assert "refused" in plugin.messages("check", {"sections": [section("pcap") | {"options": {text: "1"}}]})[0]
-    assert "refused" in plugin.messages("find", {"device": text, "seconds": 5})[0]
-    assert "refused" in plugin.messages("service", {"action": text})[0]
-    assert "refused" in plugin.messages("try", {"type": text, "options": {}})[0]
+        assert "refused" in plugin.problems("check", {"sections": [section("pcap") | {where: text}]})[0]
+    assert "refused" in plugin.problems("check", {"sections": [section("pcap") | {"options": {text: "1"}}]})[0]
+    assert "refused" in plugin.problems("find", {"device": text, "seconds": 5})[0]
+    assert "refused" in plugin.problems("service", {"action": text})[0]
+    assert "refused" in plugin.problems("test", {"type": text, "options": {}})[0]
     assert not plugin.router.path("/tmp/harm").exists()
     assert plugin.call("progress")["running"] is False
 
@@ -169,8 +178,8 @@ def test_a_hostile_value_is_a_value(plugin: Plugin, text: str) -> None:
         ("check", {"sections": [section("pcap")] * 65}),
         ("check", "["),
         ("check", "[]"),
-        ("try", {"type": "mqtt"}),
-        ("try", {"type": 7, "options": {}}),
+        ("test", {"type": "mqtt"}),
+        ("test", {"type": 7, "options": {}}),
         ("find", {"device": ["any"], "seconds": 5}),
         ("find", {"device": "any", "seconds": "5"}),
         ("find", {"device": "any", "seconds": True}),
@@ -178,11 +187,13 @@ def test_a_hostile_value_is_a_value(plugin: Plugin, text: str) -> None:
         ("find", {"device": "any", "seconds": 10**9}),
         ("find", {"device": "/tmp/x.pcap", "seconds": 5}),
         ("service", {"action": ["stop"]}),
+        ("fields", {}),
+        ("fields", {"kind": ["single-phase"]}),
         ("main", {}),
     ],
 )
 def test_arguments_of_another_form_are_refused(plugin: Plugin, method: str, arguments: object) -> None:
-    (message,) = plugin.messages(method, arguments)
+    (message,) = plugin.problems(method, arguments)
     assert message.startswith("the page's request was refused: ")
 
 
@@ -193,7 +204,7 @@ def test_arguments_of_another_form_are_refused(plugin: Plugin, method: str, argu
 def test_the_service_is_started_and_stopped(plugin: Plugin, action: str) -> None:
     plugin.router.write("/etc/init.d/inverter-capture", '#!/bin/sh\necho "$*" >>/tmp/told\n', 0o755)
     plugin.router.write("/sbin/uci", '#!/bin/sh\necho "uci $*" >>/tmp/told\n', 0o755)
-    assert plugin.messages("service", {"action": action}) == []
+    assert plugin.problems("service", {"action": action}) == []
     expected = {
         "enable": ["uci set inverter-capture.@service[0].enabled=1", "uci commit inverter-capture", "enable", "start"],
         "disable": ["uci set inverter-capture.@service[0].enabled=0", "uci commit inverter-capture", "disable", "stop"],
@@ -203,7 +214,7 @@ def test_the_service_is_started_and_stopped(plugin: Plugin, action: str) -> None
 
 def test_what_the_service_says_when_it_cannot_start_is_handed_on(plugin: Plugin) -> None:
     plugin.router.write("/etc/init.d/inverter-capture", "#!/bin/sh\necho 'error: that is wrong' >&2\nexit 1\n", 0o755)
-    assert plugin.messages("service", {"action": "start"}) == ["that is wrong"]
+    assert plugin.problems("service", {"action": "start"}) == ["that is wrong"]
 
 
 # --- the test of a server -----------------------------------------------------------------------------------------
@@ -211,36 +222,41 @@ def test_what_the_service_says_when_it_cannot_start_is_handed_on(plugin: Plugin)
 
 def test_a_server_that_is_not_there(plugin: Plugin) -> None:
     url = f"mqtt://127.0.0.1:{free_port()}"
-    assert plugin.messages("try", {"type": "mqtt", "options": {"url": url, "enabled": "0"}}) == []
+    assert plugin.problems("test", {"type": "mqtt", "options": {"url": url, "enabled": "0"}}) == []
     done = plugin.finish()
-    assert done["kind"] == "try"
+    assert done["kind"] == "test"
     assert done["succeeded"] is False
-    assert url in done["messages"][0]
+    (problem,) = done["found"]
+    assert problem["section"] == "mqtt"
+    assert url in f"{problem}"
 
 
 def test_a_broker_that_is_there(plugin: Plugin, tmp_path: Path) -> None:
     with Mosquitto(tmp_path / "broker", users={"me": SECRET}) as broker:
         options = {"url": broker.url, "username": "me", "password": SECRET}
-        assert plugin.call("try", {"type": "mqtt", "options": options}, network=True) == {"messages": []}
+        assert plugin.call("test", {"type": "mqtt", "options": options}, network=True) == {"problems": []}
         assert plugin.finish()["succeeded"] is True
-        plugin.call("try", {"type": "mqtt", "options": options | {"password": "no"}}, network=True)
+        plugin.call("test", {"type": "mqtt", "options": options | {"password": "no"}}, network=True)
         done = plugin.finish()
         assert done["succeeded"] is False
-        assert "the broker refuses" in done["messages"][0]
+        assert "the broker refuses" in done["found"][0]["message"]
 
 
-def test_wrong_values_are_said_at_once_and_a_token_is_kept_by_nobody(plugin: Plugin) -> None:
-    wrong = {"host": "ftp://x", "token": SECRET}
-    messages = plugin.messages("try", {"type": "influxdb2", "options": wrong})
-    assert any("option host 'ftp://x'" in message for message in messages)
-    assert plugin.call("progress")["kind"] == ""
+def test_wrong_values_are_said_by_option(plugin: Plugin) -> None:
+    assert plugin.problems("test", {"type": "influxdb2", "options": {"host": "ftp://x", "token": SECRET}}) == []
+    done = plugin.finish()
+    assert done["succeeded"] is False
+    assert [problem["setting"] for problem in done["found"]] == ["host", "org", "bucket"]
+    assert SECRET not in str(done)
+
+
+def test_a_token_is_kept_by_nobody(plugin: Plugin) -> None:
     right = {"host": f"http://127.0.0.1:{free_port()}", "org": "o", "bucket": "b", "token": SECRET}
-    assert plugin.messages("try", {"type": "influxdb2", "options": right}) == []
+    assert plugin.problems("test", {"type": "influxdb2", "options": right}) == []
     folder = plugin.router.path(FOLDER)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     plugin.finish()
-    assert not (folder / "config.toml").exists()
     assert not any(SECRET in path.read_text() for path in folder.iterdir())
     assert SECRET not in plugin.router.read("/tmp/runs"), "anyone may see a command's arguments"
 
@@ -252,26 +268,24 @@ def test_a_search_goes_on_in_the_background_and_can_be_ended(plugin: Plugin) -> 
     plugin.router.write(
         f"/usr/bin/{NAME}",
         "#!/bin/sh\n"
-        'trap \'echo "10.0.0.5 is a dongle"; echo; echo "[pcap]"; echo "device = \\"br-lan\\"";'
-        ' echo "filter = \\"host 10.0.0.5\\""; exit 0\' INT\n'
-        'echo "$*" >/tmp/arguments\necho "info: capturing" >&2\n'
+        'trap \'echo "{\\"dongles\\": [7]}"; exit 0\' INT\n'
+        'echo "$*" >/tmp/arguments\necho "info: capturing" >&2\necho "{\\"packets\\": 3}"\n'
         "n=0; while [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done\n",
         0o755,
     )
     begun = time.monotonic()
-    assert plugin.messages("find", {"device": "br-lan", "seconds": 60}) == []
+    assert plugin.problems("find", {"device": "br-lan", "seconds": 60}) == []
     assert time.monotonic() - begun < 20, "rpcd waits no longer than 30 seconds"
     wait_for(lambda: plugin.router.read("/tmp/arguments"), "the search")
-    assert plugin.router.read("/tmp/arguments") == "discover --seconds 60 -- br-lan\n"
+    assert plugin.router.read("/tmp/arguments") == "discover --json --seconds 60 -- br-lan\n"
+    wait_for(lambda: "found" in plugin.call("progress"), "the first line")
     answer = plugin.call("progress")
     assert (answer["kind"], answer["running"], answer["seconds"]) == ("find", True, 60)
-    assert plugin.messages("cancel") == []
+    assert answer["found"] == {"packets": 3}
+    assert plugin.problems("cancel") == []
     answer = plugin.call("progress")
-    assert answer["running"] is False
-    assert answer["succeeded"] is True
-    assert answer["lines"][0] == "10.0.0.5 is a dongle"
-    assert answer["settings"] == {"device": "br-lan", "filter": "host 10.0.0.5"}
-    assert answer["messages"] == []
+    assert (answer["running"], answer["succeeded"], answer["found"]) == (False, True, {"dongles": [7]})
+    assert "failure" not in answer
 
 
 def test_another_job_takes_the_place_of_the_first(plugin: Plugin) -> None:
@@ -281,15 +295,23 @@ def test_another_job_takes_the_place_of_the_first(plugin: Plugin) -> None:
         0o755,
     )
     for _ in range(2):
-        assert plugin.messages("find", {"device": "any", "seconds": 60}) == []
+        assert plugin.problems("find", {"device": "any", "seconds": 60}) == []
         assert plugin.call("progress")["running"] is True
     plugin.call("cancel")
     assert plugin.call("progress")["running"] is False
 
 
 def test_a_search_on_a_device_without_a_dongle(plugin: Plugin) -> None:
-    plugin.messages("find", {"device": "any", "seconds": 1})
+    plugin.problems("find", {"device": "any", "seconds": 1})
     done = plugin.finish()
     assert done["succeeded"] is False
-    assert done["settings"] == {}
-    assert len(done["messages"]) == 1
+    assert done["found"]["dongles"] == []
+    assert len(done["found"]["problems"]) == 1
+
+
+def test_a_job_that_is_killed_says_so(plugin: Plugin) -> None:
+    plugin.router.write(f"/usr/bin/{NAME}", "#!/bin/sh\nkill -9 $$\n", 0o755)
+    plugin.problems("find", {"device": "any", "seconds": 60})
+    done = plugin.finish()
+    assert done["succeeded"] is False
+    assert "try again" in done["failure"]

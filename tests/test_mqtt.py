@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -32,9 +34,12 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.registers import FIELDS
 from tests.certificates import Authority
 from tests.databases import free_port
+from tests.dongle.inverter import Inverter
+from tests.dongle.profiles import LARGE
+from tests.dongle.reports import encode_values, length_of
 from tests.mosquitto import Heard, Listener, Mosquitto, retained
-from tests.network import ROOT, wait_for
-from tests.programs import DAY, PROGRAM, Program, day_by_inverter, run_program
+from tests.network import BRIDGE, ROOT, Network, wait_for
+from tests.programs import DAY, PROGRAM, Program, Talker, cloud, day_by_inverter, run_program, service
 
 OPENWRT_LIBRARIES = os.path.join(sys.prefix, "openwrt-24.10")
 """As OpenWrt 24.10 has them, with the first line of paho."""
@@ -1048,6 +1053,37 @@ def test_a_program_that_is_killed(line: str, broker: Mosquitto, tmp_path: Path) 
             assert stopped.code == 0
             assert stopped.seconds < 4
             listener.wait_for_text(SERVICE, "offline")
+
+
+def test_zeros_first_after_a_start_are_not_published(line: str, network: Network, tmp_path: Path) -> None:
+    """An inverter and a router on one supply start together. What the broker has kept tells what is true."""
+    profile = LARGE
+    now = datetime.now(UTC).replace(microsecond=0)
+    usual: dict[str, Any] = Inverter(profile, now).report(now).values
+    counters = [field.id for field in FIELDS if field.period and usual.get(field.id)]
+    with Mosquitto(tmp_path / "broker") as broker, cloud(network), Talker(network) as talker:
+        config = write_config(tmp_path, f"unix://{broker.socket}", BRIDGE)
+
+        def shown(ago: int, values: dict[str, Any]) -> dict[str, Any]:
+            """What is published of these values."""
+            time = now - timedelta(minutes=ago)
+            clock = time.astimezone(ZoneInfo("Africa/Johannesburg")).replace(tzinfo=None)
+            talker.say(encode_values(profile.serial, clock, values, length_of(profile.ranges)))
+            topic = TOPICS.state(profile.serial)
+            heard = listener.wait_for(topic, lambda heard: heard[-1].json["time"] == time.isoformat())
+            found: dict[str, Any] = heard[-1].json["values"]
+            return found
+
+        zeros = usual | dict.fromkeys(counters, 0)
+        with Listener(broker) as listener:
+            for ago in (9, 5):
+                with service(config, network.router, **program_environment(line)) as program:
+                    program.wait_until_said("ready to deliver")
+                    found = shown(ago, zeros)
+                    assert {found[name] for name in counters} == {None}
+                    found = shown(ago - 1, usual)
+                    assert {name: found[name] for name in counters} == {name: usual[name] for name in counters}
+                    program.stop()
 
 
 def test_nothing_is_left_open(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:

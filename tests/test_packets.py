@@ -302,6 +302,28 @@ def test_nothing_raises_and_counts_add_up(broken: list[Packet]) -> None:
 # --- IPv4 fragments -------------------------------------------------------------------------------------------------
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 39), st.integers(0, 255)), max_size=3),
+    st.integers(0, 60),
+    st.none() | st.integers(0, 100),
+    st.sampled_from([b"", b"\1" * 4]),
+)
+def test_the_usual_headers_are_read_like_the_unusual(
+    changes: list[tuple[int, int]], length: int, cut: int | None, options: bytes
+) -> None:
+    # In Ethernet by one struct, in a cooked packet by dpkt.
+    packet = bytearray(ip4(filler(1, length), tcp_options=options))
+    for place, byte in changes:
+        packet[place] = byte
+    results = []
+    for link_type, addresses in ((1, 12), (113, 14)):
+        parser = PacketParser()
+        data = bytes(addresses) + b"\x08\0" + packet[:cut]
+        segment = parser.parse(Packet(TIME, link_type, data))
+        results.append((segment, [getattr(parser.counts, name) for name in parser.counts.__slots__]))
+    assert results[0] == results[1]
+
+
 @every_wrapping
 def test_ipv4_fragments_are_counted_and_ignored(wrapping: Wrapping) -> None:
     parser = PacketParser()

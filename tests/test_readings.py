@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from inverter_capture.protocol import field_values
+from inverter_capture.protocol.field_values import FieldValues
 from inverter_capture.protocol.inverter_kinds import PLANS_MAX, SINGLE_PHASE
 from inverter_capture.protocol.kind_detection import KindDetector, Told
 from inverter_capture.protocol.layouts import LAYOUTS, REGISTERS_OFFSET, Layout
@@ -67,6 +70,11 @@ def check_values(layout: Layout, words: dict[int, int]) -> None:
     values = read(report(layout, sent), reader)
     wanted, implausible = expected(TABLE, layout, sent)
     assert values.pop("nonessential_power", None) == nonessential_power(wanted)
+    if not any(sent.get(register) for register in (312, 313, 316, 317)):
+        # There is no BMS.
+        assert not any(name.startswith("bms_") for name in values) or not sent.keys() & {312, 313, 316, 317}
+        wanted = {name: value for name, value in wanted.items() if name in values or not name.startswith("bms_")}
+        implausible = {name for name in implausible if not name.startswith("bms_")}
     assert values == wanted
     assert {name: type(value) for name, value in values.items()} == {name: type(wanted[name]) for name in values}
     assert reader.counts.implausible == len(implausible)
@@ -175,9 +183,18 @@ def test_a_sensor_that_is_not_fitted() -> None:
     assert names - set(values) == {
         *("battery_temperature", "bms_temperature", "inverter_temperature_ac", "inverter_temperature_dc"),
         "nonessential_power",
+        *(name for name in names if name.startswith("bms_")),
     }
     assert reader.counts.implausible == 0
     assert reader.implausible == {}
+
+
+@pytest.mark.parametrize("register", [312, 313, 316, 317])
+def test_a_battery_without_bms(register: int) -> None:
+    """It sends zeros, which are no state of charge."""
+    assert not [name for name in read(report(LAYOUTS[306], {314: 150, 319: 1200})) if name.startswith("bms_")]
+    told = [name for name in read(report(LAYOUTS[306], {register: 50, 319: 1200})) if name.startswith("bms_")]
+    assert told == [field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[306]) if field.group == "BMS"]
 
 
 def test_nonessential_power_needs_a_current_transformer() -> None:
@@ -191,18 +208,18 @@ def test_nonessential_power_needs_a_current_transformer() -> None:
 def test_what_is_not_plausible_is_left_out_and_counted() -> None:
     reader = ReportReader(UTC)
     for _ in range(3):
-        values = read(report(LAYOUTS[292], {150: 2333, 184: 101, 79: 7001, 182: 1, 319: 2501}), reader)
+        values = read(report(LAYOUTS[292], {150: 2333, 184: 101, 79: 7001, 182: 1, 317: 1, 319: 2501}), reader)
         absent = {"battery_soc", "grid_frequency", "battery_temperature", "bms_temperature"}
         assert not absent & set(values)
         assert values["grid_voltage"] == 233.3
     assert reader.implausible == dict.fromkeys(absent, 3)
     assert reader.counts.implausible == 12
-    assert {"battery_soc", "bms_temperature"} <= set(read(report(LAYOUTS[292], {184: 100, 319: 2500}), reader))
+    assert {"battery_soc", "bms_temperature"} <= set(read(report(LAYOUTS[292], {184: 100, 317: 1, 319: 2500}), reader))
 
 
 @pytest.mark.parametrize("layout", [*LAYOUTS.values(), ALL, Layout([(312, 319), (59, 124), (186, 188)])])
 def test_values_come_in_the_order_of_the_table(layout: Layout) -> None:
-    words = {16: 50000, 162: 1, 289: 5000, 290: 5000, 295: 1000}
+    words = {16: 50000, 162: 1, 312: 1, 289: 5000, 290: 5000, 295: 1000}
     values = read(report(layout, dict.fromkeys(SENSORS, 1200) | words))
     assert list(values) == [field.id for field in SINGLE_PHASE.fields_in(layout)]
     without = list(read(report(layout, words)))
@@ -227,12 +244,18 @@ def test_layouts_of_few_registers(ranges: list[tuple[int, int]]) -> None:
     assert list(values) == [field.id for field in SINGLE_PHASE.fields_in(layout)]
 
 
-def test_plans_of_forged_layouts_are_forgotten() -> None:
-    from inverter_capture.protocol import inverter_kinds, kind_detection, readings
+def test_the_function_that_is_generated_for_a_layout() -> None:
+    # The one that the module shows as its example.
+    generated = FieldValues(Told(SINGLE_PHASE), Layout([(108, 108), (183, 183), (186, 189)])).source
+    assert textwrap.indent(generated, 4 * " ") in (field_values.__doc__ or "")
+
+
+def test_functions_of_forged_layouts_are_forgotten() -> None:
+    from inverter_capture.protocol import inverter_kinds, kind_detection
 
     for number in range(5 * PLANS_MAX):
         read(report(Layout([(59 + number, 60 + number)]), {}))
-    for cached in (readings._plan, kind_detection._probe, inverter_kinds._fields_in):
+    for cached in (field_values.field_values, kind_detection._probe, inverter_kinds._fields_in):
         assert cached.cache_info().currsize <= PLANS_MAX
 
 
@@ -240,7 +263,7 @@ def test_a_reading_knows_what_its_report_holds() -> None:
     reading = ReportReader(UTC).read(report(LAYOUTS[306], {}), NOW * SECOND)
     assert reading is not None
     assert [field.id for field in reading.fields][-1] == "work_mode"
-    assert [field.id for field in Reading(SERIAL, 0, {}).fields] == [field.id for field in FIELDS[:92]]
+    assert [field.id for field in Reading(SERIAL, 0, {}).fields] == [field.id for field in FIELDS[:94]]
 
 
 # --- time -----------------------------------------------------------------------------------------------------------

@@ -334,7 +334,7 @@ def test_after_a_service(tmp_path: Path) -> None:
 def kept(file: Path, text: str) -> Iterator[None]:
     """A file as a running service keeps it."""
     file.write_text(text)
-    with file.open() as opened:
+    with open(f"{file}.lock", "w") as opened:
         fcntl.flock(opened, fcntl.LOCK_EX)
         yield
 

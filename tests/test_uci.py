@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -388,7 +389,7 @@ DATABASE = "config influxdb2 'home'\n\toption host 'db'\n\toption org 'o'\n\topt
         (
             "config influxdb2\noption enabled 0\n" + DATABASE.replace(" 'home'", "") + "option schema wid",
             "@influxdb2[1] option schema 'wid'",
-            "did you mean wide? Possible: wide, narrow",
+            "expected one of wide, narrow: did you mean wide?",
         ),
         (DATABASE + "option verify ' '", "influxdb2 'home' option verify ' '", "expected true, false, or the path"),
         (DATABASE + "option buffer 1", "influxdb2 'home' option buffer '1'", "or text such as '4 MiB' ("),
@@ -449,11 +450,11 @@ def test_a_mistake_is_told_with_section_option_value_and_remedy(
 
 def test_a_filter_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert complaint(tmp_path, START + "config pcap pcap\noption filter 'tcp porrt 5'") == (
-        'pcap \'pcap\' option filter "tcp porrt 5": syntax error, at "porrt 5" behind "tcp"; see `man pcap-filter`'
+        "pcap 'pcap' option filter 'tcp porrt 5': syntax error, at \"porrt 5\" behind \"tcp\": see `man pcap-filter`"
     )
 
     def no_name_server(text: str) -> None:
-        raise FilterError("\"host dongle\": unknown host 'dongle'", passing=True)
+        raise FilterError(text, "unknown host 'dongle'", passing=True)
 
     monkeypatch.setattr(libpcap, "check_filter", no_name_server)
     assert 'filter = "host dongle"' in toml(tmp_path, START + "config pcap pcap\noption filter 'host dongle'")
@@ -481,6 +482,9 @@ def test_every_mistake_is_told(tmp_path: Path) -> None:
         "@pcap[0] option devise",
         "@console[0] option format 'tabel'",
         "influxdb2 'a' option host",
+        "influxdb2 'a' option org",
+        "influxdb2 'a' option bucket",
+        "influxdb2 'a' option token",
         "@log[0] option level '9'",
     ]
 
@@ -495,22 +499,56 @@ def test_with_a_mistyped_section_nothing_else_is_missing(tmp_path: Path) -> None
     assert len(complaints(tmp_path, text)) == 2
 
 
+def obeyed(tmp_path: Path, text: str, way: str) -> str:
+    """The settings after the commands for one way on have been run, with a token of its own; and the TOML of them."""
+    with pytest.raises(ConfigError) as caught:
+        toml(tmp_path, text)
+    assert caught.value.unset
+    assert all("not configured yet" in message for message in caught.value.messages)
+    sections = stand_in.parse(text)
+    for command in caught.value.mistakes[-1].commands:
+        words = shlex.split(command, comments=True)
+        if words[:2] == ["uci", "set"]:
+            where, _, value = words[2].removeprefix("inverter-capture.").partition("=")
+            name, _, option = where.partition(".")
+            if not option:
+                sections.append(stand_in.Section(value, name))
+            elif stand_in.find(sections, name).type in (way, "pcap", "service"):
+                stand_in.find(sections, name).options[option] = value
+    made = stand_in.export("inverter-capture", [each for each in sections if each.type in (way, "pcap", "service")])
+    return made + toml_of(tmp_path, made)
+
+
+@pytest.mark.parametrize("way", ["mqtt", "influxdb2"])
 @pytest.mark.parametrize(
-    ("text", "commands"),
+    "text",
     [
-        ("", ["pcap=pcap", "pcap.device=...", "home=influxdb2 (or mqtt, console) and its options"]),
-        (
-            "config pcap pcap\noption device ''\n",
-            ["pcap.device=...", "home=influxdb2 (or mqtt, console) and its options"],
-        ),
-        ("config pcap\n\nconfig console\n", ["@pcap[0].device=..."]),
-        ("config pcap\n\nconfig mqtt\n\toption enabled off\n", ["@pcap[0].device=...", "@mqtt[0].enabled=1"]),
-        ("config pcap\noption device x\n" + DATABASE + "option enabled 0", ["home.enabled=1"]),
+        "",
+        "config pcap pcap\noption device ''\n",
+        "config pcap\noption device x\n\nconfig service\noption enabled 0\n",
+        "config pcap\n\nconfig mqtt\noption enabled off\n\nconfig influxdb2 home\noption enabled 0\noption org o\n",
+        Path("files/etc/config/inverter-capture").read_text(),
     ],
 )
-def test_nothing_is_configured_yet(tmp_path: Path, text: str, commands: list[str]) -> None:
-    listed = ", and ".join(f"uci set inverter-capture.{command}" for command in commands)
-    assert complaint(tmp_path, text) == f"not configured yet: {listed}"
+def test_nothing_is_configured_yet(tmp_path: Path, text: str, way: str) -> None:
+    made = obeyed(tmp_path, text, way)
+    assert f"[[{way}]]\n" in made
+    assert re.search(r"config service.*\n\toption enabled '1'", made)
+
+
+def test_only_the_device_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        toml(tmp_path, "config pcap\n\nconfig console\n")
+    (mistake,) = caught.value.mistakes
+    assert mistake.setting == "device"
+    assert mistake.commands == (
+        "uci set inverter-capture.@pcap[0].device=br-lan",
+        "# Then",
+        "uci set inverter-capture.service=service",
+        "uci set inverter-capture.service.enabled=1",
+        "uci commit inverter-capture",
+        "/etc/init.d/inverter-capture restart",
+    )
 
 
 def test_what_is_missing_beside_a_mistake(tmp_path: Path) -> None:
@@ -650,8 +688,8 @@ def test_the_command_with_mistakes(tmp_path: Path) -> None:
     assert (done.code, done.out, len(done.errors)) == (2, "", 2)
     assert done.errors[0].startswith(f"error: {path}: @log[0] option level '9': expected one of ")
     done = run_program("uci", "-", input=b"config service 'service'\n\toption enabled '0'\n")
-    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
-    assert done.err.startswith("error: standard input: not configured yet: ")
+    assert (done.code, done.out, len(done.errors)) == (3, "", 2)
+    assert "\nuci set inverter-capture.mqtt.url=" in done.err
 
 
 def test_the_command_without_a_file(tmp_path: Path) -> None:

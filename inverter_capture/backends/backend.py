@@ -18,12 +18,14 @@ class Backend(ABC):
     once and shown by `status`.
     """
 
-    name: str
-    """For the log; unique among the backends of one configuration."""
+    name: str  # For the log; unique among the backends of one configuration
     stop_seconds: float
     """Seconds granted for the last readings when the service stops. procd kills the service after five."""
     on_change: Callable[[], None] = staticmethod(lambda: None)
     """Called when `status` has changed, in any thread. Must return at once."""
+    on_earlier: Callable[[Reading], None] = staticmethod(lambda _: None)
+    """Called with the newest reading that an earlier run of the service has published, for each inverter, as far as the
+    destination can tell. In any thread, before or after the first `put`. Must return at once."""
     _told: BackendStatus | None = None
 
     @abstractmethod
@@ -34,12 +36,10 @@ class Backend(ABC):
     def put(self, reading: Reading) -> None:
         """Queue a reading for delivery. Returns at once. A full queue drops its oldest reading and counts it."""
 
-    @abstractmethod
-    def begin_import(self) -> None:
+    def begin_import(self) -> None:  # noqa: B027 (not every backend needs it)
         """Start an import: the following readings come from a file, and `wait_for_room` is called before each."""
 
-    @abstractmethod
-    def end_import(self) -> None:
+    def end_import(self) -> None:  # noqa: B027 (the same)
         """End the import: deliver the readings that were collected."""
 
     @abstractmethod
@@ -50,8 +50,7 @@ class Backend(ABC):
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait at most this time until all readings are delivered. Returns whether they are."""
 
-    @abstractmethod
-    def retry(self) -> None:
+    def retry(self) -> None:  # noqa: B027 (the same)
         """If the backend waits after a failure, make it try again now. Returns at once."""
 
     @abstractmethod

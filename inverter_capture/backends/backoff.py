@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import random
 
-FIRST_SECONDS = 1.0
-"""Seconds to wait after the first failure."""
-LONGEST_SECONDS = 60.0
-"""Maximum seconds to wait while a server cannot be reached."""
-LASTING_SECONDS = 300.0
-"""Seconds to wait after a failure that lasts until a setting is changed, here or on the server."""
-ASKED_SECONDS_MAX = 300.0
-"""Maximum seconds to wait on request of the server (Retry-After)."""
+FIRST_SECONDS = 1.0  # Seconds to wait after the first failure
+LONGEST_SECONDS = 60.0  # Maximum seconds to wait while a server cannot be reached
+LASTING_SECONDS = 300.0  # Seconds to wait after a failure that lasts until a setting is changed, here or on the server
+ASKED_SECONDS_MAX = 300.0  # Maximum seconds to wait on request of the server (Retry-After)
 JITTER = 0.5
 """Maximum part of a wait that is subtracted at random, so that clients do not all reconnect at the same moment."""
-RESTART_SECONDS = 5.0
-"""Seconds that a thread waits after an unexpected exception."""
+RESTART_SECONDS = 5.0  # Seconds that a thread waits after an unexpected exception
 
 
 class Backoff:

@@ -19,10 +19,8 @@ from inverter_capture.output.formats import Formatter, formatter
 from inverter_capture.output.terminal import has_colour, width
 from inverter_capture.protocol.readings import Reading
 
-WAITING_MAX = 256
-"""Maximum number of readings queued for a slow reader."""
-RETRY_SECONDS = 5
-"""Seconds between attempts to write, for example while a disk is full."""
+WAITING_MAX = 256  # Maximum number of readings queued for a slow reader
+RETRY_SECONDS = 5  # Seconds between attempts to write, for example while a disk is full
 
 _STANDARD_OUTPUT = 1
 
@@ -41,12 +39,10 @@ class Console(Backend):
         self.dropped = 0
         self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
-        self._writing = False
-        """Whether a reading has left the queue and is not written yet."""
+        self._writing = False  # Whether a reading has left the queue and is not written yet
         self._changed = threading.Condition()
         self._stopping = False
-        self._closed = False
-        """Whether standard output is closed for good."""
+        self._closed = False  # Whether standard output is closed for good
         self._problem: str | None = None
         """The problem that was logged. None again when all queued readings are written."""
         self._failing_since: float | None = None
@@ -68,12 +64,6 @@ class Console(Backend):
                     self._say("console: nothing reads standard output; dropping the oldest readings")
             self._changed.notify_all()
 
-    def begin_import(self) -> None:
-        pass
-
-    def end_import(self) -> None:
-        pass
-
     def wait_for_room(self, seconds: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: self._closed or len(self._waiting) < WAITING_MAX, seconds)
@@ -81,10 +71,6 @@ class Console(Backend):
     def wait_until_empty(self, seconds: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._writing, seconds)
-
-    def retry(self) -> None:
-        # It tries often enough.
-        pass
 
     def stop(self) -> None:
         with self._changed:
@@ -126,7 +112,7 @@ class Console(Backend):
 
     def _print_readings(self) -> None:
         used = self._formatter
-        self._write(used.header().encode())
+        self._write(used.header.encode())
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)
@@ -136,7 +122,7 @@ class Console(Backend):
                 self._writing = True
             if self._formatter is not used:
                 used = self._formatter
-                self._write(used.header().encode())
+                self._write(used.header.encode())
             written = self._write(used.format(reading).encode())
             with self._changed:
                 self._writing = False

@@ -1,6 +1,7 @@
 """Packets from a network device, through libpcap.
 
-libpcap does not report that an interface has gone: its handle stays silent. So changes of interfaces are watched, too.
+libpcap does not report that a device was removed: its handle stays silent. Therefore the kernel's notifications of
+changed devices (netlink) are read, too.
 """
 
 from __future__ import annotations
@@ -22,21 +23,15 @@ from inverter_capture.capture.libpcap import CaptureError, FilterError, link_typ
 from inverter_capture.protocol.packets import Packet
 
 SNAPSHOT_LENGTH = 8000
-"""Bytes kept of a packet: more than a dongle has on its way at a time, if network cards merge all of it."""
+"""Bytes captured of each packet. Network cards merge packets; a dongle never has more than this unacknowledged."""
 BUFFER_LENGTH = 1024 * 1024
-"""Bytes of kernel memory for packets that wait to be read: 128 slots, each for a packet of any length."""
-READ_PACKETS = 32
-"""Packets read with one call."""
-READ_BYTES_MAX = 256 * 1024
-"""Bytes read before they are worked on: all that waits, but a flood cannot fill our memory."""
-LARGE_FILTER_BYTES = 96 * 1024
-"""More kernel memory than any filter needs."""
-RETRY_SECONDS = 5
-"""How often opening is tried again while the device is there but cannot be opened."""
-REOPEN_SECONDS = 1
-"""A device that fails so soon after it was opened is opened again only after as long a pause."""
-EXCHANGE_SECONDS = 1
-"""Least time between two exchanges of the filter: each takes the kernel some milliseconds."""
+"""Bytes of the kernel's buffer for captured packets: 128 slots, each for a packet of any length."""
+READ_PACKETS = 32  # Packets read by one call of libpcap
+READ_BYTES_MAX = 256 * 1024  # Bytes read before they are decoded: usually all that is there, but bounded
+LARGE_FILTER_BYTES = 96 * 1024  # More kernel memory than any filter takes
+RETRY_SECONDS = 5  # Seconds between attempts to open a device that exists but cannot be opened
+REOPEN_SECONDS = 1  # A device that fails within this time after it was opened is opened again after the same time
+EXCHANGE_SECONDS = 1  # Minimum time between two exchanges of the filter: each takes the kernel some milliseconds
 ANY = "any"
 
 _SIOCGIFFLAGS = 0x8913
@@ -48,14 +43,14 @@ _log = logging.getLogger(__name__)
 
 
 def device_problem(device: str) -> str | None:
-    """Why a network device cannot be captured from at the moment; None when it can, rights apart."""
+    """Why a network device cannot be captured from at present; None when it can. Permissions are not checked."""
     return _device_state(device)[1]
 
 
 def takes_large_filters() -> bool:
-    """Whether the kernel does: before version 6.8 its limit was 20 KB, on 32 bits 10 KB.
+    """Whether the kernel accepts filters above 10 KB. Before version 6.8 its limit was 20 KB, on 32 bits 10 KB.
 
-    A filter that is too large for it would be run by libpcap, in this process, on every packet there is.
+    A filter that the kernel does not accept is run by libpcap in this process, on every packet of the device.
     """
     try:
         with open("/proc/sys/net/core/optmem_max", encoding="ascii") as file:
@@ -65,38 +60,34 @@ def takes_large_filters() -> bool:
 
 
 class LiveCapture:
-    """A network device; a context manager. It may come and go: packets are captured whenever it is there and up.
+    """A network device; a context manager. Packets are captured whenever the device exists and is up.
 
-    Blocks in the kernel while there is nothing to do; the kernel tells when the device changes.
+    Blocks in the kernel while there is nothing to do; the kernel notifies of changes of the device.
     """
 
     live = True
     ended = False
 
     def __init__(self, device: str, filter: str | DongleFilter) -> None:
-        """`filter` is for libpcap; or finds the dongles.
+        """`filter`: a filter of libpcap, or one that finds the dongles.
 
-        Raises CaptureError when the device is there but cannot be opened, and FilterError unless it is passing.
+        Raises CaptureError when the device exists but cannot be opened, and FilterError unless it is temporary.
         """
         self.device = device
         self.dongles = filter if isinstance(filter, DongleFilter) else None
-        """What is to learn from the reports that are decoded, and then `refilter`."""
+        """The filter that learns from decoded reports (`heed`); `refilter` applies what it has learnt."""
         self._filter = filter
         self._handle: Any = None
         self._index: int | None = None
         self._dropped_before = 0
-        self._problem: str | None = None
-        """What has been said about why there is nothing to capture from."""
+        self._problem: str | None = None  # The logged reason why nothing can be captured
         self._retry_at: float | None = None
         self._opened_at = 0.0
-        self._fails_at_once = False
-        """Whether the device has failed as soon as it was open, and has not lasted since."""
-        self._exchange_at = 0.0
-        """Not to exchange the filter before this monotonic time."""
+        self._fails_at_once = False  # Whether the device failed soon after it was opened, the last time
+        self._exchange_at = 0.0  # Earliest monotonic time of the next exchange of the filter
         self._exchange_due = False
         self._closed = False
-        self.link_type: int | None = None
-        """libpcap's, of the device when it was last open."""
+        self.link_type: int | None = None  # libpcap's data link type of the device that was opened last
         self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._changes.bind((0, _RTMGRP_LINK))
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -117,36 +108,37 @@ class LiveCapture:
 
     @property
     def capturing(self) -> bool:
-        """Whether the device is there and open."""
+        """Whether the device is open."""
         return self._handle is not None
 
     @property
     def problem(self) -> str:
-        """Why nothing can be captured, as it was logged. Empty when nothing is known to be wrong."""
+        """Why nothing can be captured, as logged. Empty when no problem is known."""
         return self._problem or ""
 
     def wait(self, seconds: float | None) -> list[Packet]:
-        """Packets as soon as there are some; none after this time (None: no limit), or when woken or busy otherwise."""
-        if self._exchange_due and self._handle is not None and time.monotonic() >= self._exchange_at:
-            return self._exchange()
-        if self._fails_at_once and self._handle is not None and time.monotonic() >= self._opened_at + REOPEN_SECONDS:
-            self._fails_at_once = False
-            self._say_capturing()
-        times = [
-            self._retry_at,
-            self._exchange_at if self._exchange_due and self._handle is not None else None,
-            self._opened_at + REOPEN_SECONDS if self._fails_at_once and self._handle is not None else None,
-        ]
-        for until in times:
-            if until is not None:
-                left = max(0.0, until - time.monotonic())
-                seconds = left if seconds is None else min(seconds, left)
+        """Wait for packets, at most this time (None: no limit). May return none before: after `wake`, or a change."""
+        times = [] if self._retry_at is None else [self._retry_at]
+        if self._handle is not None:
+            if self._exchange_due:
+                times.append(self._exchange_at)
+                if time.monotonic() >= self._exchange_at:
+                    return self._exchange()
+            lasts_at = self._opened_at + REOPEN_SECONDS
+            if self._fails_at_once and time.monotonic() >= lasts_at:
+                self._fails_at_once = False
+                self._say_capturing()
+            elif self._fails_at_once:
+                times.append(lasts_at)
+        if times:
+            left = max(0.0, min(times) - time.monotonic())
+            seconds = left if seconds is None else min(seconds, left)
         milliseconds = None if seconds is None else min(seconds * 1000 + 1, _POLL_MILLISECONDS_MAX)
         events = dict(self._poll.poll(milliseconds))
         packets: list[Packet] = []
         broken = False
         if self._handle is not None and (happened := events.get(self._handle.fileno())):
-            # First of all: what has been captured before the device went away counts.
+            # Read first what was captured before the device was removed.
             packets, broken = self._read(self._handle)
             broken = broken or bool(happened & ~select.POLLIN)
         if self._wake_reader in events:
@@ -160,16 +152,16 @@ class LiveCapture:
         return packets
 
     def wake(self) -> None:
-        """Make `wait` return now. May be called from any thread but while another one calls `close`."""
+        """Make `wait` return. May be called from any thread, but not while another one calls `close`."""
         if not self._closed:
             os.write(self._wake_writer, b"\0")
 
     def drain(self) -> list[Packet]:
-        """All packets that have been captured and not been given yet."""
+        """All packets that were captured and not read yet."""
         return self._read(self._handle, BUFFER_LENGTH)[0] if self._handle is not None else []
 
     def refilter(self) -> None:
-        """Apply the filter anew, soon: it now lets more through."""
+        """Apply the changed filter soon."""
         self._exchange_due = True
 
     @property
@@ -178,7 +170,7 @@ class LiveCapture:
         return self._dropped_before + (self._handle.stats()[1] if self._handle is not None else 0)
 
     def close(self) -> None:
-        """Release the device. What has been captured and not been read is lost."""
+        """Close the device. Packets that were not read are lost."""
         if self._closed:
             return
         self._closed = True
@@ -188,7 +180,7 @@ class LiveCapture:
         os.close(self._wake_writer)
 
     def _read(self, handle: Any, bytes_max: int = READ_BYTES_MAX) -> tuple[list[Packet], bool]:
-        """Packets that are there, and whether the handle is of no use any more."""
+        """The captured packets, and whether the handle can no longer be used."""
         packets: list[Packet] = []
         link_type = self.link_type
         assert link_type is not None
@@ -200,7 +192,7 @@ class LiveCapture:
             packets.append(Packet(when, link_type, data))
             size += len(data)
 
-        # None may come of it: libpcap itself filters what was captured before the filter was set.
+        # A call may give no packet: libpcap itself filters packets that were captured before the filter was set.
         count = READ_PACKETS
         while count == READ_PACKETS and size < bytes_max:
             count = handle.dispatch(READ_PACKETS, keep)
@@ -209,26 +201,27 @@ class LiveCapture:
         return packets, count < 0
 
     def _exchange(self) -> list[Packet]:
-        """Capture with the present filter from now on. Returns the packets captured with the one before.
+        """Replace the filter by the current one. Returns the packets captured before that.
 
-        libpcap's `setfilter` lets nothing through until the new filter is in place. So a second handle is opened, and
-        the first one is read to its end and closed only then. Nothing is missed, and what both have seen comes twice.
+        libpcap's `setfilter` lets no packet through until the new filter is in place. Therefore a second handle is
+        opened, and then the first one is read to its end and closed. No packet is lost; those that both have captured
+        are returned twice.
         """
         self._exchange_at = time.monotonic() + EXCHANGE_SECONDS
-        # Room for what comes until the second handle is ready.
+        # Makes room for the packets that arrive until the second handle is ready.
         packets = self.drain()
         try:
             handle, link_type = self._open()
         except CaptureError as error:
-            # The filter is right, so the device is gone or down; the kernel tells of it.
+            # The filter is valid, so the device was removed or is down: the kernel notifies of that.
             _log.debug("%s", error)
             return packets
         if link_type != self.link_type:
-            # Another device of the same name has come. The kernel tells of that, too.
+            # Another device of the same name was added. The kernel notifies of that, too.
             handle.close()
             return packets
         self._exchange_due = False
-        # Until it had a filter, it took all there was, and may be full of it.
+        # Until its filter was set, it captured all packets, and may be full.
         packets += self._read(handle, BUFFER_LENGTH)[0]
         packets += self.drain()
         self._release()
@@ -242,13 +235,13 @@ class LiveCapture:
         except BlockingIOError:
             pass
         except OSError as error:
-            # ENOBUFS: so much changed that some was lost. We look at the device itself in any case.
+            # ENOBUFS: notifications were lost. The state of the device is queried in any case.
             _log.debug("network changes: %s", error)
 
     def _follow_device(self, *, starting: bool = False, broken: bool = False, changed: bool = False) -> None:
-        """Open the device when it is there, close it when it is gone or another of the same name has come.
+        """Open the device when it exists; close it when it was removed or replaced by another of the same name.
 
-        `broken`: the handle is of no use any more. `changed`: the kernel has told of a change of devices.
+        `broken`: the handle can no longer be used. `changed`: the kernel has notified of changed devices.
         """
         index, problem = _device_state(self.device)
         if self._handle is not None and (problem or index != self._index or broken):
@@ -282,9 +275,9 @@ class LiveCapture:
         self._index = index
 
     def _open(self) -> tuple[Any, int]:
-        """A handle with the present filter, and its data link type. Raises CaptureError."""
+        """A handle with the current filter, and its data link type. Raises CaptureError."""
         if os.path.exists(self.device):
-            # libpcap would open that.
+            # libpcap would open the file.
             raise CaptureError(
                 f'"{self.device}": a file of that name is in the working directory; '
                 "set file = true to read it, or start elsewhere to capture from the device"
@@ -309,7 +302,7 @@ class LiveCapture:
         return handle, link_type
 
     def _use(self, handle: Any) -> None:
-        # What was dropped before it had a filter was not ours.
+        # Packets dropped before the filter was set do not count.
         self._dropped_before -= handle.stats()[1]
         self._handle = handle
         self._poll.register(handle.fileno(), select.POLLIN)
@@ -326,14 +319,14 @@ class LiveCapture:
         self._problem = None
 
     def _say(self, problem: str, *, fault: bool = False) -> None:
-        """Log why nothing is captured. A device that goes and comes is logged once, each new `fault` too."""
+        """Log why nothing is captured: once until packets are captured again, and each `fault` that differs."""
         if self._problem is None or (fault and problem != self._problem):
             _log.warning("[pcap] %s", problem)
             self._problem = problem
 
 
 def _device_state(device: str) -> tuple[int, str | None]:
-    """The device's index, and what is wrong with it, if anything."""
+    """The device's index, and the problem with it, if there is one."""
     if device == ANY:
         return 0, None
     try:

@@ -1,8 +1,8 @@
 """The filter that finds dongles by itself, in both directions of their connections.
 
-It lets through the dongles' usual TCP port, the connections of dongles that have reported on another port, and every
-packet that begins as a message of the dongle's protocol. Pure text and bookkeeping; libpcap compiles the program and
-the kernel runs it.
+It passes the dongles' usual TCP port, the connections of dongles that have sent reports on another port, and every
+packet that begins like a message of the dongle's protocol. This module only writes the filter's text: libpcap compiles
+it, and the kernel runs the program.
 """
 
 from __future__ import annotations
@@ -11,25 +11,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from inverter_capture.capture.tcp_fields import TcpFields, all_of, any_of, tcp_program
-from inverter_capture.protocol import link_layers
-from inverter_capture.protocol.messages import (
-    DIRECTION_OFFSET,
-    FROM_DONGLE,
-    FROM_SERVER,
-    HEADER_LENGTH,
-    LENGTH_OFFSET,
-    MESSAGE_LENGTH_MAX,
-    START,
-    TYPE_NAMES,
-    TYPE_OFFSET,
-)
+from inverter_capture.protocol import link_layers, messages
 from inverter_capture.protocol.packets import address_text
 from inverter_capture.protocol.packets_to_readings import Decoded, Event, Unknown
 
-SERVER_PORT = 51100
-"""Where the servers on record listen."""
-ENDPOINTS_MAX = 8
-"""Dongles on other ports let through at a time. The one whose latest report is the oldest goes first."""
+SERVER_PORT = 51100  # The TCP port of all known servers
+ENDPOINTS_MAX = 8  # Maximum number of dongles on other ports. The longest silent one is removed first.
 
 
 class Endpoint(NamedTuple):
@@ -45,40 +32,36 @@ class Endpoint(NamedTuple):
 
 
 class DongleFilter:
-    """Knows which dongles have reported on other ports than the usual one, and the program that follows from it."""
+    """The dongles that have sent reports on another port than the usual one, and the filter for them."""
 
     def __init__(self) -> None:
         self.all_tcp = False
-        """Whether all TCP packets are let through, as in a file with more dongles than are told apart."""
-        self._endpoints: dict[Endpoint, None] = {}
-
-    @property
-    def endpoints(self) -> list[Endpoint]:
-        """Dongles on other ports than the usual one; the one whose latest report is the oldest comes first."""
-        return list(self._endpoints)
+        """Whether all TCP packets pass: for a file with more than `ENDPOINTS_MAX` dongles."""
+        self.endpoints: dict[Endpoint, None] = {}  # The longest silent one first
 
     def add(self, endpoint: Endpoint) -> None:
-        """Let a dongle through that has just reported."""
+        """Let a dongle's connections pass. It has just sent a report."""
         if endpoint.server_port == SERVER_PORT:
             return
-        self._endpoints.pop(endpoint, None)
-        self._endpoints[endpoint] = None
-        if len(self._endpoints) > ENDPOINTS_MAX:
-            del self._endpoints[next(iter(self._endpoints))]
+        self.endpoints.pop(endpoint, None)
+        self.endpoints[endpoint] = None
+        if len(self.endpoints) > ENDPOINTS_MAX:
+            del self.endpoints[next(iter(self.endpoints))]
 
     def heed(self, events: Iterable[Event]) -> bool:
-        """Let through who has reported. True when that changes the program."""
-        before = set(self._endpoints)
+        """Let the dongles pass that have sent reports. Returns whether that changes the filter."""
+        before = set(self.endpoints)
         for event in events:
             if isinstance(event, Decoded | Unknown):
                 self.add(Endpoint(event.flow.source, event.flow.destination_port))
-        return self._endpoints.keys() != before
+        return self.endpoints.keys() != before
 
     def text(self, link_type: int, *, live: bool, small: bool = False) -> str:
-        """The program, in libpcap's filter language.
+        """The filter, in libpcap's filter language.
 
-        `live`: the kernel runs it, which strips VLAN tags before, and on cooked devices cannot look behind a tag.
-        `small`: for a kernel that takes no more than 10 KB. It then does not look behind second tags and PPPoE.
+        `live`: for a device. The kernel removes VLAN tags before it runs the filter, and cannot look behind a tag on
+        cooked devices. `small`: for a kernel that accepts at most 10 KB. The filter then does not look behind VLAN tags
+        and PPPoE headers.
         """
         plain = small or (live and link_type != link_layers.ETHERNET)
         return tcp_program(link_type, self._condition, plain=plain)
@@ -87,24 +70,24 @@ class DongleFilter:
         if self.all_tcp:
             return fields.is_of_interest
         connections = [fields.port([SERVER_PORT])]
-        known = [endpoint for endpoint in self._endpoints if len(endpoint.host) == fields.address_length]
+        known = [endpoint for endpoint in self.endpoints if len(endpoint.host) == fields.address_length]
         if known:
-            # Of several dongles each may use the other's port: that keeps the program small.
+            # Any of these hosts on any of these ports: that keeps the program small.
             hosts = fields.host({endpoint.host: None for endpoint in known})
             connections.append(all_of([hosts, fields.port({endpoint.server_port: None for endpoint in known})]))
-        # The payload comes last: a packet without any is rejected as soon as its first byte is looked for.
+        # The payload comes last: a packet without payload is rejected by the first access to it.
         return any_of([all_of([any_of(connections), fields.is_of_interest]), _begins_message(fields)])
 
 
 def _begins_message(fields: TcpFields) -> str:
-    """Whether a payload begins as a message: the bytes of the header that are there and that are known."""
-    first, second = START
-    length = f"{fields.payload(LENGTH_OFFSET, 2)} <= {MESSAGE_LENGTH_MAX - HEADER_LENGTH}"
+    """Whether a payload begins like a message, as far as the packet holds the header bytes whose values are known."""
+    first, second = messages.START
+    direction, kind, length = messages.DIRECTION_OFFSET, messages.TYPE_OFFSET, messages.LENGTH_OFFSET
     tests = [
         (1, f"{fields.payload(1)} = {second}"),
-        (DIRECTION_OFFSET, fields.payload_in(DIRECTION_OFFSET, (FROM_DONGLE, FROM_SERVER))),
-        (TYPE_OFFSET, fields.payload_in(TYPE_OFFSET, TYPE_NAMES)),
-        (LENGTH_OFFSET + 1, length),
+        (direction, fields.payload_in(direction, (messages.FROM_DONGLE, messages.FROM_SERVER))),
+        (kind, fields.payload_in(kind, messages.TYPE_NAMES)),
+        (length + 1, f"{fields.payload(length, 2)} <= {messages.MESSAGE_LENGTH_MAX - messages.HEADER_LENGTH}"),
     ]
     condition = ""
     for missing_from, test in reversed(tests):

@@ -1,8 +1,8 @@
 """Finds the dongles in capture files before the files are decoded.
 
-A dongle on another port than the usual one is known by the beginning of a message, anywhere in a segment or cut by the
-segment's end. Two passes through a file find all of them: libpcap passes what may hold a cut beginning, and then all
-TCP packets are searched for a whole one.
+A dongle on another port than the usual one is recognised by the beginning of a message, anywhere in a segment or cut by
+the segment's end. Two passes through a file find all of them: the first one reads the segments that may hold a cut
+beginning, the second one searches all TCP segments for a whole beginning.
 """
 
 from __future__ import annotations
@@ -23,33 +23,30 @@ from inverter_capture.protocol.messages import (
 )
 from inverter_capture.protocol.packets import Flow, Packet, PacketParser, Segment
 
-CUTS_MAX = 4096
-"""Cut beginnings remembered, until the segment that holds the other part comes."""
+CUTS_MAX = 4096  # Maximum number of cut beginnings that wait for the segment with the other part
 
 _BEGINNING = START + bytes([FROM_DONGLE])
-_find_beginning = re.compile(re.escape(_BEGINNING)).search
-"""Several times faster than `in`."""
+_find_beginning = re.compile(re.escape(_BEGINNING)).search  # Several times faster than `in`
 _SEQUENCES = 1 << 32
 
 Examine = Callable[[Packet], None]
 
 
 class DongleSearch:
-    """Looks through all packets of one or more files; what it finds is in `dongles`."""
+    """Searches all packets of one or more files. The dongles found are in `dongles`."""
 
     def __init__(self) -> None:
         self.dongles = DongleFilter()
-        self.is_over = False
-        """Whether all files have been looked through."""
+        self.is_over = False  # Whether no further search is needed: all TCP packets pass
         self.passes: tuple[tuple[Callable[[TcpFields], str], Examine], ...] = (
             (_may_be_cut, self._examine_ends),
             (_may_hold_beginning, self._examine_all),
         )
-        """For each pass through a file the condition on a packet, and what takes the packets that meet it."""
+        """For each pass the condition for packets to read, and the function that examines them."""
         self._packets = PacketParser()
         self._found: set[Endpoint] = set()
         self._cuts: dict[tuple[Flow, int, int, bool], None] = {}
-        """Flow, sequence number of the cut, bytes of the beginning before it, and whether those are what has come."""
+        """Flow, sequence number of the cut, bytes of the beginning before the cut, and whether this is that part."""
 
     def _examine_all(self, packet: Packet) -> None:
         if _find_beginning(packet.data) is None:
@@ -90,7 +87,7 @@ class DongleSearch:
 
 
 def _begins_message(data: bytes) -> bool:
-    """Whether a message of a dongle begins here, as far as the bytes of its header are there."""
+    """Whether a dongle's message begins here, as far as the data holds its header."""
     length = int.from_bytes(data[LENGTH_OFFSET:HEADER_LENGTH].ljust(2, b"\0"), "big")
     return (
         _BEGINNING.startswith(data[: len(_BEGINNING)])
@@ -100,7 +97,7 @@ def _begins_message(data: bytes) -> bool:
 
 
 def _is_elsewhere(fields: TcpFields) -> str:
-    """On the usual port everything is let through in any case."""
+    """Whether the ports differ from the usual one, whose packets pass in any case."""
     return f"not {fields.port([SERVER_PORT])}"
 
 
@@ -109,7 +106,7 @@ def _may_hold_beginning(fields: TcpFields) -> str:
 
 
 def _may_be_cut(fields: TcpFields) -> str:
-    """Whether the first one or two bytes of a message end the packet, or are missing at its beginning."""
+    """Whether the packet ends with the first one or two bytes of a message, or begins behind them."""
     one, two = START[0], int.from_bytes(START, "big")
     alone = f"{fields.payload_length} = 1"
     return all_of(

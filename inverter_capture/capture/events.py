@@ -1,4 +1,4 @@
-"""The one loop of a capture, its decoder and the filter that follows from what the decoder finds."""
+"""The loop that passes packets of a capture to a decoder, and adapts the filter to the dongles found."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from inverter_capture.protocol.packets_to_readings import Decoder, Event
 from inverter_capture.protocol.times import SECOND
 
 WAIT_SECONDS_MAX = 3600
-"""How long to wait for packets at most: when the clock is set, what was due by then looks far away."""
-STEP_NANOSECONDS = SECOND
-"""Clocks that are set by less than this disturb nothing."""
+"""Maximum time to wait for packets: after the clock was set, a deadline may be wrong."""
+STEP_NANOSECONDS = SECOND  # Smaller corrections of the clock are ignored
 
 Capture = FileCapture | LiveCapture
 
@@ -22,11 +21,11 @@ Capture = FileCapture | LiveCapture
 def events_of(
     capture: Capture, decoder: Decoder, deadline: Callable[[], int | None] = lambda: None
 ) -> Iterator[list[Event]]:
-    """What a decoder finds in a capture, some packets at a time. Ends with a file; a live capture goes on for ever.
+    """The events that a decoder finds, after every few packets. Ends with the file; a live capture never ends.
 
-    Yields at the latest at `deadline`, which is asked for before each wait (ns since the epoch), and when the capture
-    is woken; there may be no event then. The decoder is not closed at the end: another file may continue this one.
-    Raises CaptureError behind the last whole packet of a truncated file.
+    Yields, possibly without events, at the latest at `deadline` (ns since the epoch), which is called before each wait,
+    and when the capture is woken. Does not close the decoder: another file may continue this one. Raises CaptureError
+    after the last whole packet of a truncated file.
     """
     ahead = time.time_ns() - time.monotonic_ns()
     while not capture.ended:
@@ -49,13 +48,13 @@ def events_of(
 
 
 def _restamped(packet: Packet, by: int, now: int) -> Packet:
-    """A packet that has just been read, with its time by a clock that was set meanwhile: before it came, or after."""
+    """A packet that was captured before or after the clock was set by `by`: with the time that is closer to now."""
     moved = packet._replace(time=packet.time + by)
     return moved if abs(moved.time - now) < abs(packet.time - now) else packet
 
 
 def _seconds_until(*deadlines: int | None) -> float:
-    """Until the first of these times, in ns since the epoch; at most WAIT_SECONDS_MAX."""
+    """Seconds until the first of these times (ns since the epoch); at most WAIT_SECONDS_MAX."""
     times = [deadline for deadline in deadlines if deadline is not None]
     seconds = (min(times) - time.time_ns()) / SECOND if times else WAIT_SECONDS_MAX
     return min(max(seconds, 0), WAIT_SECONDS_MAX)

@@ -1,7 +1,6 @@
 """Packets from a capture file, through libpcap.
 
-How pypcap really behaves is behind much of this: `pcap.pcap(name)` takes a file of that name for a device; a truncated
-file ends without a word.
+pypcap has two traps: `pcap.pcap(name)` opens a file or a device, and the end of a truncated file raises no exception.
 """
 
 from __future__ import annotations
@@ -19,10 +18,9 @@ from inverter_capture.capture.libpcap import CaptureError, link_type_of, set_fil
 from inverter_capture.capture.tcp_fields import tcp_program
 from inverter_capture.protocol.packets import Packet
 
-BATCH_PACKETS = 64
-"""Packets read at a time, but for a pipe whose filter may change behind each packet."""
+BATCH_PACKETS = 64  # Packets read at a time; one from a pipe, since each may change the filter
 
-_CAPTURE_FILE_MAGICS = {
+CAPTURE_FILE_MAGICS = {
     b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1",  # pcap, microseconds
     b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1",  # pcap, nanoseconds
     b"\xa1\xb2\xcd\x34", b"\x34\xcd\xb2\xa1",  # pcap as some old Linux tools wrote it
@@ -34,35 +32,34 @@ _COMPRESSED_MAGICS = {b"\x1f\x8b": "gunzip", b"\x28\xb5": "unzstd", b"\xfd7": "u
 class FileCapture:
     """A capture file, read as a stream; a context manager. `-` is standard input.
 
-    When dongles are to be searched, a regular file is read several times, and a pipe as a live capture: from then on,
-    as its dongles are found.
+    To search for dongles, a regular file is read several times. In a pipe, a dongle's packets are read from its first
+    message on, as in a live capture.
     """
 
     live = False
 
     def __init__(self, path: str, filter: str | DongleSearch) -> None:
-        """`filter` is for libpcap; or finds the dongles.
+        """`filter`: a filter of libpcap, or a search for the dongles.
 
         Raises CaptureError for a file that is missing, unreadable or no capture file, and FilterError.
         """
         self.path = path
         self.ended = False
         self.dongles = filter.dongles if isinstance(filter, DongleSearch) else None
-        """What is to learn from the reports that are decoded, and then `refilter`."""
+        """The filter that learns from decoded reports (`heed`); `refilter` applies what it has learnt."""
         self._filter = filter
         length = _check_file(path)
         self._search = (
             self._search_passes(filter) if isinstance(filter, DongleSearch) and length and not filter.is_over else None
         )
         passes = 1 + (len(filter.passes) if isinstance(filter, DongleSearch) and self._search else 0)
-        self.size = passes * length
-        """Bytes that will be read in all; 0 when that is not known."""
+        self.size = passes * length  # Bytes to read in all passes; 0 when unknown
         self._length = length
         self._passed = 0
         self._batch = 1 if self.dongles is not None and not length else BATCH_PACKETS
         self._error: str | None = None
         self._closing = threading.Lock()
-        """Held while the handle is closed, or asked for its position: pypcap crashes when it is asked later."""
+        """Held while the handle is closed, and while its position is read: pypcap crashes when a closed one is read."""
         self._handle: Any = _open_file(path)
         try:
             self.link_type: int = link_type_of(self._handle, path)
@@ -78,20 +75,19 @@ class FileCapture:
         self.close()
 
     def refilter(self) -> None:
-        """Apply the filter anew: it now lets more through."""
+        """Apply the changed filter."""
         text = self._filter if isinstance(self._filter, str) else self._filter.dongles.text(self.link_type, live=False)
         set_filter(self._handle, text)
 
     def search(self) -> None:
-        """Look for dongles now. Otherwise `wait` does it before it gives the first packet."""
+        """Search for dongles now. Otherwise `wait` does that before it returns the first packet."""
         while self._search is not None:
             self.wait()
 
     def wait(self, _seconds: float | None = None) -> list[Packet]:
-        """Some packets that pass the filter; none at the end, which `ended` then says, or while dongles are searched.
+        """Some packets that pass the filter; none during the search for dongles, and at the end (`ended` is then True).
 
-        Waits for data from a pipe as long as it takes. Raises CaptureError behind the last whole packet of a
-        truncated file.
+        Waits without limit for data from a pipe. Raises CaptureError after the last whole packet of a truncated file.
         """
         if self._search is not None:
             try:
@@ -112,19 +108,19 @@ class FileCapture:
 
     @property
     def position(self) -> int:
-        """Bytes read so far, out of `size`. May be called from any thread. Raises OSError for a pipe."""
+        """Bytes read of `size`. May be called from any thread. Raises OSError for a pipe."""
         with self._closing:
             return self._passed + (os.lseek(self._handle.fileno(), 0, os.SEEK_CUR) if self._handle is not None else 0)
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         with self._closing:
             if self._handle is not None:
                 self._handle.close()
                 self._handle = None
 
     def _search_passes(self, search: DongleSearch) -> Iterator[None]:
-        """Look through the whole file, some packets at each step. Of a truncated file the packets before count."""
+        """Search the whole file, some packets at each step. A truncated file is searched up to its end."""
         for condition, examine in search.passes:
             set_filter(self._handle, tcp_program(self.link_type, condition))
             error: str | None = None
@@ -140,7 +136,7 @@ class FileCapture:
 
 
 def _read(handle: Any, link_type: int, count: int, packets: list[Packet]) -> str | None:
-    """Read up to so many packets. At the end of the file, what is wrong with it, or an empty text; otherwise None."""
+    """Read at most `count` packets. Returns the problem at the end of the file, empty if none; None before the end."""
     # Not iter(handle): that would take SIGINT over.
     try:
         for _ in range(count):
@@ -152,13 +148,13 @@ def _read(handle: Any, link_type: int, count: int, packets: list[Packet]) -> str
 
 
 def _check_file(path: str) -> int:
-    """The size of a file that begins as a capture file does, 0 for a pipe. Raises CaptureError."""
+    """The size of a capture file; 0 for a pipe. Checks the first bytes. Raises CaptureError."""
     if path == "-":
         return 0
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            # What is read from a pipe is gone.
+            # Its first bytes could not be read again.
             return 0
         with open(path, "rb") as file:
             magic = file.read(4)
@@ -168,7 +164,7 @@ def _check_file(path: str) -> int:
         ) from error
     if not magic:
         raise CaptureError(f'"{path}": the file is empty; a capture file is what `tcpdump -w FILE` writes')
-    if magic not in _CAPTURE_FILE_MAGICS:
+    if magic not in CAPTURE_FILE_MAGICS:
         unpack = _COMPRESSED_MAGICS.get(magic[:2])
         remedy = f"unpack it first with {unpack}" if unpack else "a capture file is what `tcpdump -w FILE` writes"
         raise CaptureError(f'"{path}": is no capture file (pcap or pcapng); {remedy}')
@@ -176,12 +172,12 @@ def _check_file(path: str) -> int:
 
 
 def _open_file(path: str) -> Any:
-    # No device has a name with a slash, so none can be taken for the file.
+    # With a slash, since no device name contains one.
     name = path if path == "-" or "/" in path else f"./{path}"
     try:
         return pcap.pcap(name, timestamp_in_ns=True)
     except OSError as error:
-        # pypcap tells only that there is no device of that name.
+        # pypcap's own message is that there is no device of that name.
         raise CaptureError(
             f'"{path}": is no capture file (pcap or pcapng), or damaged or cut off in its first bytes'
         ) from error

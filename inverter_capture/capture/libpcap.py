@@ -1,4 +1,4 @@
-"""What captures of both kinds share: filters, data link types, and errors, through libpcap."""
+"""Filters, data link types and errors of libpcap, for devices and files."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from inverter_capture.protocol import link_layers
 _EMPTY_CAPTURE_FILE = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link_layers.ETHERNET)
 
 
-class CaptureError(Exception):
-    """Capturing cannot be done as it was asked for.
+FILTER_REMEDY = "see `man pcap-filter`"
 
-    The text begins with the wrong value in quotes. The caller puts the name of the setting before it.
+
+class CaptureError(Exception):
+    """A device or file cannot be captured from. The text begins with the wrong value in quotes, for the caller to put
+    the name of the setting before it.
     """
 
 
 class FilterError(CaptureError):
-    """A filter that libpcap does not understand.
+    """A filter that libpcap rejects."""
 
-    `passing`: perhaps only now, for there is a name in it that no name server explains. At boot there may be none yet.
-    """
-
-    def __init__(self, text: str, *, passing: bool = False) -> None:
-        super().__init__(text)
+    def __init__(self, filter: str, reason: str, *, passing: bool = False) -> None:
+        """`passing`: perhaps temporary, since a host name cannot be resolved. At boot there may be no network yet."""
+        super().__init__(f'"{filter}": {reason}: {FILTER_REMEDY}')
+        self.reason = reason
         self.passing = passing
 
 
 def check_filter(text: str) -> None:
-    """Raises FilterError, with the part that is wrong, for what is no filter. Needs no device and no rights."""
+    """Raises FilterError, with the wrong part, for an invalid filter. Needs no device and no permissions."""
     set_filter(_memory_capture(), text)
 
 
 def link_type_of(handle: Any, name: str) -> int:
+    """The data link type of a device or file. Raises CaptureError for one that is not supported."""
     link_type: int = handle.datalink()
     if link_type not in link_layers.LINKS:
         known = ", ".join(link.name for link in link_layers.LINKS.values())
@@ -45,19 +47,20 @@ def link_type_of(handle: Any, name: str) -> int:
 
 
 def set_filter(handle: Any, text: str) -> None:
+    """Raises FilterError."""
     try:
         handle.setfilter(text)
     except OSError as error:
         reason = text_of(error.args[0]).removeprefix("can't parse filter expression: ")
         part = _wrong_part(text) if reason.startswith("syntax error") else ""
         passing = reason.startswith("unknown host")
-        raise FilterError(f'"{text}": {reason}{part}; see `man pcap-filter`', passing=passing) from error
+        raise FilterError(text, reason + part, passing=passing) from error
     except ValueError as error:
-        raise FilterError(f'"{text!a}": {error}') from error
+        raise FilterError(ascii(text), str(error)) from error
 
 
 def _wrong_part(text: str) -> str:
-    """What follows the longest beginning that is a filter by itself; or else the first of several conditions."""
+    """What follows the longest part from the start that is a valid filter; without one, the first condition."""
     words = text.split()
     for count in range(len(words) - 1, 0, -1):
         begin, rest = " ".join(words[:count]), " ".join(words[count:])
@@ -71,7 +74,7 @@ def _wrong_part(text: str) -> str:
 
 
 def _memory_capture() -> Any:
-    """An empty Ethernet capture file that needs no disk, to compile filters for."""
+    """An empty Ethernet capture file in memory, to compile filters for."""
     descriptor = os.memfd_create("empty.pcap")
     try:
         os.write(descriptor, _EMPTY_CAPTURE_FILE)
@@ -81,4 +84,5 @@ def _memory_capture() -> Any:
 
 
 def text_of(message: object) -> str:
+    """A message of libpcap, which pypcap gives as bytes or as text."""
     return message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)

@@ -1,7 +1,7 @@
-"""BPF programs in libpcap's filter language that read IP and TCP headers wherever they begin in a packet.
+"""Filters in libpcap's language that read IP and TCP headers, also behind VLAN tags and PPPoE headers.
 
-libpcap's own `vlan` and `pppoes` shift all that follows them, also behind `or`. So the headers' places behind VLAN tags
-and PPPoE are computed here, and each place gets a condition of its own. Pure text; libpcap compiles it.
+libpcap's own `vlan` and `pppoes` shift the offsets of all that follows them, also after `or`. Therefore the offsets of
+the headers are computed here, and each possible offset has a condition of its own. libpcap compiles the text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class TcpFields:
     """Expressions for the fields of a TCP packet whose IP header begins at one place."""
 
     def __init__(self, guard: str, accessor: str, offset: int, version: int) -> None:
-        """`guard` is true when an IP header of this version (an EtherType) begins at `accessor`[`offset`]."""
+        """`guard`: the condition that an IP header of this version (an EtherType) begins at `accessor`[`offset`]."""
         self._accessor = accessor
         self._offset = offset
         if version == link_layers.IPV4:
@@ -34,15 +34,15 @@ class TcpFields:
             self._header_length = f"{_IPV6_HEADER_LENGTH}"
             self._end = f"{self._ip(4, 2)} + {_IPV6_HEADER_LENGTH}"
             self._addresses = (8, 24)
-            # Not behind extension headers, where libpcap's `tcp` does not look either.
+            # Without extension headers, as libpcap's `tcp`.
             self.is_tcp = f"{guard} and {self._ip(6)} = {link_layers.TCP}"
         self._payload = f"(({self._tcp(12)} & 0xf0) >> 2)"
         self.payload_length = f"{self._end} - {self._header_length} - {self._payload}"
-        """Bytes. Of a packet whose length is left to the network card: not a number below 2^31."""
+        """In bytes; above 2^31 for a packet whose length field the network card is to fill in."""
 
     @property
     def is_of_interest(self) -> str:
-        """Whether the packet carries data, or begins or ends a connection; others only acknowledge."""
+        """Whether the packet has a payload, or begins or ends a connection; others only acknowledge."""
         return f"({self._tcp(13)} & {FIN | SYN | RST} != 0 or {self.payload_length} != 0)"
 
     def port(self, numbers: Iterable[int]) -> str:
@@ -60,7 +60,7 @@ class TcpFields:
         )
 
     def payload(self, offset: int, size: int = 1) -> str:
-        """The number in `size` (1, 2, 4) bytes of the payload. A packet that does not have them is rejected at once."""
+        """The number in `size` (1, 2, 4) bytes of the payload. A packet without these bytes is rejected."""
         return self._tcp(f"{self._payload} + {offset}" if offset else self._payload, size)
 
     def payload_in(self, offset: int, numbers: Iterable[int]) -> str:
@@ -68,7 +68,7 @@ class TcpFields:
         return any_of(f"{self.payload(offset)} = {number}" for number in numbers)
 
     def last(self, size: int) -> str:
-        """The number in the last `size` (1, 2, 4) bytes of the packet; what the link layer adds is not part of it."""
+        """The number in the last `size` (1, 2, 4) bytes of the IP packet, without padding of the link layer."""
         return self._ip(f"{self._end} - {size}", size)
 
     def _tcp(self, offset: int | str, size: int = 1) -> str:
@@ -83,9 +83,9 @@ class TcpFields:
 
 
 def tcp_program(link_type: int, condition: Callable[[TcpFields], str], *, plain: bool = False) -> str:
-    """A program for the TCP packets that meet a condition, which may be empty.
+    """A filter for the TCP packets that meet a condition, which may be empty.
 
-    `plain`: do not look behind VLAN tags and PPPoE.
+    `plain`: do not look behind VLAN tags and PPPoE headers.
     """
     return " or ".join(
         all_of(filter(None, (fields.is_tcp, condition(fields)))) for fields in _places(link_type, plain=plain)
@@ -93,17 +93,17 @@ def tcp_program(link_type: int, condition: Callable[[TcpFields], str], *, plain:
 
 
 def any_of(conditions: Iterable[str]) -> str:
-    """Whether one of them is met. They are tried in their order."""
+    """Whether one of the conditions is met. They are tested in this order."""
     return f"({' or '.join(conditions)})"
 
 
 def all_of(conditions: Iterable[str]) -> str:
-    """Whether all of them are met. They are tried in their order."""
+    """Whether all conditions are met. They are tested in this order."""
     return f"({' and '.join(conditions)})"
 
 
 def _places(link_type: int, *, plain: bool) -> list[TcpFields]:
-    """Where IP headers may begin."""
+    """The fields for each offset at which an IP header may begin."""
     places = [TcpFields("ip", "ip", 0, link_layers.IPV4), TcpFields("ip6", "ip6", 0, link_layers.IPV6)]
     link = link_layers.LINKS[link_type]
     if link.type_offset is None or plain:

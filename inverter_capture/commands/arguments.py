@@ -1,6 +1,7 @@
 """The command line. Results go to standard output, everything else to standard error.
 
-Exit codes: 0 success; 1 failure, also of a part; 2 invalid arguments or configuration.
+Exit codes: 0 success; 1 failure, also of a part; 2 invalid arguments or configuration; 3 the device or a backend is not
+configured yet.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import argparse
 import io
 import logging
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from inverter_capture import __version__
 from inverter_capture.output.formats import FORMATS
@@ -21,10 +24,9 @@ from inverter_capture.text import printable
 
 if TYPE_CHECKING:
     from inverter_capture.capture.libpcap import CaptureError
-    from inverter_capture.config.problems import ConfigError
-    from inverter_capture.config.schema import Config
+    from inverter_capture.config.problems import ConfigError, Mistake
 
-DONE, FAILED, WRONG_USE = 0, 1, 2
+DONE, FAILED, WRONG_USE, UNSET = 0, 1, 2, 3
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     # Ctrl-C ends the program without a traceback. `run` and `discover` set their own handlers.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     start_log(syslog=getattr(options, "syslog", False))
     command: Callable[[argparse.Namespace], int] = options.command
     return command(options)
@@ -66,19 +68,37 @@ def _open_standard_streams() -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with one line, without the usage text."""
-        self.exit(WRONG_USE, f"error: {printable(message)}; see {self.prog} --help\n")
+        from inverter_capture.config.values import nearest
+
+        hint = f"see {self.prog} --help"
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)|unrecognized arguments: (--?[a-z]\S*)", message)
+        if wrong:
+            # `prog` ends with the command, whose usage text has its options.
+            known = re.findall(r"[\w-]+", wrong[2]) if wrong[2] else re.findall(r"--\w+", self.format_usage())
+            near = nearest(wrong[1] or wrong[3], known)
+            hint = f"did you mean {near}? Or {hint}" if near else hint
+        self.exit(WRONG_USE, f"error: {printable(message)}; {hint}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser, commands = _parser()
+    options, others = parser.parse_known_args(arguments)
+    if others:
+        commands[options.name].error(f"unrecognized arguments: {' '.join(others)}")
+    return options
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and those of the commands."""
     parser = _Parser(
         prog="inverter-capture",
         description="Captures the readings that a Sunsynk/Deye inverter's Inteless dongle sends to its cloud.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="name", required=True)
 
     run = commands.add_parser("run", help="capture and deliver, as configured, until SIGTERM or the end of the file")
-    run.add_argument("config", metavar="CONFIG.toml")
+    run.add_argument("config", metavar="CONFIG.toml", help="- for standard input")
     run.add_argument("--status", metavar="FILE", default="", help="keep a status file, for `status`; default: none")
     run.add_argument("--syslog", action="store_true", help="log to the system log, unless run in a terminal")
     run.set_defaults(command=_run)
@@ -89,8 +109,15 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(command=_status)
 
     check = commands.add_parser("check", help="check a configuration")
-    check.add_argument("config", metavar="CONFIG.toml")
+    check.add_argument(
+        "config",
+        metavar="CONFIG",
+        nargs="?",
+        default="",
+        help="a TOML file or output of `uci export`, - for standard input; default: run `uci export`",
+    )
     check.add_argument("--connect", action="store_true", help="also test the servers, without changing anything there")
+    check.add_argument("--json", action="store_true", help="print the mistakes as a list, for scripts")
     check.set_defaults(command=_check)
 
     decode = commands.add_parser("decode", help="print the readings in capture files")
@@ -122,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         default=DISCOVER_SECONDS,
         help="seconds to listen; default: %(default)s",
     )
+    discover.add_argument("--json", action="store_true", help="print progress and result as JSON lines, for scripts")
     discover.set_defaults(command=_discover)
 
     settings = commands.add_parser("settings", help="explain every setting")
@@ -136,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         help="output of `uci export`, - for standard input; default: run `uci export`",
     )
     uci.set_defaults(command=_uci)
-    return parser
+    return parser, commands.choices
 
 
 def _seconds(text: str) -> int:
@@ -160,11 +188,18 @@ def _run(options: argparse.Namespace) -> int:
 
         try:
             with only_service(options.status):
-                return Service(config, lambda: load(options.config), status_path=options.status).run()
+                again = partial(load, options.config) if options.config != "-" else _cannot_read_again
+                return Service(config, again, status_path=options.status).run()
         except AnotherServiceError as error:
             return _fail(FAILED, str(error))
     except (ConfigError, CaptureError) as error:
         return _refuse(options.config, error)
+
+
+def _cannot_read_again() -> NoReturn:
+    from inverter_capture.config.problems import ConfigError, Mistake
+
+    raise ConfigError([Mistake("standard input", "can be read only once", "restart the program with other settings")])
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -181,43 +216,30 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from inverter_capture.capture.device import device_problem
-    from inverter_capture.capture.file import FileCapture
-    from inverter_capture.capture.libpcap import CaptureError, check_filter
-    from inverter_capture.config.problems import ConfigError
-    from inverter_capture.config.toml_file import load
+    from inverter_capture.commands.check import Checked, as_json
+    from inverter_capture.output.terminal import has_colour, is_terminal
 
-    try:
-        config = load(options.config)
-        if config.pcap.filter:
-            check_filter(config.pcap.filter)
-        if config.pcap.file:
-            FileCapture(config.pcap.device, config.pcap.filter).close()
-    except (ConfigError, CaptureError) as error:
-        return _refuse(options.config, error)
-    problem = None if config.pcap.file else device_problem(config.pcap.device)
-    if problem:
-        _log.warning("%s: [pcap] device = %s; the service will wait for it", options.config, problem)
+    checked = Checked(options.config)
+    code = DONE if checked.is_right else UNSET if checked.unset else WRONG_USE
+    mistakes, right = list(checked.mistakes), []
+    if options.connect and code == DONE:
+        for name, mistake in checked.try_backends():
+            if mistake is None:
+                right.append(name)
+            else:
+                mistakes.append(mistake)
+                code = FAILED
+    if options.json:
+        return _print(as_json(mistakes)) or code
+    if is_terminal(sys.stderr):
+        for mistake in mistakes:
+            print(checked.show(mistake, colour=has_colour(sys.stderr)), file=sys.stderr)
+            print(*mistake.commands, sep="\n", end="\n" * bool(mistake.commands), file=sys.stderr)
+    else:
+        _tell(mistakes)
     if options.connect:
-        return _try_backends(config)
-    return _print(f"{options.config}: right\n")
-
-
-def _try_backends(config: Config) -> int:
-    from inverter_capture.backends.create import create_backend, sections
-    from inverter_capture.backends.status import no_status
-    from inverter_capture.commands.service_user import unreadable
-    from inverter_capture.config.timezone import named_zone
-
-    code = DONE
-    for section in sections(config):
-        backend = create_backend(section, named_zone(config.pcap.timezone), no_status)
-        problem = unreadable(section) or backend.check()
-        if problem:
-            code = _fail(FAILED, f"{backend.name}: {problem}")
-        else:
-            code = _print(f"{backend.name}: right\n") or code
-    return code
+        return _print("".join(f"{name}: right\n" for name in right)) or code
+    return _print(f"{checked.name}: right\n") if code == DONE else code
 
 
 def _settings(options: argparse.Namespace) -> int:  # noqa: ARG001 (there are none)
@@ -239,7 +261,7 @@ def _decode(options: argparse.Namespace) -> int:
     try:
         zone = named_zone(check_timezone(options.timezone))
     except SettingError as error:
-        return _fail(WRONG_USE, f"--timezone {options.timezone}: {error}")
+        return _fail(WRONG_USE, f"--timezone {options.timezone}: {error.reason}: {error.remedy}")
     command = DecodeCommand(zone, options.format, filter=options.filter, raw=options.raw, anonymise=options.anonymise)
     try:
         problems = command.run(options.files)
@@ -251,14 +273,22 @@ def _decode(options: argparse.Namespace) -> int:
 
 
 def _discover(options: argparse.Namespace) -> int:
+    import json
+
     from inverter_capture.capture.libpcap import CaptureError
     from inverter_capture.commands.discover import discover
 
+    def print_json(found: dict[str, Any]) -> int:
+        return _print(json.dumps(found) + "\n")
+
+    progress = print_json if options.json else lambda _: DONE
     try:
-        report, problems = discover(options.source, options.seconds)
+        survey, problems = discover(options.source, options.seconds, progress)
     except CaptureError as error:
-        return _fail(FAILED, str(error))
-    printed = DONE if report is None else _print(report)
+        return print_json({"problems": [str(error)]}) or FAILED if options.json else _fail(FAILED, str(error))
+    if options.json:
+        return print_json(survey.as_json() | {"problems": problems}) or (FAILED if problems else DONE)
+    printed = _print(survey.report()) if survey.found else DONE
     return _fail(FAILED, *problems) if problems else printed
 
 
@@ -269,7 +299,7 @@ def _uci(options: argparse.Namespace) -> int:
     try:
         return _print(to_toml(options.file))
     except ConfigError as error:
-        return _fail(WRONG_USE, *error.messages)
+        return _refuse(options.file, error)
 
 
 def _print(text: str) -> int:
@@ -296,7 +326,16 @@ def _refuse(path: str, error: ConfigError | CaptureError) -> int:
         return _fail(WRONG_USE, f"{path}: [pcap] filter = {error}")
     if isinstance(error, CaptureError):
         return _fail(FAILED, f"{path}: [pcap] device = {error}")
-    return _fail(WRONG_USE, *error.messages)
+    _tell(error.mistakes)
+    return UNSET if error.unset else WRONG_USE
+
+
+def _tell(mistakes: Iterable[Mistake]) -> None:
+    """Log mistakes in a configuration, and print the commands that are their remedies, to be pasted."""
+    for mistake in mistakes:
+        _log.log(logging.WARNING if mistake.warning else logging.ERROR, "%s", mistake)
+        for command in mistake.commands:
+            print(command, file=sys.stderr)
 
 
 def _fail(code: int, *messages: str) -> int:

@@ -37,7 +37,7 @@ class DecodeCommand:
     def run(self, paths: Sequence[str]) -> list[str]:
         """Print all readings. Returns the problems, one line each. Raises FilterError, OSError for standard output."""
         problems: list[str] = []
-        sys.stdout.write(self._formatter.header())
+        sys.stdout.write(self._formatter.header)
         if isinstance(self._filter, DongleSearch) and len(paths) > 1:
             self._search(paths, self._filter)
         for path in paths:

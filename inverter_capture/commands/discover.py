@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 from inverter_capture.capture.device import ANY, LiveCapture, device_problem
 from inverter_capture.capture.dongle_filter import DongleFilter
@@ -27,11 +29,14 @@ NOTHING_IN_FILE = (
 )
 
 
-def discover(source: str, seconds: int) -> tuple[str | None, list[str]]:
-    """Find dongles on a device, for `seconds` or until Ctrl-C, or in a capture file.
+Progress = Callable[[dict[str, Any]], object]
 
-    Returns the text to print, or None when no dongle sent a report, and the problems. Raises CaptureError when the
-    source cannot be read at all.
+
+def discover(source: str, seconds: int, progress: Progress) -> tuple[Survey, list[str]]:
+    """Look for dongles on a device, for `seconds` or until Ctrl-C, or in a capture file.
+
+    `progress` is called on a device when the counts have changed, at most once a second. Returns what was found, and
+    the problems. Raises CaptureError when the source cannot be read at all.
     """
     is_file = source != ANY and (os.path.exists(source) or "/" in source or source == "-")
     survey = Survey(source, file=is_file)
@@ -39,10 +44,10 @@ def discover(source: str, seconds: int) -> tuple[str | None, list[str]]:
     if is_file:
         problem = _read(source, survey)
     else:
-        _listen(source, seconds, survey)
-    if survey.found:
-        return survey.report(), [problem] if problem else []
-    return None, [problem or f'"{source}": {NOTHING_IN_FILE if is_file else NOTHING_CAPTURED}']
+        _listen(source, seconds, survey, progress)
+    if problem is None and not survey.found:
+        problem = f'"{source}": {NOTHING_IN_FILE if is_file else NOTHING_CAPTURED}'
+    return survey, [problem] if problem else []
 
 
 def _read(path: str, survey: Survey) -> str | None:
@@ -59,7 +64,7 @@ def _read(path: str, survey: Survey) -> str | None:
     return problem
 
 
-def _listen(device: str, seconds: int, survey: Survey) -> None:
+def _listen(device: str, seconds: int, survey: Survey, progress: Progress) -> None:
     """Survey a device for this time, or until SIGINT or SIGTERM."""
     problem = device_problem(device)
     if problem:
@@ -76,11 +81,15 @@ def _listen(device: str, seconds: int, survey: Survey) -> None:
 
         with on_signals(stop):
             end = time.monotonic() + seconds
+            told, tell_at = 0, 0.0
             for events in events_of(capture, decoder, lambda: time.time_ns() + SECOND):
                 survey.add(events)
-                left = end - time.monotonic()
-                if stopped or left <= 0:
+                now, packets = time.monotonic(), decoder.packets.counts.packets
+                if stopped or now >= end:
                     break
-                line.show(f"listening on {device}, {left:.0f} s to go (Ctrl-C to end): {survey.status}")
+                line.show(f"listening on {device}, {end - now:.0f} s to go (Ctrl-C to end): {survey.status}")
+                if packets > told and now >= tell_at:
+                    told, tell_at = packets, now + 1
+                    progress({"packets": packets, **survey.counts})
     line.clear()
     survey.add(decoder.close())

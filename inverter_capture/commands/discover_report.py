@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from typing import Any
 
 from inverter_capture.capture.dongle_filter import Endpoint
-from inverter_capture.config.timezone import distance_text, fitting_zones, remedy
+from inverter_capture.config.timezone import OPENWRT_FILE, distance_text, fitting_zones, remedy
 from inverter_capture.config.toml_file import assign
+from inverter_capture.config.uci import set_commands
 from inverter_capture.protocol.clock import ClockError, ClockWatch, off_by_quarters
 from inverter_capture.protocol.messages import dongle_serial
 from inverter_capture.protocol.packets import address_text
-from inverter_capture.protocol.packets_to_readings import Decoded, Event, MapHeard, Unknown
+from inverter_capture.protocol.packets_to_readings import Decoded, Event, Heard, MapHeard, Unknown
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.report_log import BURST_SECONDS
 from inverter_capture.text import counted
@@ -45,16 +48,23 @@ class Survey:
         return bool(self._reporting)
 
     @property
+    def counts(self) -> dict[str, Any]:
+        """The number of reports, and the addresses of all hosts that speak as a dongle does."""
+        hosts = sorted({address_text(dongle.endpoint.host) for dongle in self._dongles.values()})
+        return {"reports": sum(dongle.reports for dongle in self._reporting), "candidates": hosts}
+
+    @property
     def status(self) -> str:
-        """The number of reports and their senders, for a status line."""
-        reports = sum(dongle.reports for dongle in self._reporting)
-        hosts = ", ".join(sorted({address_text(dongle.endpoint.host) for dongle in self._reporting}))
-        return f"{counted(reports, 'report')} from {hosts}" if reports else "no report yet"
+        """The counts, for a status line."""
+        reports, hosts = self.counts.values()
+        senders = f" from {', '.join(hosts)}" if hosts else ""
+        return (counted(reports, "report") if reports else "no report yet") + senders
 
     def add(self, events: Iterable[Event]) -> None:
         """Add events of a decoder."""
         for event in events:
-            flow = event.flow.reversed() if isinstance(event, MapHeard) else event.flow
+            from_server = isinstance(event, MapHeard | Heard) and not event.message.from_dongle
+            flow = event.flow.reversed() if from_server else event.flow
             endpoint = Endpoint(flow.source, flow.destination_port)
             dongle = self._dongles.get(endpoint)
             if dongle is None and len(self._dongles) < SURVEYED_MAX:
@@ -66,19 +76,39 @@ class Survey:
     def _reporting(self) -> list[_Dongle]:
         return [dongle for dongle in self._dongles.values() if dongle.reports]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the section pcap for the dongles found; none without a dongle."""
+        zones = [dongle.timezone for dongle in self._reporting if dongle.timezone]
+        filters = [dongle.endpoint.filter for dongle in self._reporting]
+        if not filters:
+            return {}
+        settings: dict[str, Any] = {"device": self._source} | ({"file": True} if self._file else {})
+        settings["filter"] = filters[0] if len(filters) == 1 else " or ".join(f"({text})" for text in filters)
+        return settings | ({"timezone": zones[0]} if zones else {})
+
     def report(self) -> str:
-        """The dongles, and the [pcap] section to paste."""
-        dongles = self._reporting
-        zones = [dongle.timezone for dongle in dongles if dongle.timezone]
-        filters = [dongle.endpoint.filter for dongle in dongles]
-        section = ["[pcap]", assign("device", self._source)]
-        if self._file:
-            section.append(assign("file", True))
-        joined = filters[0] if len(filters) == 1 else " or ".join(f"({text})" for text in filters)
-        section.append(assign("filter", joined))
-        if zones:
-            section.append(assign("timezone", zones[0]))
-        return "\n".join([*(dongle.report(file=self._file) for dongle in dongles), *section]) + "\n"
+        """The dongles, and the settings to paste: for `uci` on OpenWrt, otherwise as TOML."""
+        if os.path.exists(OPENWRT_FILE):
+            settings = self.settings
+            if settings.pop("file", False):
+                # The file was only copied to the router to look at it.
+                del settings["device"]
+            pasted = set_commands(settings)
+        else:
+            pasted = ["[pcap]", *(assign(name, value) for name, value in self.settings.items())]
+        texts = [
+            f"{host} is a dongle\n" + "".join(f"  {name:10}{text}\n" for name, text in rows.items())
+            for host, rows in self._rows()
+        ]
+        return "\n".join([*texts, *pasted]) + "\n"
+
+    def as_json(self) -> dict[str, Any]:
+        """The dongles, as `report` describes them, and the settings."""
+        return {"dongles": [{"host": host, **rows} for host, rows in self._rows()], "settings": self.settings}
+
+    def _rows(self) -> list[tuple[str, dict[str, str]]]:
+        return [(address_text(dongle.endpoint.host), dongle.rows(file=self._file)) for dongle in self._reporting]
 
 
 class _Dongle:
@@ -130,11 +160,12 @@ class _Dongle:
             if newest is None or event.reading.time > newest.time:
                 self._newest = event
 
-    def report(self, *, file: bool) -> str:
+    def rows(self, *, file: bool) -> dict[str, str]:
+        """What is known of the dongle, by headings."""
         lengths = " and ".join(
             f"{length} bytes ({LAYOUT_TEXTS[layout]})" for length, layout in sorted(self._lengths.items())
         )
-        rows = {
+        return {
             "dongle": ", ".join(self._serials) or "serial number unknown: it is sent when the dongle connects",
             "inverter": ", ".join(serial + (f" ({kind})" if kind else "") for serial, kind in self._inverters.items()),
             "server": f"{', '.join(sorted(self._servers))} port {self.endpoint.server_port}",
@@ -142,8 +173,6 @@ class _Dongle:
             "poll map": "heard" if self._map_heard else "not heard: the server sends it when the dongle connects",
             "clock": self._clock(file=file),
         }
-        lines = [f"{address_text(self.endpoint.host)} is a dongle"]
-        return "\n".join(lines + [f"  {name:10}{text}" for name, text in rows.items()]) + "\n"
 
     def _how_often(self) -> str:
         if not self._intervals:

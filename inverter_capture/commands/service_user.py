@@ -8,9 +8,6 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from inverter_capture.config.schema import SectionConfig
-from inverter_capture.text import printable
-
 USER = "inverter-capture"
 UJAIL = "/sbin/ujail"
 """The jail in which the service runs as USER; without it, the service runs as root."""
@@ -18,29 +15,23 @@ FILES = ("verify", "certificate", "key")
 """Settings that can be the path of a file."""
 
 
-def unreadable(section: SectionConfig) -> str | None:
-    """The problem when the service's user cannot read a file of these settings; None without one. Needs root."""
+def unreadable(path: str) -> tuple[str, str] | None:
+    """The problem when the service's user cannot read this file or directory, and its remedy. Needs root."""
     if os.geteuid() != 0 or not os.path.exists(UJAIL):
         return None
     try:
         user = pwd.getpwnam(USER)
     except KeyError:
         return None
-    for name in FILES:
-        path = getattr(section, name, "")
-        if not isinstance(path, str) or not path or not os.path.exists(path):
-            continue
-        path = os.path.abspath(path)
-        wanted, rights = (os.R_OK | os.X_OK, "rx") if os.path.isdir(path) else (os.R_OK, "r")
-        with _as_user(user):
-            blocked = _blocked(path, wanted)
-        if blocked:
-            place = shlex.quote(blocked)
-            return printable(
-                f'{name} = "{path}": the service\'s user {USER} cannot read it: '
-                f"chgrp {USER} {place}; chmod g+{rights if blocked == path else 'x'} {place}"
-            )
-    return None
+    path = os.path.abspath(path)
+    wanted, rights = (os.R_OK | os.X_OK, "rx") if os.path.isdir(path) else (os.R_OK, "r")
+    with _as_user(user):
+        blocked = _blocked(path, wanted)
+    if not blocked:
+        return None
+    place = shlex.quote(blocked)
+    remedy = f"chgrp {USER} {place}; chmod g+{rights if blocked == path else 'x'} {place}"
+    return f"the service's user {USER} cannot read it", remedy
 
 
 def _blocked(path: str, wanted: int) -> str:

@@ -1,6 +1,6 @@
 """Converts the tables of a configuration to a Config, or to a Problem for each mistake.
 
-A problem has a section, a setting and a value. TOML and UCI add the place, and write the value in their notation.
+A problem has a section, a setting and a value. TOML and UCI make it a Mistake, which adds the place and the notation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from inverter_capture.config.values import SettingError, nearest
 from inverter_capture.text import printable
 
 FILE_BYTES_MAX = 256 * 1024
-"""Maximum size of a configuration file in bytes. A larger file is perhaps a capture file given by mistake."""
+"""Maximum size of a configuration file in bytes."""
 
 NOTHING = object()
 """The value of a problem without a value, or with an unknown setting, whose value may be a secret."""
@@ -21,16 +21,56 @@ HIDDEN = object()
 """The value of a problem with a secret."""
 
 
-class ConfigError(Exception):
-    """The configuration is invalid. `messages` holds one line for each mistake; no line contains a secret."""
+class Mistake(NamedTuple):
+    """A mistake in a configuration, in the notation of its format. No field contains a secret.
 
-    def __init__(self, messages: Iterable[str]) -> None:
-        self.messages = tuple(printable(message) for message in messages)
+    `check --json` prints a list of these, each as an object with these names.
+    """
+
+    file: str
+    message: str
+    remedy: str = ""
+    """Empty when the message says what is expected."""
+    line: int = 0
+    """The line in the file, counted from 1; 0 when it is unknown, as always with UCI."""
+    section: str = ""
+    """The section's name in the schema, such as mqtt; empty when the mistake concerns no section."""
+    name: str = ""
+    """The section as in `uci set`: its name, or its type and number. Empty with TOML."""
+    setting: str = ""
+    """Empty when the mistake concerns the whole section."""
+    value: str = ""
+    """The invalid value as it is written; empty when there is none, and when it is secret."""
+    label: str = ""
+    """Section, setting and value, as messages name them."""
+    commands: tuple[str, ...] = ()
+    """Commands to paste that are the remedy."""
+    warning: bool = False
+    """Whether the service runs nevertheless."""
+
+    def __str__(self) -> str:
+        """The mistake in one line, without the commands."""
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return printable(": ".join(filter(None, (place, self.label, self.message, self.remedy))))
+
+
+class ConfigError(Exception):
+    """The configuration is invalid."""
+
+    def __init__(self, mistakes: Iterable[Mistake], *, unset: bool = False) -> None:
+        """`unset`: nothing is wrong, but the device or a backend is not configured yet."""
+        self.mistakes = tuple(mistakes)
+        self.unset = unset
         super().__init__("\n".join(self.messages))
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """One line for each mistake."""
+        return tuple(map(str, self.mistakes))
 
 
 class Problem(NamedTuple):
-    """A mistake in the configuration."""
+    """A mistake in the configuration, in no notation yet."""
 
     section: str
     """The section's name; empty when the configuration has no backend."""
@@ -39,30 +79,32 @@ class Problem(NamedTuple):
     setting: str = ""
     """The setting's name; empty when the mistake concerns the whole section."""
     reason: str = ""
-    """The reason, as in SettingError."""
+    """The reason and the remedy, as in SettingError."""
+    remedy: str = ""
     value: object = NOTHING
     """The invalid value, NOTHING or HIDDEN."""
     missing: bool = False
     """Whether the setting has to be added."""
     instead: tuple[str, object] | None = None
     """An alternative remedy: another setting of the section, and its value."""
+    warning: bool = False
+    """Whether the service runs nevertheless."""
 
     def explain(
         self, write: Callable[[object], str], assign: Callable[[str, object], str], add: str, hint: str = ""
-    ) -> str:
+    ) -> tuple[str, str]:
         """The mistake and its remedy. `write` and `assign` write a value and a setting in the format's notation.
 
         `add`: how to add a missing setting. `hint`: text after the expected value.
         """
-        spec = SECTIONS[self.section].settings[self.setting] if self.missing or not self.reason else None
-        if self.missing and spec:
-            text = f"missing: {add} ({self.reason or spec.help})"
-        elif spec:
+        reason, remedy = self.reason, self.remedy
+        if self.missing:
+            reason, remedy = "missing", f"{add} ({reason or SECTIONS[self.section].settings[self.setting].help})"
+        elif not reason:
+            spec = SECTIONS[self.section].settings[self.setting]
             such = f" such as {write(spec.type.example)}" if spec.type.example else ""
-            text = f"expected {spec.type.expected}{such}{hint} ({spec.help})"
-        else:
-            text = self.reason
-        return f"{text}, or set {assign(*self.instead)}" if self.instead else text
+            reason = f"expected {spec.type.expected}{such}{hint} ({spec.help})"
+        return reason, f"{remedy}, or set {assign(*self.instead)}" if self.instead else remedy
 
 
 Table = Mapping[str, Any]
@@ -97,7 +139,8 @@ def read_config(tables: Mapping[str, Sequence[Table]], problems: list[Problem], 
 def _read_section(known: Section, number: int, table: Table, problems: list[Problem]) -> Any:
     """Convert a section. Returns None and adds to `problems` when there are mistakes."""
     values: dict[str, Any] = {}
-    handled: set[str] = set()
+    refused: set[str] = set()
+    """Settings, each of which has one problem at most."""
     before = len(problems)
 
     def refuse(name: str, error: SettingError) -> None:
@@ -106,34 +149,37 @@ def _read_section(known: Section, number: int, table: Table, problems: list[Prob
             value = NOTHING
         elif value is not NOTHING and (error.hide or known.settings[name].secret):
             value = HIDDEN
-        problems.append(Problem(known.name, number, name, str(error), value, error.missing, error.instead))
+        if name not in refused:
+            refused.add(name)
+            values[name] = None
+            problems.append(
+                Problem(known.name, number, name, error.reason, error.remedy, value, error.missing, error.instead)
+            )
 
     for name, value in table.items():
-        handled.add(name)
         if name not in known.settings:
-            handled.add(nearest(name, known.settings) or name)
-            problems.append(Problem(known.name, number, name, _explain_unknown(name, known)))
+            if near := nearest(name, known.settings):
+                # It is not missing.
+                values.setdefault(near, None)
+            problems.append(Problem(known.name, number, name, *_explain_unknown(name, known)))
             continue
         try:
             values[name] = known.settings[name].type.read(value)
-        except SettingError as error:
-            refuse(name, error)
+        except SettingError as wrong:
+            refuse(name, wrong)
     for name, spec in known.settings.items():
-        if spec.default is REQUIRED and name not in handled:
-            problems.append(Problem(known.name, number, name, missing=True))
-    if len(problems) == before:
-        try:
-            return known.type(**values)
-        except SettingError as error:
-            refuse(error.setting, error)
-    return None
+        if spec.default is REQUIRED and name not in values:
+            refuse(name, SettingError(missing=True))
+    for error in known.type.contradictions(values):
+        refuse(error.setting, error)
+    return known.type(**values) if len(problems) == before else None
 
 
-def _explain_unknown(name: str, known: Section) -> str:
+def _explain_unknown(name: str, known: Section) -> tuple[str, str]:
     owners = owning_sections(name)
     if owners:
-        return f"a setting of {' or '.join(owner.name for owner in owners)}: move it there"
-    return f"unknown setting: {suggest(name, known.settings)}"
+        return f"a setting of {' or '.join(owner.name for owner in owners)}", "move it there"
+    return "unknown setting", suggest(name, known.settings)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -154,7 +200,14 @@ def read_file(file: str | int, name: str, wanted: str) -> bytes:
             data = opened.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError([f"{name}: cannot be read ({reason}): check the path, and who may read the file"]) from None
+        remedy = "check the path, and who may read the file"
+        raise ConfigError([Mistake(name, f"cannot be read ({reason})", remedy)]) from None
+    if b"\0" in data[:24]:
+        from inverter_capture.capture.file import CAPTURE_FILE_MAGICS
+
+        if data[:4] in CAPTURE_FILE_MAGICS:
+            remedy = "see what is in it with inverter-capture decode"
+            raise ConfigError([Mistake(name, "a capture file, not a configuration", remedy)])
     if len(data) > FILE_BYTES_MAX:
-        raise ConfigError([f"{name}: longer than {FILE_BYTES_MAX} bytes: give {wanted}"])
+        raise ConfigError([Mistake(name, f"longer than {FILE_BYTES_MAX} bytes", f"give {wanted}")])
     return data

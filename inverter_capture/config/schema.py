@@ -6,6 +6,7 @@ backend is a class, and a line each in `Config` and `SECTIONS`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from inverter_capture.config.timezone import TIMEZONE
@@ -74,10 +75,19 @@ class SectionConfig:
         if missing or not values.keys() <= self.settings.keys():
             raise TypeError(f"{type(self).__name__} takes {', '.join(self.settings)}, not {', '.join(values)}")
         vars(self).update({name: values.get(name, spec.default) for name, spec in self.settings.items()})
-        self.check()
+        for error in self.check():
+            raise error
 
-    def check(self) -> None:
-        """Raises SettingError, with the setting to change, for values that contradict each other."""
+    @classmethod
+    def contradictions(cls, values: dict[str, Any]) -> list[SettingError]:
+        """What is wrong with these values together. Invalid and missing ones are None."""
+        section = cls.__new__(cls)
+        vars(section).update({name: values.get(name, spec.default) for name, spec in cls.settings.items()})
+        return list(section.check())
+
+    def check(self) -> Iterator[SettingError]:
+        """Each contradiction between the values, with the setting to change. A value is None when it is invalid."""
+        yield from ()
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} cannot be changed")
@@ -110,11 +120,20 @@ class PcapConfig(SectionConfig):
     )
     serials: list[str] = setting(SERIALS, [], help="Serial numbers of the inverters to read; if empty, any")
 
-    def check(self) -> None:
+    def check(self) -> Iterator[SettingError]:
         # The service would wait for this device for ever.
-        if "/" in self.device and not self.file:
-            reason = 'contains "/", as only the path of a capture file does: correct it'
-            raise SettingError(reason, setting="device", instead=("file", True))
+        if "/" in (self.device or "") and self.file is False:
+            reason = 'contains "/", as only the path of a capture file does'
+            yield SettingError(reason, "correct it", setting="device", instead=("file", True))
+        if self.filter:
+            from inverter_capture.capture.libpcap import FILTER_REMEDY, FilterError, check_filter
+
+            try:
+                check_filter(self.filter)
+            except FilterError as error:
+                # A capture on a device tries again later whether a name server knows the name.
+                if self.file or not error.passing:
+                    yield SettingError(error.reason, FILTER_REMEDY, setting="filter")
 
 
 class InfluxDb2Config(SectionConfig):
@@ -142,25 +161,25 @@ class InfluxDb2Config(SectionConfig):
     )
     buffer: int = setting(BYTES, 4 * 1024 * 1024, help="Memory limit for readings that wait for delivery")
 
-    def check(self) -> None:
-        if self.path == _INFLUXDB2_PATH and self.authentication == "token" and not self.db:
+    def check(self) -> Iterator[SettingError]:
+        if self.path == _INFLUXDB2_PATH and self.authentication == "token" and self.db == "":
             for name in ("org", "bucket"):
-                if not getattr(self, name):
-                    raise SettingError(setting=name, missing=True)
+                if getattr(self, name) == "":
+                    yield SettingError(setting=name, missing=True)
         for name in ("group", "name", "unit"):
-            if self.schema == "narrow" and name in self.tags:
-                reason = f"the narrow schema writes a tag {name} of its own: choose another name"
-                raise SettingError(reason, setting="tags")
-        if self.authentication == "none":
+            if self.schema == "narrow" and name in (self.tags or ()):
+                reason = f"the narrow schema writes a tag {name} of its own"
+                yield SettingError(reason, "choose another name", setting="tags")
+        if self.authentication in (None, "none") or self.token is None:
             return
         if not self.token:
-            raise SettingError(setting="token", missing=True, instead=("authentication", "none"))
-        if self.authentication == "basic":
+            yield SettingError(setting="token", missing=True, instead=("authentication", "none"))
+        elif self.authentication == "basic":
             if ":" not in self.token:
-                raise SettingError("not user:password, as basic authentication needs: add both", setting="token")
+                yield SettingError("not user:password, as basic authentication needs", "add both", setting="token")
         elif not all("!" <= letter <= "~" for letter in self.token):
-            reason = "contains a character that HTTP cannot carry: copy it again, without spaces"
-            raise SettingError(reason, setting="token")
+            reason = "contains a character that HTTP cannot carry"
+            yield SettingError(reason, "copy it again, without spaces", setting="token")
 
 
 class MqttConfig(SectionConfig):
@@ -192,14 +211,14 @@ class MqttConfig(SectionConfig):
     )
     field_topics: bool = setting(BOOLEAN, False, help="Whether each value is also published to a topic of its own")
 
-    def check(self) -> None:
-        if self.password and not self.username:
-            raise SettingError("a password alone cannot be sent", setting="username", missing=True)
-        if self.key and not self.certificate:
-            raise SettingError("the certificate that the key is for", setting="certificate", missing=True)
-        if self.certificate and not self.url.startswith(("mqtts://", "wss://")):
-            reason = "a client certificate needs TLS: begin with mqtts:// or wss://, or remove certificate"
-            raise SettingError(reason, setting="url")
+    def check(self) -> Iterator[SettingError]:
+        if self.password and self.username == "":
+            yield SettingError("a password alone cannot be sent", setting="username", missing=True)
+        if self.key and self.certificate == "":
+            yield SettingError("the certificate that the key is for", setting="certificate", missing=True)
+        if self.certificate and self.url and not self.url.startswith(("mqtts://", "wss://")):
+            remedy = "begin with mqtts:// or wss://, or remove certificate"
+            yield SettingError("a client certificate needs TLS", remedy, setting="url")
 
 
 class ConsoleConfig(SectionConfig):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from inverter_capture.config.values import SettingError, ValueType, check_name, nearest
@@ -37,6 +38,8 @@ _STEADY_ZONES = {
     13: "Pacific/Tongatapu", 14: "Pacific/Kiritimati",
 }  # fmt: skip
 
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d\d))?", re.ASCII | re.IGNORECASE)
+
 OPENWRT_FILE = "/etc/openwrt_release"
 """Exists on OpenWrt."""
 
@@ -49,19 +52,31 @@ def check_timezone(value: str) -> str:
     try:
         zoneinfo.ZoneInfo(value)
     except (KeyError, ImportError, ValueError, OSError):  # ImportError: any unknown name with python3-light on 3.11
-        city = value.rpartition("/")[2]
+        if zone := _zone_at(value):
+            installed = "" if _offset(zone, datetime.now(UTC)) is not None else f", and {_install_data(zone)}"
+            raise SettingError("an offset, not the name of a time zone", f"write {zone}{installed}") from None
         known = zones()
+        city = value.rpartition("/")[2]
         same_city = [zone for zone in known if zone.casefold().endswith("/" + city.casefold())]
         near = same_city[0] if same_city else nearest(value, known, 0.8)
         install = f"{_install_data(value)}, or use local"
         if not known:
-            problem = "this system has no time zone data: "
-        elif near:
-            problem = f"unknown time zone: did you mean {near}? Or "
-        else:
-            problem = "unknown time zone: check its spelling, "
-        raise SettingError(problem + install) from None
+            raise SettingError("this system has no time zone data", install) from None
+        remedy = f"did you mean {near}? Or " if near else "check its spelling, "
+        raise SettingError("unknown time zone", remedy + install) from None
     return value
+
+
+def _zone_at(text: str) -> str:
+    """The time zone without summer time at an offset such as UTC+2 or GMT-03:30; empty for other texts."""
+    match = _OFFSET.fullmatch(text.replace(" ", ""))
+    if match is None:
+        return ""
+    hours = (int(match[2]) + int(match[3] or 0) / 60) * (-1 if match[1] == "-" else 1)
+    # Where POSIX's signs are: Etc/GMT-2 is ahead of UTC. OpenWrt's packages may lack it.
+    posix = f"Etc/GMT{-hours:+.0f}" if hours else "Etc/UTC"
+    is_there = hours == int(hours) and _offset(posix, datetime.now(UTC)) is not None
+    return posix if is_there else _STEADY_ZONES.get(hours, "")
 
 
 def zones() -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from inverter_capture.config.problems import (
     HIDDEN,
     NOTHING,
     ConfigError,
+    Mistake,
     Problem,
     owning_sections,
     read_config,
@@ -32,6 +33,11 @@ SYNTAX_REMEDIES = {
 }
 """By the beginning of tomllib's message."""
 
+NO_END = "not TOML: no end"
+SYNTAX_MISTAKES_MAX = 20
+"""Lines that are not TOML of which the rest of the file is looked at."""
+BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
+
 Lines = dict[tuple[str, int, str], int]
 """The line of each section's header (empty setting) and setting, by the section's name, number and setting."""
 
@@ -43,46 +49,135 @@ _TOKEN = re.compile(
 """A token: a string, also without its end; a comment; a bracket; the end of a line; or the text in between."""
 _KEY = r"""\s*(?:[\w-]+|"[^"\\\n]*"|'[^'\n]*')\s*"""
 _STATEMENT = re.compile(rf"(\[\[?)?({_KEY}(?:\.{_KEY})*)(?:\]|=)", re.ASCII)
+_ASSIGNMENT = re.compile(r"""\s*([\w-]+)\s*=\s*(.*?)\s*(?:\s#[^"']*)?$""", re.ASCII)
+"""A setting in one line: its name and its value."""
 _NAME = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""", re.ASCII)
 
 
 def load(path: str) -> Config:
-    """Read the configuration from a file. Raises ConfigError, also when the file cannot be read."""
-    data = read_file(path, path, "the path of a TOML file")
+    """Read the configuration from a file, - for standard input. Raises ConfigError, also for an unreadable file."""
+    name = "standard input" if path == "-" else path
+    return parse(decode(read_file(0 if path == "-" else path, name, "the path of a TOML file"), name), name)
+
+
+def decode(data: bytes, name: str) -> str:
+    """The text in a file of this name. Raises ConfigError."""
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{path}:{line}: not UTF-8 text: save the file as UTF-8"]) from None
-    return parse(text, path)
+        raise ConfigError([Mistake(name, "not UTF-8 text", "save the file as UTF-8", line)]) from None
 
 
 def parse(text: str, name: str) -> Config:
     """Read the configuration from a text. `name` is the file's name in messages. Raises ConfigError."""
-    import tomllib
+    return TomlFile(text, name).config()
 
-    text = (
-        text.removeprefix("\ufeff") + "\n"
-    )  # Windows editors write a byte order mark; tomllib requires the line break
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError([explain_syntax(error, text, name)]) from None
-    problems: list[Problem] = []
-    tables: dict[str, list[dict[str, Any]]] = {}
-    for key, value in data.items():
-        known = SECTIONS.get(key)
-        if known is None or not is_section(value):
-            problems.append(Problem(key, 0, reason=explain_stray(key, value)))
-            continue
-        tables[key] = value if isinstance(value, list) else [value]
-        if known.repeated != isinstance(value, list):
-            often = "several times" if known.repeated else "once only"
-            problems.append(Problem(key, 0, reason=f"this section can stand {often}: write {header(known)}"))
-    config = read_config(tables, problems, strays=len(tables) < len(data))
-    if config is None:
-        raise ConfigError(locate(problems, data, text, name))
-    return config
+
+class TomlFile:
+    """A TOML text, and the places of the mistakes in it."""
+
+    def __init__(self, text: str, name: str) -> None:
+        """`name` is the file's name in messages."""
+        # Windows editors write a byte order mark; tomllib requires the line break.
+        self._text = text.removeprefix("\ufeff") + "\n"
+        self._name = name
+        self._data: dict[str, Any] = {}
+
+    def config(self) -> Config:
+        """The configuration. Raises ConfigError."""
+        mistakes, whole = self._parse()
+        problems: list[Problem] = []
+        tables: dict[str, list[dict[str, Any]]] = {}
+        for key, value in self._data.items():
+            known = SECTIONS.get(key)
+            if known is None or not is_section(value):
+                problems.append(Problem(key, 0, "", *explain_stray(key, value)))
+                continue
+            tables[key] = value if isinstance(value, list) else [value]
+            if known.repeated != isinstance(value, list):
+                often = "several times" if known.repeated else "once only"
+                problems.append(Problem(key, 0, "", f"this section can stand {often}", f"write {header(known)}"))
+        config = read_config(tables, problems, strays=not whole or len(tables) < len(self._data))
+        if config is None or mistakes:
+            told = {mistake.line for mistake in mistakes}
+            mistakes += [mistake for mistake in self.describe(problems) if mistake.line not in told]
+            raise ConfigError(sorted(mistakes, key=lambda mistake: mistake.line))
+        return config
+
+    def _parse(self) -> tuple[list[Mistake], bool]:
+        """Parse the text, without the lines that are not TOML. Returns the mistakes, and whether no section is lost."""
+        import tomllib
+
+        text, whole = self._text, True
+        mistakes: dict[int, Mistake] = {}
+        while len(mistakes) < SYNTAX_MISTAKES_MAX:
+            try:
+                self._data = tomllib.loads(text)
+                return list(mistakes.values()), whole
+            except (ValueError, RecursionError) as error:
+                mistake = explain_syntax(error, text, self._name)
+            mistakes.setdefault(mistake.line, mistake)
+            remedied = without_line(text, mistake.line) if mistake.message != NO_END else None
+            if remedied is None:
+                break
+            text, kept = remedied
+            whole &= kept
+        raise ConfigError(mistakes.values())
+
+    def excerpt(self, mistake: Mistake) -> tuple[str, int, int]:
+        """The line of a mistake, and from where to where in it to point. Empty where it may contain a secret."""
+        line = self._text.split("\n")[mistake.line - 1].rstrip() if mistake.line else ""
+        match = _ASSIGNMENT.match(line)
+        if match is None:
+            return (line, 0, len(line)) if line.startswith("[") and "=" not in line else ("", 0, 0)
+        if not is_public(match[1]) or "=" in match[2] or "@" in match[2]:
+            return f"{line[: match.end(1)]} = ...", *match.span(1)
+        return line, *match.span(2 if mistake.value or not mistake.setting else 1)
+
+    def describe(self, problems: Iterable[Problem]) -> list[Mistake]:
+        """The problems in TOML's notation, in the order of the file, with their lines where those are known."""
+        lines = find_lines(self._text)
+        mistakes = []
+        for problem in problems:
+            section, number, setting = problem.section, problem.number, problem.setting
+            line = lines.get((section, number, setting)) or lines.get((section, number, ""), 0)
+            mistakes.append(self._describe(problem)._replace(line=line))
+        return sorted(mistakes, key=lambda mistake: mistake.line)
+
+    def _describe(self, problem: Problem) -> Mistake:
+        if not problem.section and not problem.reason:
+            headers = " or ".join(header(known) for known in SECTIONS.values() if known.repeated)
+            return Mistake(self._name, "no backend", f"add a {headers} section for the readings to go to")
+        label, value, shown, hint = self._header(problem.section), "", "", ""
+        if problem.setting:
+            label += f" {shorten(problem.setting)}"
+        if problem.value is HIDDEN:
+            shown = " = (hidden)"
+        elif problem.value is not NOTHING:
+            value = show(problem.value)
+            shown = f" = {value}"
+            hint = quotes_hint(problem.value, SECTIONS[problem.section].settings[problem.setting].type)
+        message, remedy = problem.explain(write, assign, "add it", hint)
+        return Mistake(
+            self._name,
+            message,
+            remedy,
+            section=problem.section,
+            setting=problem.setting,
+            value=value,
+            label=label + shown,
+            warning=problem.warning,
+        )
+
+    def _header(self, section: str) -> str:
+        """The header of a section, or the name of a setting outside any section."""
+        if section not in self._data:
+            return header(SECTIONS[section])
+        name, value = shorten(section), self._data[section]
+        if not is_section(value):
+            return name
+        return f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
 
 
 def is_section(value: object) -> bool:
@@ -95,58 +190,21 @@ def header(known: Section) -> str:
     return f"[[{known.name}]]" if known.repeated else f"[{known.name}]"
 
 
-def explain_stray(key: str, value: object) -> str:
-    """The error for a top-level key that is not a known section. Its value is not shown: it may be a secret."""
+def explain_stray(key: str, value: object) -> tuple[str, str]:
+    """What is wrong with a top-level key that is not a known section, and the remedy. Its value may be a secret."""
     if key in SECTIONS:
-        return f"a section, not a setting: write {header(SECTIONS[key])} on a line of its own and its settings below"
+        return "a section, not a setting", f"write {header(SECTIONS[key])} on a line of its own and its settings below"
     if is_section(value):
-        return f"unknown section: {suggest(key, SECTIONS)}"
+        return "unknown section", suggest(key, SECTIONS)
     settings = [name for known in SECTIONS.values() for name in known.settings]
     near = key if key in settings else nearest(key, settings)
     if near is None:
-        return f"unknown setting outside any section: known sections are {', '.join(map(header, SECTIONS.values()))}"
+        known_sections = ", ".join(map(header, SECTIONS.values()))
+        return "unknown setting outside any section", f"known sections are {known_sections}"
     place = f"below {' or '.join(map(header, owning_sections(near)))}"
     if near == key:
-        return f"a setting outside any section: move it {place}"
-    return f"unknown setting outside any section: did you mean {near}, {place}?"
-
-
-def locate(problems: list[Problem], data: dict[str, Any], text: str, name: str) -> list[str]:
-    """The problems' messages in the order of the file, without a line number where the line is unknown."""
-    lines = find_lines(text)
-    placed: list[tuple[int, str]] = []
-    for problem in problems:
-        section, number, setting = problem.section, problem.number, problem.setting
-        line = lines.get((section, number, setting)) or lines.get((section, number, ""), 0)
-        placed.append((line, f"{name}:{line or ''}{':' if line else ''} {describe(problem, data)}"))
-    return [message for _, message in sorted(placed, key=lambda item: item[0])]
-
-
-def describe(problem: Problem, data: dict[str, Any]) -> str:
-    """The problem in TOML's notation: section, setting, value, mistake and remedy."""
-    if not problem.section and not problem.reason:
-        headers = " or ".join(header(known) for known in SECTIONS.values() if known.repeated)
-        return f"no backend: add a {headers} section for the readings to go to"
-    place = _place(problem.section, data)
-    if not problem.setting:
-        return f"{place}: {problem.reason}"
-    value, hint = "", ""
-    if problem.value is HIDDEN:
-        value = " = (hidden)"
-    elif problem.value is not NOTHING:
-        value = f" = {show(problem.value)}"
-        hint = quotes_hint(problem.value, SECTIONS[problem.section].settings[problem.setting].type)
-    return f"{place} {shorten(problem.setting)}{value}: {problem.explain(write, assign, 'add it', hint)}"
-
-
-def _place(section: str, data: dict[str, Any]) -> str:
-    """The header of a section, or the name of a setting outside any section."""
-    if section not in data:
-        return header(SECTIONS[section])
-    name = shorten(section)
-    if not is_section(data[section]):
-        return name
-    return f"[[{name}]]" if isinstance(data[section], list) else f"[{name}]"
+        return "a setting outside any section", f"move it {place}"
+    return "unknown setting outside any section", f"did you mean {near}, {place}?"
 
 
 def quotes_hint(value: object, type: ValueType) -> str:
@@ -156,19 +214,61 @@ def quotes_hint(value: object, type: ValueType) -> str:
     return "" if isinstance(value, str) or type.types != (str,) else ", in quotes"
 
 
-def explain_syntax(error: Exception, text: str, name: str) -> str:
-    """The error for text that is not valid TOML."""
+def explain_syntax(error: Exception, text: str, name: str) -> Mistake:
+    """The mistake in text that is not valid TOML."""
     message, _, place = str(error).rpartition(" (at ")
     if not message:  # an error of Python's own, from inside the parser
         what = "brackets within brackets" if isinstance(error, RecursionError) else "digits in a number"
-        return f"{name}: not TOML: too many {what}: correct or remove that setting"
+        return Mistake(name, f"not TOML: too many {what}", "correct or remove that setting")
     remedies = (remedy for start, remedy in SYNTAX_REMEDIES.items() if message.startswith(start))
     remedy = next(remedies, 'write settings as name = "text", sections as [name]')
-    line = place.removeprefix("line ").partition(",")[0]
-    if not line.isdecimal():  # "end of document": it is the last statement that does not end
-        line = str([line for line, _ in statements(text)][-1])
-        message, remedy = "no end", "close its quotes or brackets"
-    return f"{name}:{line}: not TOML: {message}: {remedy}"
+    number = place.removeprefix("line ").partition(",")[0]
+    if not number.isdecimal():  # "end of document": it is the last statement that does not end
+        line = [line for line, _ in statements(text)][-1]
+        return Mistake(name, NO_END, "close its quotes or brackets", line)
+    line = int(number)
+    bare = _ASSIGNMENT.match(text.split("\n")[line - 1])
+    twice = re.match(r"Cannot declare \('(\w+)',\) twice", message)
+    if message == "Invalid value" and bare and is_public(bare[1]) and re.match(r"[^\W\d][^@]*$", bare[2]):
+        message, remedy = "text without quotes", f"write {assign(bare[1], _meant(bare[1], bare[2]))}"
+    elif twice and twice[1] in SECTIONS:
+        before = "\n".join(text.split("\n")[: line - 1])
+        first = find_lines(before).get((twice[1], 0, ""), 0)
+        message = f"[{twice[1]}] stands on line {first} already"
+        known = SECTIONS[twice[1]]
+        remedy = f"write {header(known)} both times" if known.repeated else "join the two sections"
+    return Mistake(name, f"not TOML: {message}", remedy, line)
+
+
+def _meant(name: str, word: str) -> object:
+    """The value that is meant by text without quotes."""
+    is_boolean = any(bool in known.settings[name].type.types for known in owning_sections(name))
+    return word.lower() in ("true", "yes", "on") if is_boolean and word.lower() in BOOLEAN_WORDS else word
+
+
+def is_public(name: str) -> bool:
+    """Whether this is the name of settings that are not secret."""
+    owners = owning_sections(name)
+    return bool(owners) and not any(known.settings[name].secret for known in owners)
+
+
+def without_line(text: str, line: int) -> tuple[str, bool] | None:
+    """The text without the statement on this line, and whether no section is lost. None if it cannot be left out.
+
+    A setting stays, with an empty text as its value, so that it is not missing.
+    """
+    lines = text.split("\n")
+    statement = dict(statements(text)).get(line, "")
+    if not statement or "\n" in statement:
+        return None
+    match = _ASSIGNMENT.match(statement)
+    if statement.startswith("["):
+        after = next((first for first, other in statements(text) if first > line and other.startswith("[")), len(lines))
+        lines[line - 1 : after - 1] = [""] * (after - line)
+        return "\n".join(lines), False
+    empty = f'{match[1]} = ""' if match else ""
+    lines[line - 1] = "" if lines[line - 1] == empty else empty
+    return "\n".join(lines), True
 
 
 def find_lines(text: str) -> Lines:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from inverter_capture.config.problems import (
     HIDDEN,
     NOTHING,
     ConfigError,
+    Mistake,
     Problem,
     read_config,
     read_file,
     suggest,
 )
-from inverter_capture.config.schema import SECTIONS, Setting
+from inverter_capture.config.schema import REQUIRED, SECTIONS, Config, Setting
 from inverter_capture.config.toml_file import assign, code, header
 from inverter_capture.config.values import BOOLEAN, SettingError
 from inverter_capture.text import shorten
@@ -27,6 +30,8 @@ from inverter_capture.text import shorten
 PACKAGE = "inverter-capture"
 """The name of the UCI file."""
 CONFIG_FILE = f"/etc/config/{PACKAGE}"
+APPLY = (f"uci commit {PACKAGE}", f"/etc/init.d/{PACKAGE} restart")
+"""The commands that let the service use changed settings."""
 
 SERVICE = "service"
 """The type of the section that only the init script reads."""
@@ -35,6 +40,11 @@ SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")
 BACKEND_ENABLED = Setting(BOOLEAN, True, False, "Whether this backend is used")
 """An option of each repeated section, in addition to its settings."""
 ENABLED = "enabled"
+
+WAYS = {"mqtt": ["username", "password"], "influxdb2": []}
+"""The backends to propose to those who have none yet, with settings that they usually need beside the required ones."""
+EXAMPLES = {"device": "br-lan", "org": "home", "bucket": "inverter", "username": "inverter"}
+"""Values to propose for settings whose type has no example."""
 
 ON = ("1", "on", "true", "yes", "enabled")
 OFF = ("0", "off", "false", "no", "disabled")
@@ -68,12 +78,11 @@ def to_toml(path: str = "") -> str:
     """Convert the settings to TOML, in ASCII, so that the terminal's encoding does not matter.
 
     `path`: a file with the output of `uci export`, - for standard input; if empty, `uci export` is called. Raises
-    ConfigError with all mistakes in UCI's notation, or with a single message when only the device or a backend is not
-    configured yet.
+    ConfigError with all mistakes in UCI's notation, `unset` when only the device or a backend is not configured yet.
     """
     name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
     data = read_file(0 if path == "-" else path, name, f"what `uci export {PACKAGE}` prints") if path else export()
-    return Settings(read_export(data.decode(errors="surrogateescape"), name), name).toml()
+    return read_settings(data, name).toml()
 
 
 def export() -> bytes:
@@ -84,13 +93,23 @@ def export() -> bytes:
         done = subprocess.run(["uci", "export", PACKAGE], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except OSError as error:
         remedy = "on OpenWrt, check the installation; elsewhere, write a TOML file for `run`"
-        raise ConfigError([f"uci: cannot be run ({error.strerror}): {remedy}"]) from None
+        raise ConfigError([Mistake("uci", f"cannot be run ({error.strerror})", remedy)]) from None
     if done.returncode == 0:
         return done.stdout
     if not os.path.exists(CONFIG_FILE):
-        raise ConfigError([f"{CONFIG_FILE}: no such file: install the package again, which brings it"])
+        raise ConfigError([Mistake(CONFIG_FILE, "no such file", "install the package again, which brings it")])
     reason = " ".join(done.stderr.decode(errors="replace").split()) or f"`uci export` fails with {done.returncode}"
-    raise ConfigError([f"{CONFIG_FILE}: {reason.removeprefix('uci: ')}: correct the file there"])
+    raise ConfigError([Mistake(CONFIG_FILE, reason.removeprefix("uci: "), "correct the file there")])
+
+
+def is_export(data: bytes) -> bool:
+    """Whether this is what `uci export` prints, and not TOML."""
+    return data.lstrip().startswith((b"package ", b"config "))
+
+
+def read_settings(data: bytes, name: str) -> Settings:
+    """The settings in the output of `uci export`. `name` is the file's name in messages. Raises ConfigError."""
+    return Settings(read_export(data.decode(errors="surrogateescape"), name), name)
 
 
 def read_export(text: str, name: str) -> list[UciSection]:
@@ -103,9 +122,8 @@ def read_export(text: str, name: str) -> list[UciSection]:
         word, key, quoted = statement.groups() if statement else ("", "", None)
         if statement is None or (word in ("option", "list") and (quoted is None or not sections)):
             line = text.count("\n", 0, position) + 1
-            raise ConfigError(
-                [f"{name}:{line}: not as `uci export` prints it: give what `uci export {PACKAGE}` prints"]
-            )
+            remedy = f"give what `uci export {PACKAGE}` prints"
+            raise ConfigError([Mistake(name, "not as `uci export` prints it", remedy, line)])
         value = (quoted or "").replace("'\\''", "'")
         if word == "config":
             counts[key] = counts.get(key, -1) + 1
@@ -124,29 +142,32 @@ class Settings:
         self._name = name
         self._used: dict[str, list[UciSection]] = {}
         """The sections to convert, by type."""
+        self._all = sections
         self._disabled: list[UciSection] = []
-        self._mistakes: list[str] = []
+        self._mistakes: list[Mistake] = []
         self._strays = False
         """Whether there are sections of unknown types."""
         for section in sections:
             self._add(section)
+        self._tables = {name: list(map(to_table, sections)) for name, sections in self._used.items()}
+
+    def config(self) -> Config:
+        """The settings, checked. Raises ConfigError."""
+        problems: list[Problem] = []
+        config = read_config(self._tables, problems, strays=self._strays)
+        if problems and not self._mistakes and all(map(is_unset, problems)):
+            raise ConfigError(self._unset(problems), unset=True)
+        mistakes = [*self._mistakes, *self.describe(problems)]
+        if config is None or mistakes:
+            raise ConfigError(mistakes)
+        return config
 
     def toml(self) -> str:
         """The settings as TOML, in ASCII. Raises ConfigError."""
-        tables = {name: list(map(to_table, sections)) for name, sections in self._used.items()}
-        problems: list[Problem] = []
-        config = read_config(tables, problems, strays=self._strays)
-        if problems and not self._mistakes and all(map(is_unset, problems)):
-            commands = ", and ".join(map(self._command, problems))
-            raise ConfigError([f"{self._name}: not configured yet: {commands}"])
-        self._mistakes += map(self._describe, problems)
-        if config:
-            self._check_filter(config.pcap.filter)
-        if self._mistakes:
-            raise ConfigError(f"{self._name}: {mistake}" for mistake in self._mistakes)
+        self.config()
         lines: list[str] = []
-        for name, sections in tables.items():
-            for table in sections:
+        for name, tables in self._tables.items():
+            for table in tables:
                 lines += [header(SECTIONS[name]), *map(assign, table, table.values()), ""]
         return "".join(letter if letter.isascii() else code(letter) for letter in "\n".join([*lines, ""]))
 
@@ -156,16 +177,15 @@ class Settings:
         if section.type == SERVICE:
             self._is_enabled(section)
             for option in [name for name in section.options if name != ENABLED]:
-                self._mistakes.append(f"{section} option {shorten(option)}: unknown setting: known is {ENABLED}")
+                self._refuse(section, "unknown setting", f"known is {ENABLED}", option)
         elif known is None:
             self._strays = True
-            remedy = suggest(section.type, [SERVICE, *SECTIONS])
-            self._mistakes.append(f"{shorten(str(section))}: unknown section type: {remedy}")
+            self._refuse(section, "unknown section type", suggest(section.type, [SERVICE, *SECTIONS]))
         elif known.repeated and not self._is_enabled(section):
             self._disabled.append(section)
         elif not known.repeated and section.type in self._used:
             first, remedy = self._used[section.type][0], f"keep one: uci delete {PACKAGE}.{section.reference}"
-            self._mistakes.append(f"{section}: {first} is there already: {remedy}")
+            self._refuse(section, f"{first} is there already", remedy)
         else:
             self._used.setdefault(section.type, []).append(section)
 
@@ -173,30 +193,67 @@ class Settings:
         items = section.options.get(ENABLED) or ["1"]
         if len(items) == 1 and items[0] in BOOLEANS:
             return BOOLEANS[items[0]]
-        self._mistakes.append(f"{section} option {ENABLED}{show(items)}: expected 1 or 0")
+        self._refuse(section, "expected 1 or 0", "", ENABLED, show(items))
         return True
 
-    def _check_filter(self, text: str) -> None:
-        """Check the filter: with an invalid one, procd would restart the service for ever."""
-        if text:
-            from inverter_capture.capture.libpcap import FilterError, check_filter
+    def _refuse(self, section: UciSection, message: str, remedy: str, option: str = "", value: str = "") -> None:
+        self._mistakes.append(self._mistake(section, message, remedy, option, value))
 
-            try:
-                check_filter(text)
-            except FilterError as error:
-                if not error.passing:
-                    self._mistakes.append(f"{self._used['pcap'][0]} option filter {error}")
+    def _mistake(
+        self, section: UciSection, message: str, remedy: str, option: str = "", value: str = "", shown: str = ""
+    ) -> Mistake:
+        label = shorten(str(section))
+        if option:
+            shown = shown or (f"'{value}'" if value else "")
+            label += f" option {shorten(option)} {shown}".rstrip()
+        return Mistake(self._name, message, remedy, 0, section.type, section.reference, option, value, label)
 
-    def _describe(self, problem: Problem) -> str:
-        """The problem in UCI's notation: section, option, value, mistake and remedy."""
+    def _unset(self, problems: list[Problem]) -> list[Mistake]:
+        """What is not configured yet. The last one has the commands for all ways on, with examples to be changed."""
+        commands: list[str] = []
+        mistakes = []
+        for problem in problems:
+            found = self._describe(problem)
+            if problem.section:
+                commands += self._examples(problem.section, [problem.setting])
+            else:
+                for name, extra in WAYS.items():
+                    commands += [f"# {SECTIONS[name].type.__doc__ or ''}".partition("\n")[0]]
+                    commands += self._examples(name, _needed(name) + extra, ENABLED)
+            mistakes.append(found._replace(message=f"not configured yet: {found.message}", remedy=""))
+        last = mistakes[-1]._replace(
+            remedy="paste these lines, of several ways on only one, with your values",
+            commands=(*commands, "# Then", *self._examples(SERVICE, [], ENABLED), *APPLY),
+        )
+        return [*mistakes[:-1], last]
+
+    def _examples(self, name: str, settings: list[str], enable: str = "") -> list[str]:
+        """The commands that make these settings in a section of this type, which they add if there is none."""
+        found = next((section for section in self._all if section.type == name), None)
+        section = found or UciSection(name, name, 0, {})
+        commands = [] if found else [f"uci set {PACKAGE}.{name}={name}"]
+        for setting in settings:
+            spec = SECTIONS[name].settings[setting]
+            given = [] if spec.secret else section.options.get(setting, [])
+            value = given[0] if given else spec.type.example or EXAMPLES.get(setting, "...")
+            commands.append(f"uci set {PACKAGE}.{section.reference}.{setting}={shlex.quote(str(value))}")
+        return commands + [f"uci set {PACKAGE}.{section.reference}.{enable}=1"] * bool(enable)
+
+    def describe(self, problems: Iterable[Problem]) -> list[Mistake]:
+        """The problems in UCI's notation."""
+        return list(map(self._describe, problems))
+
+    def _describe(self, problem: Problem) -> Mistake:
         if not problem.section:
-            return f"no backend is enabled: {self._command(problem)}"
+            return Mistake(self._name, "no backend is enabled", self._command(problem))
         section = self._section(problem)
-        shown = " (hidden)" if problem.value is HIDDEN else ""
-        if problem.value not in (HIDDEN, NOTHING):
-            shown = show(section.options[problem.setting])
-        reason = problem.explain(write, lambda name, value: f"option {name} {write(value)}", self._command(problem))
-        return f"{section} option {shorten(problem.setting)}{shown}: {reason}"
+        hidden = problem.value is HIDDEN
+        value = "" if hidden or problem.value is NOTHING else show(section.options[problem.setting])
+        message, remedy = problem.explain(
+            write, lambda name, value: f"option {name} {write(value)}", self._command(problem)
+        )
+        found = self._mistake(section, message, remedy, problem.setting, value, "(hidden)" if hidden else "")
+        return found._replace(warning=problem.warning)
 
     def _section(self, problem: Problem) -> UciSection:
         if problem.section in self._used:
@@ -213,6 +270,13 @@ class Settings:
             return f"uci set {PACKAGE}.{self._disabled[0].reference}.{ENABLED}=1"
         backends = [known.name for known in SECTIONS.values() if known.repeated]
         return f"uci set {PACKAGE}.home={backends[0]} (or {', '.join(backends[1:])}) and its options"
+
+
+def _needed(name: str) -> list[str]:
+    """The settings without which a section of this type cannot be used."""
+    settings = SECTIONS[name].settings
+    required = {option: spec.type.example for option, spec in settings.items() if spec.default is REQUIRED}
+    return [*required, *(error.setting for error in SECTIONS[name].type.contradictions(required) if error.missing)]
 
 
 def is_unset(problem: Problem) -> bool:
@@ -241,13 +305,13 @@ def convert(items: list[str], types: tuple[type, ...]) -> Any:
     try:
         "".join(items).encode()
     except UnicodeEncodeError:
-        raise SettingError("not UTF-8 text: write it as UTF-8") from None
+        raise SettingError("not UTF-8 text", "write it as UTF-8") from None
     if list in types:
         return items
     if dict in types:
         return pairs(items)
     if len(items) > 1:
-        raise SettingError("a list of several values: keep one")
+        raise SettingError("a list of several values", "keep one")
     (text,) = items
     if bool in types and text in BOOLEANS:
         return BOOLEANS[text]
@@ -265,7 +329,7 @@ def pairs(items: list[str]) -> dict[str, str]:
         if not equals:
             raise SettingError
         if name in found:
-            raise SettingError(f"{shorten(name)} stands there twice: keep one")
+            raise SettingError(f"{shorten(name)} stands there twice", "keep one")
         found[name] = text
     return found
 
@@ -280,5 +344,14 @@ def write(value: object) -> str:
 
 
 def show(items: list[str]) -> str:
-    """An invalid value, to follow the option's name in messages."""
-    return f" '{shorten(' '.join(items))}'"
+    """An invalid value."""
+    return shorten(" ".join(items))
+
+
+def set_commands(settings: Mapping[str, Any]) -> list[str]:
+    """The commands that set these settings of the section pcap in UCI, and let the service use them."""
+    commands = [
+        f"uci set {PACKAGE}.@pcap[0].{name}={shlex.quote(str(int(value) if isinstance(value, bool) else value))}"
+        for name, value in settings.items()
+    ]
+    return [*commands, *APPLY]

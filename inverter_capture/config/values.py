@@ -24,14 +24,15 @@ CLIENT_ID_BYTES_MAX = 128
 
 
 class SettingError(Exception):
-    """An invalid value. `str()` returns the reason, which is correct for every format and ends with a remedy.
+    """An invalid value: what is wrong with it, and the remedy, in words that are correct for every format.
 
-    The reason contains no secret. It is empty when `ValueType.expected` says enough.
+    Neither contains a secret. Both are empty when `ValueType.expected` says enough.
     """
 
     def __init__(
         self,
         reason: str = "",
+        remedy: str = "",
         *,
         setting: str = "",
         missing: bool = False,
@@ -39,6 +40,8 @@ class SettingError(Exception):
         hide: bool = False,
     ) -> None:
         super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
         self.setting = setting
         """The setting to change, when a section's `check` raises this."""
         self.missing = missing
@@ -72,7 +75,7 @@ class ValueType(NamedTuple):
 
 def check_text(value: str) -> str:
     if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in value):
-        raise SettingError("contains a line break or another control character: remove it")
+        raise SettingError("contains a line break or another control character", "remove it")
     return value
 
 
@@ -89,7 +92,7 @@ def check_url(value: str) -> str:
     if not separator:
         scheme, rest = "http", url
     if scheme not in ("http", "https"):
-        raise SettingError("unknown scheme: begin with http:// or https://")
+        raise SettingError("unknown scheme", "begin with http:// or https://")
     _check_server(rest)
     return f"{scheme}://{rest}"
 
@@ -102,16 +105,18 @@ def check_broker(value: str) -> str:
         scheme, rest = "mqtt", url
     if scheme == "unix":
         if not rest.startswith("/") or len(rest.encode()) > UNIX_PATH_BYTES_MAX:
-            raise SettingError("no socket path after unix://: write it as in unix:///run/mosquitto.sock")
+            raise SettingError("no socket path after unix://", "write it as in unix:///run/mosquitto.sock")
         return url
     if scheme not in BROKER_PORTS:
-        raise SettingError(f"unknown scheme: begin with {', '.join(f'{name}://' for name in BROKER_PORTS)} or unix://")
+        raise SettingError(
+            "unknown scheme", f"begin with {', '.join(f'{name}://' for name in BROKER_PORTS)} or unix://"
+        )
     if scheme in ("mqtt", "mqtts"):
         rest = rest.rstrip("/")
     _check_server(rest)
     if scheme in ("mqtt", "mqtts") and "/" in rest:
         raise SettingError(
-            "contains a path: remove it (topics have settings of their own, WebSocket URLs begin with ws://)"
+            "contains a path", "remove it (topics have settings of their own, WebSocket URLs begin with ws://)"
         )
     return f"{scheme}://{rest}"
 
@@ -120,18 +125,18 @@ def _check_server(rest: str) -> None:
     """Check the part of a URL after ://. Raises SettingError."""
     authority = rest.partition("/")[0]
     if "@" in authority:
-        raise SettingError("contains a user name or password: move them to their own settings", hide=True)
+        raise SettingError("contains a user name or password", "move them to their own settings", hide=True)
     if any(letter in rest for letter in "?# "):
-        raise SettingError("contains a space, ? or #: give the server's address only")
+        raise SettingError("contains a space, ? or #", "give the server's address only")
     name, port = split_port(authority)
     labels = name.split(".")
     bracketed = name.startswith("[") and name.endswith("]")
     if not bracketed and (":" in name or not all(0 < len(label) < 64 for label in labels) or not authority.isascii()):
         raise SettingError(
-            "no valid host name or address: write it as in 192.168.1.10 or [fd00::1], a port as in host:8086"
+            "no valid host name or address", "write it as in 192.168.1.10 or [fd00::1], a port as in host:8086"
         )
     if port and not 0 < int(port) < 65536:
-        raise SettingError("no valid port: give a number from 1 to 65535")
+        raise SettingError("no valid port", "give a number from 1 to 65535")
 
 
 def split_port(authority: str) -> tuple[str, str]:
@@ -158,11 +163,11 @@ def check_listen(value: str) -> str:
 def check_topic(value: str) -> str:
     """Check a topic prefix."""
     if any(letter in value for letter in "+#") or value.startswith("$"):
-        raise SettingError("a topic cannot contain + or #, nor begin with $: remove that")
+        raise SettingError("a topic cannot contain + or #, nor begin with $", "remove that")
     if value.startswith("/") or value.endswith("/"):
-        raise SettingError("begins or ends with /: remove it")
+        raise SettingError("begins or ends with /", "remove it")
     if len(value.encode()) > TOPIC_BYTES_MAX:
-        raise SettingError(f"longer than {TOPIC_BYTES_MAX} bytes: shorten it")
+        raise SettingError(f"longer than {TOPIC_BYTES_MAX} bytes", "shorten it")
     return check_name(value)
 
 
@@ -175,7 +180,7 @@ def check_topic_or_off(value: bool | str) -> str:
 
 def check_client_id(value: str) -> str:
     if len(value.encode()) > CLIENT_ID_BYTES_MAX:
-        raise SettingError(f"longer than {CLIENT_ID_BYTES_MAX} bytes: shorten it")
+        raise SettingError(f"longer than {CLIENT_ID_BYTES_MAX} bytes", "shorten it")
     return check_text(value)
 
 
@@ -204,7 +209,7 @@ def check_path(value: str) -> str:
 
 def check_measurement(value: str) -> str:
     if value.startswith("#"):
-        raise SettingError("begins with #, which servers take for a comment: choose another name")
+        raise SettingError("begins with #, which servers take for a comment", "choose another name")
     return check_name(value)
 
 
@@ -228,9 +233,9 @@ def check_tags(value: dict[str, object]) -> dict[str, str]:
     tags: dict[str, str] = {}
     for name, text in value.items():
         if name == "serial":
-            raise SettingError("the tag serial is the inverter's serial number: choose another name")
+            raise SettingError("the tag serial is the inverter's serial number", "choose another name")
         if name in RESERVED_TAGS:
-            raise SettingError(f"the tag {name} is reserved by servers: choose another name")
+            raise SettingError(f"the tag {name} is reserved by servers", "choose another name")
         if not isinstance(text, str) or not text or not name:
             raise SettingError
         tags[check_name(name)] = check_name(text)
@@ -244,7 +249,7 @@ def choice(*words: str) -> ValueType:
     def check(value: str) -> str:
         if value not in words:
             near = nearest(value, words)
-            raise SettingError(f"did you mean {near}? Possible: {listed}" if near else "")
+            raise SettingError(f"expected one of {listed}", f"did you mean {near}?") if near else SettingError
         return value
 
     return ValueType((str,), f"one of {listed}", check)

@@ -1,16 +1,15 @@
 """A reading as text: a table for people, and JSON, CSV or line protocol for programs.
 
 No I/O: the time zone, the width and whether to use colour are arguments. The values of a reading are always finite.
+Each format imports what it needs when it is used: `uci` and `check` need only the names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from inverter_capture.output.line_protocol import line_protocol
-from inverter_capture.output.table import Table
-from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE
 from inverter_capture.text import printable, utc_text
 
 if TYPE_CHECKING:
@@ -19,14 +18,11 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "line-protocol")
 
 
-class Formatter(Protocol):
+class Formatter(NamedTuple):
     """Turns readings into the text of one format."""
 
-    def header(self) -> str:
-        """The text before the first reading, with its line break; often empty."""
-
-    def format(self, reading: Reading) -> str:
-        """The text of a reading, with a line break at its end."""
+    format: Callable[[Reading], str]  # The text of a reading, with a line break at its end
+    header: str = ""  # The text before the first reading, with its line break
 
 
 def formatter(name: str, *, zone: tzinfo | None = None, colour: bool = False, width: int = 80) -> Formatter:
@@ -36,70 +32,62 @@ def formatter(name: str, *, zone: tzinfo | None = None, colour: bool = False, wi
     columns as fit into it, at least one. Raises ValueError for an unknown name.
     """
     if name == "table":
-        return Table(zone, colour, width)
+        from inverter_capture.output.table import Table
+
+        return Formatter(Table(zone, colour, width).format)
     if name == "json":
-        return Json()
+        return _json()
     if name == "csv":
-        return Csv()
+        return _csv()
     if name == "line-protocol":
-        return LineProtocol()
+        return _line_protocol()
     raise ValueError(f"unknown format {name!r}: use one of {', '.join(FORMATS)}")
 
 
-class Json:
+def _json() -> Formatter:
     """JSON, one object per line."""
+    from json import JSONEncoder  # Late, since the service often has no use for it.
 
-    def __init__(self) -> None:
-        from json import JSONEncoder  # Late, since the service often has no use for it.
+    encode = JSONEncoder(allow_nan=False).encode
 
-        self._encode = JSONEncoder(allow_nan=False).encode
+    def row(reading: Reading) -> str:
+        time, serial, values = reading.time, reading.serial, reading.values
+        return encode({"timestamp": time, "time": utc_text(time), "serial": serial, "values": values}) + "\n"
 
-    def header(self) -> str:
-        return ""
-
-    def format(self, reading: Reading) -> str:
-        row = {
-            "timestamp": reading.time,
-            "time": utc_text(reading.time),
-            "serial": reading.serial,
-            "values": reading.values,
-        }
-        return self._encode(row) + "\n"
+    return Formatter(row)
 
 
-class Csv:
+def _csv() -> Formatter:
     """CSV with a header and one row per reading, quoted as in RFC 4180, with line feeds.
 
     The columns are timestamp (nanoseconds), time (UTC), serial, then every field of any kind of inverter, those of
     single-phase ones first, in the order of the register tables; an absent value is empty.
     """
+    from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE
 
-    def __init__(self) -> None:
-        # High-voltage inverters have all fields that low-voltage ones have.
-        fields = (*SINGLE_PHASE.fields, *HIGH_VOLTAGE.fields)
-        self._names = tuple(dict.fromkeys(field.id for field in fields))
+    # High-voltage inverters have all fields that low-voltage ones have.
+    names = tuple(dict.fromkeys(field.id for field in (*SINGLE_PHASE.fields, *HIGH_VOLTAGE.fields)))
 
-    def header(self) -> str:
-        return ",".join(("timestamp", "time", "serial", *self._names)) + "\n"
-
-    def format(self, reading: Reading) -> str:
+    def row(reading: Reading) -> str:
         values = reading.values
-        numbers = (repr(values[name]) if name in values else "" for name in self._names)
-        return ",".join((str(reading.time), utc_text(reading.time), csv_text(reading.serial), *numbers)) + "\n"
+        numbers = (repr(values[name]) if name in values else "" for name in names)
+        return ",".join((str(reading.time), utc_text(reading.time), _csv_text(reading.serial), *numbers)) + "\n"
+
+    return Formatter(row, ",".join(("timestamp", "time", "serial", *names)) + "\n")
 
 
-def csv_text(text: str) -> str:
+def _csv_text(text: str) -> str:
     """A CSV cell, in quotes if necessary."""
     text = printable(text)
     return '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text
 
 
-class LineProtocol:
+def _line_protocol() -> Formatter:
     """InfluxDB's line protocol, one line per reading."""
+    from inverter_capture.output.line_protocol import line_protocol
 
-    def header(self) -> str:
-        return ""
-
-    def format(self, reading: Reading) -> str:
+    def row(reading: Reading) -> str:
         line = line_protocol(reading)
         return line + "\n" if line else ""
+
+    return Formatter(row)

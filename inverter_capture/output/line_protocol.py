@@ -8,8 +8,7 @@ from functools import cache
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import printable
 
-MEASUREMENT = "inverter"
-"""Default InfluxDB measurement name."""
+MEASUREMENT = "inverter"  # Default InfluxDB measurement name
 
 
 def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None) -> str:

@@ -13,8 +13,7 @@ from typing import Self, TextIO
 from inverter_capture.output.terminal import is_terminal, width
 from inverter_capture.text import printable
 
-INTERVAL_SECONDS = 0.5
-"""Seconds between updates, before the first update, and after `clear` until the next one."""
+INTERVAL_SECONDS = 0.5  # Seconds between updates, before the first update, and after `clear` until the next one
 BAR_WIDTH, MEGABYTE = 30, 1_000_000
 
 # Turns off line wrapping, since wide characters can make a line longer than the terminal.

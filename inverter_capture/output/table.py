@@ -12,8 +12,7 @@ from inverter_capture.protocol.times import SECOND
 from inverter_capture.text import printable
 
 COLUMN_WIDTH = 38
-COLUMN_GAP = 3
-"""In characters: two of the table's columns fill the usual 80, and three fill 120."""
+COLUMN_GAP = 3  # In characters: two of the table's columns fill the usual 80, and three fill 120
 
 UNIT_WIDTH = 3
 
@@ -28,8 +27,7 @@ UNITS = ("", "%", "W", "VA", "V", "A", "Hz", "°C", "mΩ", "kΩ", "mV/°C", "Ah"
 
 PERIODS = ("today", "month", "year", "total")
 
-LABELS = {"aux_power": "Generator, micro-inverter"}
-"""Shorter names for fields whose names are too long for a row."""
+LABELS = {"aux_power": "Generator, micro-inverter"}  # Shorter names for fields whose names are too long for a row
 
 DIRECTIONS = {
     "grid_power": ("importing", "exporting"),
@@ -41,8 +39,7 @@ DIRECTIONS = {
 
 SEVERITIES = {"inverter_warnings": "yellow", "inverter_faults": "red"}
 
-STATE_SEVERITIES = {3: "yellow", 4: "red"}
-"""Alarm and fault, of inverter_state."""
+STATE_SEVERITIES = {3: "yellow", 4: "red"}  # Alarm and fault, of inverter_state
 
 STYLES = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33"}
 
@@ -55,9 +52,6 @@ class Table:
         self._colour = colour
         self._columns = max(1, (width + COLUMN_GAP) // (COLUMN_WIDTH + COLUMN_GAP))
         self._groups: dict[Kind, list[tuple[str, list[Field]]]] = {}
-
-    def header(self) -> str:
-        return ""
 
     def format(self, reading: Reading) -> str:
         """The reading, followed by an empty line."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
-DEFAULT_WIDTH = 80
-"""Width in characters without a terminal, and of a terminal of unknown size, such as a serial line."""
+DEFAULT_WIDTH = 80  # Width in characters without a terminal, and of a terminal of unknown size, such as a serial line
 
 
 def is_terminal(stream: TextIO | None) -> bool:

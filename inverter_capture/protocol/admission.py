@@ -1,12 +1,12 @@
-"""Which inverters are read: whoever forges reports can make up any number of serial numbers.
+"""Decides which inverters are read, since forged reports can contain any number of serial numbers.
 
-- The first few serial numbers are admitted at once, others slowly. Admitted ones keep their places while they report;
-  one that has been silent for a day gives its place to a new one when all are taken.
-- With a list of serial numbers, those are admitted and no others.
-- Each inverter has one sender: the address that its reports come from. Another becomes the sender once the first has
-  been silent, since dongles get new addresses.
+- The first few serial numbers are admitted at once, others slowly. Admitted ones keep their places while they report.
+  When all places are taken, a new one gets the place of one that has been silent for a day.
+- With a list of serial numbers, only those are admitted.
+- Each inverter has one sender: the address that its reports come from. When the sender has been silent, another address
+  becomes the sender, since dongles get new addresses.
 
-No I/O and no clock: times are in nanoseconds, of a clock that nobody sets; for a file, those of its packets.
+No I/O and no clock: times are in nanoseconds of the monotonic clock; for a file, those of its packets.
 """
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ from enum import Enum
 from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.times import SECOND
 
-NEW_MAX = 8
-"""So many new inverters are admitted at once, ..."""
+NEW_MAX = 8  # Number of new inverters that are admitted at once
 NEW_SECONDS = 15 * 60
-"""... and one more each time that has passed."""
+"""Seconds after which one more is admitted."""
 SILENT_SECONDS = 24 * 3600
-"""After so long without a report an inverter loses its place when another needs it. At night some are silent."""
-SENDER_SECONDS = 15 * 60
-"""After so long without a report from the sender another address becomes the sender."""
+"""Seconds without a report after which another inverter may take the place. At night some inverters are silent."""
+SENDER_SECONDS = 15 * 60  # Seconds without a report from the sender after which another address becomes it
 
 
 class Verdict(Enum):
-    """What is to be said of a report."""
+    """The decision about a report."""
 
     KNOWN = "of a known inverter, from its sender"
     NEW = "of an inverter that is new"
@@ -44,19 +42,18 @@ class Verdict(Enum):
 
 
 class Admission:
-    """Judges each report by who sent it. Remembers no more than INVERTERS_MAX inverters."""
+    """Decides about each report by its serial number and sender. Remembers at most INVERTERS_MAX inverters."""
 
     def __init__(self, serials: Collection[str] = (), *, live: bool) -> None:
-        """`serials` are the only ones to admit; none: any. Not `live`: what a file holds need not wait."""
+        """`serials`: the only ones to admit; empty: all. `live`: new ones are admitted slowly, unlike in a file."""
         self.serials = frozenset(serials)
         self._live = live
-        self._inverters: dict[str, _Inverter] = {}
-        """By serial number, the one that has been silent for longest first."""
+        self._inverters: dict[str, _Inverter] = {}  # By serial number, the longest silent one first
         self._new_left: float = NEW_MAX
         self._counted_at: int | None = None
 
     def judge(self, serial: str, sender: bytes, time: int) -> Verdict:
-        """Whether a report heard at this time is to be read. `sender` is the address that it came from."""
+        """Decide about a report captured at this time. `sender`: its source address."""
         if self.serials and serial not in self.serials:
             return Verdict.NOT_NAMED
         inverter = self._inverters.pop(serial, None)
@@ -77,12 +74,12 @@ class Admission:
         return Verdict.MOVED
 
     def is_sender(self, serial: str, address: bytes) -> bool:
-        """Whether an inverter's reports come from this address, as far as is known."""
+        """Whether this address is the inverter's sender, or the inverter has none."""
         inverter = self._inverters.get(serial)
         return inverter is None or inverter.sender == address
 
     def _has_room(self, time: int) -> bool:
-        """Whether a new inverter may come; it then does."""
+        """Whether a new inverter is admitted. Makes room for it."""
         if not self._live or self.serials:
             longest = 0
         else:
@@ -107,7 +104,5 @@ class _Inverter:
 
     def __init__(self, sender: bytes, time: int) -> None:
         self.sender = sender
-        self.sent = time
-        """When the sender has last sent a report."""
-        self.latest = time
-        """When a report has last come from anywhere."""
+        self.sent = time  # Time of the last report from the sender
+        self.latest = time  # Time of the last report from any address

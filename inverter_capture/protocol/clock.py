@@ -1,31 +1,27 @@
-"""Whether an inverter's clock and the configured time zone fit together."""
+"""Checks an inverter's clock and the configured time zone."""
 
 from __future__ import annotations
 
 from datetime import UTC
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
-QUARTER_HOUR = 15 * 60
-"""Seconds. Time zones differ by whole quarter hours."""
-CLOCK_TOLERANCE_SECONDS = 120
-"""How wrong inverter clocks are of themselves."""
-BACKLOG_SECONDS = 60
-"""Reports of a backlog follow each other faster than this; live ones do not."""
+if TYPE_CHECKING:  # the commands that only read a configuration need no registers
+    from inverter_capture.protocol.readings import Reading
+    from inverter_capture.protocol.reports import Report
+
+QUARTER_HOUR = 15 * 60  # Seconds. Time zones differ by whole quarter hours.
+CLOCK_TOLERANCE_SECONDS = 120  # Usual maximum error of inverter clocks
+BACKLOG_SECONDS = 60  # Reports of a backlog follow each other faster; live reports do not
 
 
 class ClockError(NamedTuple):
-    """An inverter's clock, read in the configured zone, is off by whole quarter hours."""
+    """An inverter's clock, in the configured zone, is wrong by whole quarter hours."""
 
-    ahead: int
-    """Seconds by which the readings lie ahead of the capture; negative: behind."""
-    utc_offset: int
-    """Seconds by which the inverter's wall clock lies ahead of UTC."""
-    moment: int
-    """When that was seen, in seconds since the epoch."""
+    ahead: int  # Seconds by which readings are ahead of the capture; negative: behind
+    utc_offset: int  # Seconds by which the inverter's clock is ahead of UTC
+    moment: int  # When that was observed, in seconds since the epoch
 
 
 class ClockWatch:
@@ -35,14 +31,14 @@ class ClockWatch:
         self._behind: dict[str, tuple[int, int]] = {}
 
     def check(self, report: Report, reading: Reading, captured: int) -> ClockError | None:
-        """What is wrong with the clock of the report captured at this time (ns since the epoch), if that is certain."""
+        """The error of the clock of a report captured at this time (ns since the epoch); None unless it is certain."""
         now = captured // SECOND
         quarters = off_by_quarters(reading, captured)
         before = self._behind.pop(report.serial, None)
         if not quarters:
             return None
         if quarters < 0:
-            # It may be an old report. A live one is followed by another just as old, some time later.
+            # It may be a late report. A live one is followed by another with the same error, some time later.
             if before is None or before[0] != quarters or now - before[1] < BACKLOG_SECONDS:
                 self._behind[report.serial] = (quarters, now if before is None or before[0] != quarters else before[1])
                 return None
@@ -53,7 +49,7 @@ class ClockWatch:
 
 
 def off_by_quarters(reading: Reading, captured: int) -> int:
-    """By how many quarter hours a reading lies ahead of its capture; 0 when it is not a whole number of them."""
+    """The quarter hours by which a reading is ahead of its capture; 0 if they are not a whole number."""
     seconds = (reading.time - captured) // SECOND
     quarters = round(seconds / QUARTER_HOUR)
     return quarters if abs(seconds - quarters * QUARTER_HOUR) <= CLOCK_TOLERANCE_SECONDS else 0

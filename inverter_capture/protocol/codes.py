@@ -1,7 +1,4 @@
-"""The words for states, warnings and faults, as the public register maps name them.
-
-Numbers whose meaning nobody has published are shown as they are.
-"""
+"""The words for states, warnings and faults, from public register maps. Other numbers are shown as numbers."""
 
 from __future__ import annotations
 
@@ -9,27 +6,22 @@ from typing import NamedTuple
 
 
 class Codes(NamedTuple):
-    """The words of one kind of inverter."""
+    """The words for the codes of one kind of inverter."""
 
-    states: dict[str, dict[int, str]]
-    """By field id: the number and its text."""
-    flags: dict[str, dict[int, str]]
-    """By field id: the bit and what it means when it is set."""
-    warnings: dict[int, str]
-    faults: dict[int, str]
-    """By number: bit n is warning W(n + 1) or fault F(n + 1)."""
+    states: dict[str, dict[int, str]]  # By field id: the number and its text
+    flags: dict[str, dict[int, str]]  # By field id: the bit and what it means when it is set
+    warnings: dict[int, str]  # By number: bit n is warning W(n + 1)
+    faults: dict[int, str]  # By number: bit n is fault F(n + 1)
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Ids of all fields whose numbers stand for words."""
+        """Ids of all fields whose values are codes."""
         return (*self.states, *self.flags, "generator_relay", *_PROBLEMS, *FIRMWARE, *CLOCK_TIMES)
 
 
-FIRMWARE = ("firmware_main", "firmware_comm")
-"""Fields that people know as hexadecimal numbers."""
+FIRMWARE = ("firmware_main", "firmware_comm")  # Fields that are shown as hexadecimal numbers
 
-CLOCK_TIMES = tuple(f"prog{number}_time" for number in range(1, 7))
-"""Fields that hold hours * 100 + minutes."""
+CLOCK_TIMES = tuple(f"prog{number}_time" for number in range(1, 7))  # Fields that hold hours * 100 + minutes
 
 _PROBLEMS = ("inverter_warnings", "inverter_faults")
 _OFF_ON = {0: "off", 1: "on"}
@@ -50,7 +42,7 @@ SETTING_STATES: dict[str, dict[int, str]] = {
     "work_mode": {0: "export first", 1: "zero export to load", 2: "zero export to CT"},
     **{f"prog{number}_charge": _CHARGE_FROM for number in range(1, 7)},
 }
-"""Settings of all kinds of inverters. Those whose meaning is not certain stay numbers."""
+"""Settings of all kinds of inverters. Settings whose meaning is not certain are shown as numbers."""
 
 STATES: dict[str, dict[int, str]] = {
     "inverter_state": {0: "standby", 1: "self-check", 2: "normal", 3: "alarm", 4: "fault", 5: "activating"},
@@ -67,8 +59,7 @@ GENERATOR_RELAY_STATES: dict[int, str] = {
 }
 """The low nibble of generator_relay."""
 
-GENERATOR_POWER_SWITCH = (0x10, "power switch on")
-"""The bit above that nibble."""
+GENERATOR_POWER_SWITCH = (0x10, "power switch on")  # The bit above that nibble
 
 WARNINGS: dict[int, str] = {
     2: "fan",
@@ -159,7 +150,7 @@ SINGLE_PHASE = Codes(STATES, {}, WARNINGS, FAULTS)
 
 
 def describe(field: str, value: float, codes: Codes = SINGLE_PHASE) -> str:
-    """The words for a value of one of the fields that hold codes; of any other field, and unknown codes, the number."""
+    """The words for a value of a field in `codes.fields`; the number for unknown codes and other fields."""
     number = int(value)
     if field in codes.states:
         return codes.states[field].get(number, str(number))
@@ -175,7 +166,7 @@ def describe(field: str, value: float, codes: Codes = SINGLE_PHASE) -> str:
         texts = codes.flags[field]
         return ", ".join(texts.get(bit, f"bit {bit}") for bit in _bits(number)) or "none"
     if field in FIRMWARE:
-        # Words follow each other from the lowest on, as in 2005-1098.
+        # Register by register, the lowest first: 2005-1098.
         words = f"{number & 0xFFFF:04X}"
         while number := number >> 16:
             words += f"-{number & 0xFFFF:04X}"

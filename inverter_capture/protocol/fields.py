@@ -1,7 +1,7 @@
-"""What a field of a register table is, and what it is called.
+"""The fields of the register tables, and their names.
 
-A row of a table names its quantity (quantities.py), from which unit, scale, bounds and Home Assistant classes follow.
-The tables are in registers.py (single phase) and registers_three_phase.py.
+A row of a table names its quantity (quantities.py), which gives unit, scale, bounds and Home Assistant classes. The
+tables are in registers.py (single phase) and registers_three_phase.py.
 """
 
 from __future__ import annotations
@@ -13,38 +13,29 @@ from inverter_capture.protocol.quantities import Quantity
 
 
 class Derived(NamedTuple):
-    """How a field follows from others. It is absent when one of `of` is."""
+    """How a field is computed from others. It is absent when one of `of` is absent."""
 
-    of: tuple[str, ...]
-    """Ids."""
-    rest: bool = False
-    """Whether it is what the first is more than the second, and never below 0; else the sum of all."""
-    also: tuple[str, ...] = ()
-    """Summands that count as 0 when they are absent."""
+    of: tuple[str, ...]  # Field ids
+    rest: bool = False  # First minus second, at least 0; otherwise the sum of all
+    also: tuple[str, ...] = ()  # Further summands, which may be absent
     unless_zero: tuple[str, ...] = ()
-    """Fields of a sensor that is not fitted when they are all 0. The field is absent then, too."""
+    """Fields of a sensor. When all are 0, the sensor is not installed, and the field is absent."""
 
 
 class Field(NamedTuple):
-    """One value: where it comes from, what it means, and how the world should see it."""
+    """One value of a reading: its registers, meaning and names."""
 
-    id: str
-    """The name in JSON, InfluxDB and MQTT; it never changes."""
-    registers: tuple[int, ...]
-    """Low word first; none when the field is derived."""
+    id: str  # The name in JSON, InfluxDB and MQTT. It never changes.
+    registers: tuple[int, ...]  # Low word first; empty for a derived field
     group: str
-    name: str
-    """What databases call it, within the group."""
+    name: str  # The name in databases, within the group
     quantity: Quantity
-    default: bool
-    """Published by default; the others are optional."""
-    confidence: str
-    """How sure the mapping is: high or medium."""
-    limit: int | None
-    """The quantity's, or what follows from the group's power."""
+    default: bool  # Whether it is published by default; otherwise it is optional
+    confidence: str  # How certain the mapping is: high or medium
+    limit: int | None  # The limit of the quantity, or of the group's power
     derived: Derived | None = None
 
-    # What follows from the quantity, as it is described there.
+    # From the quantity, as described there.
 
     @property
     def unit(self) -> str:
@@ -92,19 +83,22 @@ class Field(NamedTuple):
 
     @property
     def decimals(self) -> int:
-        """Digits behind the point, as shown to people."""
+        """Number of decimals to show."""
         return {1: 0, 2: 1, 10: 1, 100: 2}[self.divisor]
 
     @property
     def title(self) -> str:
-        """What people call it, who see it below the inverter's name."""
+        """The name for people, shown below the inverter's name."""
+        stem, _, phase = self.id.rpartition("_l")
+        if self.id not in TITLES and stem in TITLES:
+            return f"{TITLES[stem]} L{phase}"
         return TITLES.get(self.id) or _title(self.group, self.name)
 
 
 Row = tuple[str, tuple[int, ...], str, str, Quantity, bool, str]
 """Id, registers, group, name, quantity, publish, confidence."""
 DerivedRow = tuple[str, tuple[int, ...], str, str, Quantity, bool, str, Derived]
-"""The same of a field without registers, and how it follows from others."""
+"""The same for a field without registers, and how it is computed."""
 
 DEFAULT, OPTIONAL = True, False
 HIGH, MEDIUM = "high", "medium"
@@ -121,7 +115,7 @@ def field(
     confidence: str,
     derived: Derived | None = None,
 ) -> Field:
-    """A row of a table as a field. `limits_kw` is what the groups of this kind of inverter cannot exceed."""
+    """The field of a row. `limits_kw`: the maximum power of each group, for this kind of inverter."""
     limit = quantity.limit
     if quantity.by_group:
         limit = quantity.by_group * limits_kw[group.rstrip(" 2")]
@@ -134,15 +128,12 @@ def join(of: tuple[str, ...], also: tuple[str, ...] = ()) -> Derived:
 
 
 def rest(first: str, second: str, *, unless_zero: tuple[str, ...]) -> Derived:
-    """What the first field is more than the second; not when all of `unless_zero` are 0."""
+    """The first field minus the second, at least 0. Absent when all of `unless_zero` are 0."""
     return Derived((first, second), rest=True, unless_zero=unless_zero)
 
 
 TITLES: dict[str, str] = {
     "aux_power": "Auxiliary port power",
-    "aux_power_l1": "Auxiliary port power L1",
-    "aux_power_l2": "Auxiliary port power L2",
-    "aux_power_l3": "Auxiliary port power L3",
     "battery_charge_today": "Battery charge energy today",
     "battery_charge_total": "Battery charge energy total",
     "battery_discharge_today": "Battery discharge energy today",
@@ -155,9 +146,6 @@ TITLES: dict[str, str] = {
     "bms2_max_charge_current": "BMS 2 maximum charge current",
     "bms2_max_discharge_current": "BMS 2 maximum discharge current",
     "essential_power": "Essential load power",
-    "essential_power_l1": "Essential load power L1",
-    "essential_power_l2": "Essential load power L2",
-    "essential_power_l3": "Essential load power L3",
     "generator_charge_start_soc": "Generator start state of charge",
     "grid_connected": "Grid",
     "grid_export_today": "Grid export energy today",
@@ -166,17 +154,11 @@ TITLES: dict[str, str] = {
     "grid_import_total": "Grid import energy total",
     "grid_inner_apparent_power": "Grid port apparent power",
     "grid_inner_power": "Grid port power",
-    "grid_inner_power_l1": "Grid port power L1",
-    "grid_inner_power_l2": "Grid port power L2",
-    "grid_inner_power_l3": "Grid port power L3",
     "grid_power_ct": "Grid CT power",
     "grid_power_l1": "Grid power L1",
     "grid_standard_code": "Grid standard code",
     "inverter_enabled": "Enabled",
     "inverter_power": "Output power",
-    "inverter_power_l1": "Output power L1",
-    "inverter_power_l2": "Output power L2",
-    "inverter_power_l3": "Output power L3",
     "inverter_variant": "Variant",
     "load_consumption_today": "Load energy today",
     "load_consumption_total": "Load energy total",
@@ -187,10 +169,9 @@ TITLES: dict[str, str] = {
     "pv_production_total": "PV energy total",
     "sd_status": "SD card",
 }
-"""By field id, where a title is not the group and the name."""
+"""By field id, where a title is not the group and the name. Those of phases (_l1) follow."""
 
-_PLAIN_GROUPS = ("Inverter", "Info", "Settings", "Program")
-"""Their names say enough without the group."""
+_PLAIN_GROUPS = ("Inverter", "Info", "Settings", "Program")  # Their titles do not begin with the group
 
 _LONG = {"SOC": "state of charge", "SOH": "state of health"}
 

@@ -6,11 +6,14 @@ follow agree with it, and not with what was believed before, it is true after al
 believed was wrong.
 
 The rules:
-- The first value of a field is believed.
+- The first value of a field is believed. But not a lifetime total of 0 or below the counter of the day, nor the 0 of a
+  day, month or year beside such a total: inverters that start say 0. What was published before a restart of the service
+  counts as earlier values (`recall`).
 - A lifetime total does not fall. The counter of a day, month or year falls only when that is over. Net counters count
   in two directions, and can fall at any time.
 - No counter rises, and no net counter falls, faster than the field's limit, with some grace for clocks that are set.
-- What is no counter does not change by more than its limit from one reading to the next.
+- What is no counter does not change by more than its limit from one reading to the next; a state of charge by as much
+  more for each hour between them.
 - A reading that comes late, since the dongle kept it, must fit between its neighbours.
 
 The plan: `_Judge` remembers of a field the value that is believed, and of the values held back since then the last one
@@ -23,6 +26,7 @@ No I/O and no clock: time comes with the readings. It may jump, and readings may
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -38,8 +42,9 @@ READINGS_CONFIRM = 3
 
 ZEROS_CONFIRM = 6
 ZEROS_SECONDS = 20 * 60
-"""So many, for so long, when they say 0 and other things were believed as often as READINGS_CONFIRM. An inverter that
-starts says 0 for some minutes; one that was reset soon counts on from there, and then READINGS_CONFIRM will do."""
+"""So many, for so long, when they say 0 and nothing or other things were believed as often as READINGS_CONFIRM. An
+inverter that starts says 0 for some minutes; one that was reset soon counts on from there, and then READINGS_CONFIRM
+will do."""
 
 HELD_MAX = 24
 HELD_SECONDS = 100 * 60
@@ -119,6 +124,17 @@ class Guard:
         self.counts.confirmed += inverter.confirmed
         inverter.reading, inverter.believed, inverter.held = reading, believed, held
         return believed, held
+
+    def recall(self, clock: datetime, reading: Reading) -> None:
+        """Believe what was published of an inverter before the service started, where nothing else is believed yet.
+
+        `clock` as in `check`.
+        """
+        known = self._inverters.get(reading.serial)
+        if known is None and len(self._inverters) >= INVERTERS_MAX:
+            return
+        inverter = self._inverters.setdefault(reading.serial, known or _Inverter())
+        inverter.recall(_Moment(clock, reading.time), reading)
 
     def _remember(self, serial: str, inverter: _Inverter) -> None:
         """As the latest."""
@@ -215,12 +231,21 @@ class _Inverter:
                 field.time = time
                 field.agreed += 1
                 continue
-            why = field.judge(value, moment)
+            why = field.judge(value, moment, values)
             if why:
                 held.append(Held(reading.serial, field.name, value, field.value, why))
             elif field.overruled:
                 self.confirmed += 1
         return held
+
+    def recall(self, moment: _Moment, reading: Reading) -> None:
+        """Believe the counters of an earlier reading, where nothing is believed yet."""
+        if self.kind is None:
+            self._become(reading.kind)
+        for field in self.fields:
+            value = reading.values.get(field.name)
+            if value is not None and field.period and not field.agreed:
+                field.recall(value, moment)
 
     def _become(self, kind: Kind) -> None:
         """Judge by the table of another kind, since more is known of the inverter. What was the same stays."""
@@ -241,6 +266,7 @@ class _Judge:
         "agreed",
         "before",
         "belongs",
+        "beside",
         "doubted",
         "doubted_since",
         "highest",
@@ -252,6 +278,7 @@ class _Judge:
         "rival",
         "rivals",
         "rivals_since",
+        "steady",
         "time",
         "value",
     )
@@ -259,10 +286,17 @@ class _Judge:
     def __init__(self, field: Field) -> None:
         self.name = field.id
         self.period = field.period
+        self.beside = ""
+        """The id of the counter that tells whether a first value can be right: of a lifetime total, the day's; of
+        others, the total. Empty for a generator's, which can be 0 for ever."""
+        if field.unit == "kWh" and field.group != "Generator":
+            self.beside = field.id.rpartition("_")[0] + ("_today" if field.period == "total" else "_total")
         self.limit = field.limit or 0
         # What can change in no time at all, by the clock; the digits are cut off, too.
         grace = self.limit * GRACE_SECONDS / 3600 + 2 / field.divisor
         self.highest = grace if field.period else self.limit
+        self.steady = bool(field.period) or field.device_class == "battery"
+        """Whether it may change by more, the more time has passed."""
         self.lowest = -self.highest if field.net or not field.period else 0
         self.value: float = 0
         self.time = 0
@@ -280,11 +314,17 @@ class _Judge:
         self.overruled = False
         """Whether the last value was believed against the one before."""
 
-    def judge(self, value: float, moment: _Moment) -> str:
-        """Why the value is held back; empty when it is believed."""
+    def recall(self, value: float, moment: _Moment) -> None:
+        """Take over what was believed before."""
+        self._believe(value, moment.time, self._first(value, moment), READINGS_CONFIRM)
+
+    def judge(self, value: float, moment: _Moment, values: Mapping[str, float]) -> str:
+        """Why the value is held back; empty when it is believed. `values` are all of the reading's."""
         self.overruled = False
         time = moment.time
         if not self.agreed:
+            if self.beside and not self._can_be_first(value, values):
+                return self._doubt(value, moment)
             self._believe(value, time, self._first(value, moment), 1)
             return ""
         kept = _Value(self.value, self.time, self.belongs)
@@ -305,6 +345,11 @@ class _Judge:
         self._believe(value, time, belongs, self.agreed + 1)
         return ""
 
+    def _can_be_first(self, value: float, values: Mapping[str, float]) -> bool:
+        if self.period != "total":
+            return value != 0 or values.get(self.beside) != 0
+        return value != 0 and (bool(self.lowest) or value >= values.get(self.beside, 0))
+
     def _believe(self, value: float, time: int, belongs: int, agreed: int) -> None:
         self.value, self.time, self.belongs, self.agreed = value, time, belongs, agreed
         self.rival = None
@@ -323,7 +368,7 @@ class _Judge:
             self.doubted_since = moment.time
         self.doubted += 1
         is_confirmed = self.rivals >= READINGS_CONFIRM
-        if value == 0 and self.agreed >= READINGS_CONFIRM:
+        if value == 0 and not 0 < self.agreed < READINGS_CONFIRM:
             is_confirmed = self.rivals >= ZEROS_CONFIRM and moment.time - self.rivals_since >= ZEROS_SECONDS * SECOND
         is_given_up = self.doubted > HELD_MAX and moment.time - self.doubted_since >= HELD_SECONDS * SECOND
         # More than can have been counted since the period has begun is never right.
@@ -331,6 +376,8 @@ class _Judge:
             self._believe(value, moment.time, belongs, READINGS_CONFIRM)
             self.overruled = True
             return ""
+        if not self.agreed:
+            return "the first value cannot be so low"
         if not self.period:
             return "it changes too much at once"
         return "it falls" if value < self.value and not self.lowest else "it changes faster than it can"
@@ -339,8 +386,9 @@ class _Judge:
         """The period to which a value belongs that follows another; None when it cannot follow it."""
         allowed = self.highest
         # A net counter comes to exactly 0 hardly ever, in no more time than is granted to all.
-        if self.period and value and moment.time > kept.time:
-            allowed += self.limit * (moment.time - kept.time) / _HOUR
+        elapsed = moment.time - kept.time
+        if value and self.steady and (elapsed > 0 or not self.period):
+            allowed += self.limit * abs(elapsed) / _HOUR
         period, coming = moment.periods[self.period], moment.coming(self.period)
         if (-allowed if self.lowest else 0) <= value - kept.value <= allowed:
             return kept.belongs if kept.belongs in (period, coming) else self._first(value, moment)

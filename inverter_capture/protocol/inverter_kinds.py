@@ -1,6 +1,6 @@
-"""The kinds of inverters: each has a register table of its own, and words for its codes.
+"""The kinds of inverters, each with its register table and the words for its codes.
 
-The tables of three-phase inverters are loaded when the first of them is heard: most routers never need their memory.
+The tables of three-phase inverters are loaded with the first report of one, since most routers never need them.
 """
 
 from __future__ import annotations
@@ -16,46 +16,40 @@ from inverter_capture.protocol.layouts import Layout
 INVERTERS_MAX = 64
 """Maximum number of inverters that are remembered. Forged reports can contain any number of serial numbers."""
 
-PLANS_MAX = 32
-"""Forged poll maps can make up any number of layouts. What was worked out for no more of them is kept."""
+PLANS_MAX = 32  # Maximum number of layouts whose fields are cached. Forged poll maps can contain any number of layouts.
+
+
+_Table = tuple[tuple[Field, ...], Codes]
 
 
 class Kind:
-    """A kind of inverter. There is one object of each, so that they can be compared with `is`."""
+    """A kind of inverter. There is one object of each kind, so that they can be compared with `is`."""
 
-    def __init__(
-        self, name: str, load: Callable[[], tuple[tuple[Field, ...], Codes]], *, experimental: bool = False
-    ) -> None:
-        self.name = name
-        """What people call it."""
-        self.experimental = experimental
-        """No report of this kind is on record: all of its table is from others' work."""
+    def __init__(self, name: str, load: Callable[[], _Table], *, experimental: bool = False) -> None:
+        self.name = name  # The name for people
+        self.experimental = experimental  # No report is on record: the table is from other projects
         self._load = load
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
     @cached_property
-    def _loaded(self) -> tuple[tuple[Field, ...], Codes]:
-        return self._load()
-
-    @property
     def fields(self) -> tuple[Field, ...]:
-        """Its register table."""
-        return self._loaded[0]
+        """The register table."""
+        return self._load()[0]
 
-    @property
+    @cached_property
     def codes(self) -> Codes:
-        """The words for its states, warnings, faults and settings."""
-        return self._loaded[1]
+        """The words for states, warnings, faults and settings."""
+        return self._load()[1]
 
     @cached_property
     def fields_by_id(self) -> dict[str, Field]:
-        """Its register table by field id."""
+        """The register table by field id."""
         return {field.id: field for field in self.fields}
 
     def fields_in(self, layout: Layout) -> tuple[Field, ...]:
-        """The fields that reports of a layout hold, in the table's order."""
+        """The fields in reports of a layout, in the order of the table."""
         return _fields_in(self, layout)
 
 
@@ -74,29 +68,18 @@ def _fields_in(kind: Kind, layout: Layout) -> tuple[Field, ...]:
     return tuple(found.values())
 
 
-def _low_voltage() -> tuple[tuple[Field, ...], Codes]:
-    from inverter_capture.protocol import codes_three_phase, registers_three_phase
+def _three_phase() -> tuple[_Table, _Table, _Table]:
+    """The tables for low voltage, for high voltage, and for what both have in common."""
+    from inverter_capture.protocol import codes_three_phase as words
+    from inverter_capture.protocol import registers_three_phase as tables
 
-    return registers_three_phase.LV_FIELDS, codes_three_phase.LOW_VOLTAGE
-
-
-def _high_voltage() -> tuple[tuple[Field, ...], Codes]:
-    from inverter_capture.protocol import codes_three_phase, registers_three_phase
-
-    return registers_three_phase.HV_FIELDS, codes_three_phase.HIGH_VOLTAGE
-
-
-def _either_voltage() -> tuple[tuple[Field, ...], Codes]:
-    from inverter_capture.protocol import codes_three_phase, registers_three_phase
-
-    return registers_three_phase.COMMON_FIELDS, codes_three_phase.EITHER
+    low, high = (tables.LV_FIELDS, words.LOW_VOLTAGE), (tables.HV_FIELDS, words.HIGH_VOLTAGE)
+    return low, high, (tables.COMMON_FIELDS, words.EITHER)
 
 
 SINGLE_PHASE = Kind("single-phase", lambda: (registers.FIELDS, codes.SINGLE_PHASE))
-LOW_VOLTAGE = Kind("three-phase, low-voltage battery", _low_voltage, experimental=True)
-HIGH_VOLTAGE = Kind("three-phase, high-voltage battery", _high_voltage, experimental=True)
-THREE_PHASE = Kind("three-phase", _either_voltage, experimental=True)
-"""One of the two, while it is not known which."""
+LOW_VOLTAGE = Kind("three-phase, low-voltage battery", lambda: _three_phase()[0], experimental=True)
+HIGH_VOLTAGE = Kind("three-phase, high-voltage battery", lambda: _three_phase()[1], experimental=True)
+THREE_PHASE = Kind("three-phase", lambda: _three_phase()[2], experimental=True)  # Which of the two is not known yet
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (SINGLE_PHASE, LOW_VOLTAGE, HIGH_VOLTAGE, THREE_PHASE)}
-"""By name."""
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (SINGLE_PHASE, LOW_VOLTAGE, HIGH_VOLTAGE, THREE_PHASE)}  # By name

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
-from struct import Struct
 from typing import NamedTuple
 
 from inverter_capture.protocol.inverter_kinds import (
@@ -123,21 +122,17 @@ class _Probe:
         wanted = _THREE_PHASE_PROBED if self.three_phase else _SINGLE_PHASE_PROBED
         if learnt and not self.three_phase:
             wanted |= _LEARNT_PROBED
-        places = sorted((layout.register_offset(register), register) for register in wanted if register in layout)
-        self._registers = [register for _, register in places]
-        text = ">"
-        end = 0
-        for offset, _ in places:
-            text += f"{offset - end}xH"
-            end = offset + 2
-        self._struct = Struct(text)
+        self._registers = layout.in_order(wanted)
+        self._struct = layout.struct(self._registers, _SIGNED)
 
     def read(self, data: bytes) -> dict[int, int]:
-        """By register, without a sign."""
+        """By register."""
         return dict(zip(self._registers, self._struct.unpack_from(data), strict=True))
 
 
-_SINGLE_PHASE_PROBED = frozenset((0, 160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191, *OPERATION_RANGES))
+_SIGNED = frozenset((160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191))
+"""Currents and powers of single-phase inverters. All other registers are taken without a sign."""
+_SINGLE_PHASE_PROBED = frozenset((0, *_SIGNED, *OPERATION_RANGES))
 _LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES))
 _WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))
 """The low and the high words of some powers."""
@@ -259,8 +254,10 @@ class _Inverter:
         self._high_words = _Question(0)
 
     def single_phase(self, words: dict[int, int]) -> Told:
-        self._battery_current.vote(_battery_current(words))
-        power = _power(words)
+        # An inverter that does not work, or has no grid, tells nothing.
+        works = _works(words)
+        power = _power(words) if works else None
+        self._battery_current.vote(_battery_current(words) if works else None)
         self._power.vote(power)
         self._grid_power.vote(self._grid_sum(words, power))
         if self._power.certain == self._grid_power.certain == self._battery_current.certain == _ORDINARY:
@@ -276,9 +273,9 @@ class _Inverter:
         """How the powers of both phases together are scaled; in some inverters only they are in 10 W."""
         if power is None:
             return None
-        phases = _signed(words, 170) + _signed(words, 171)
+        phases = words.get(170, 0) + words.get(171, 0)
         if abs(phases) >= CT_WATTS_MIN and 172 in words:
-            told = _tenth_or_whole(_signed(words, 172) / phases)
+            told = _tenth_or_whole(words[172] / phases)
             if told == _ORDINARY:
                 return power
             return told if power == _ORDINARY else None
@@ -359,32 +356,38 @@ def _scale(counted: float) -> int | None:
 
 
 def _battery_current(words: dict[int, int]) -> int | None:
-    power, product = _signed(words, 190), words.get(183, 0) * _signed(words, 191)
-    if abs(power) < BATTERY_WATTS_MIN or not product or not _works(words):
+    power, product = words.get(190, 0), words.get(183, 0) * words.get(191, 0)
+    if abs(power) < BATTERY_WATTS_MIN or not product:
         return None
     return _tenth_or_whole(abs(product / (power * 10_000)))
 
 
 def _works(words: dict[int, int]) -> bool:
-    """Whether the inverter works and has a grid; else the reading tells nothing."""
-    return words.get(79, 1) != 0 and all(
-        not words.get(register) or _in_range(words, register, OPERATION_RANGES) for register in OPERATION_RANGES
-    )
+    """Whether the inverter works and has a grid, as far as the registers tell."""
+    for register, (low, high) in OPERATION_RANGES.items():
+        word = words.get(register)
+        if word and not low <= word <= high:
+            return False
+    return words.get(79) != 0
 
 
 def _power(words: dict[int, int]) -> int | None:
     """How single powers are scaled: by the power at the grid port, and by that of the load."""
-    if not words.get(150) or not _works(words):
+    voltage = words.get(150)
+    if not voltage:
         return None
-    tells = set()
-    apparent = words.get(150, 0) * _signed(words, 160) / 1000
+    tells = []
+    apparent = voltage * words.get(160, 0) / 1000
     if abs(apparent) >= GRID_WATTS_MIN and 167 in words:
-        tells.add(_tenth_or_whole(_signed(words, 167) / apparent))
+        tells.append(_tenth_or_whole(words[167] / apparent))
     # The load's is the inverter's and the grid's less the auxiliary port's; the inverter's is never in 10 W.
-    inverter = _signed(words, 175) - _signed(words, 166)
-    if abs(inverter) >= GRID_WATTS_MIN and words.keys() >= {166, 169, 175, 178}:
-        tells.add(_tenth_or_whole((_signed(words, 178) - _signed(words, 169)) / inverter))
+    inverter = words.get(175, 0) - words.get(166, 0)
+    if abs(inverter) >= GRID_WATTS_MIN and words.keys() >= _LOAD_POWERS:
+        tells.append(_tenth_or_whole((words[178] - words[169]) / inverter))
     return _only(tells)
+
+
+_LOAD_POWERS = frozenset((166, 169, 175, 178))
 
 
 def _tenth_or_whole(ratio: float) -> int | None:
@@ -430,9 +433,3 @@ def _only(answers: Iterable[int | None]) -> int | None:
 
 def _near(value: float, expected: float) -> bool:
     return 0.7 * expected <= value <= 1.4 * expected
-
-
-def _signed(words: dict[int, int], register: int) -> int:
-    """0 when it is not polled."""
-    word = words.get(register, 0)
-    return word - 0x10000 if word & 0x8000 else word

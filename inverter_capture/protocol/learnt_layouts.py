@@ -1,10 +1,11 @@
-"""Which layout a report has: the one that the server told its dongle, or else one that is known.
+"""The layout of a report: the one that the server told the dongle, or else a known one of the same length.
 
-A poll map counts first of all for the connection in which it passed. Once a report of exactly its length has come, the
-layout is proven, and is remembered for the dongle's address and the inverter's serial number: it then also counts
-in later connections, whose poll map the capture may have missed. Of two that fit the newer one counts.
+A poll map applies to its connection first. When a report of exactly its length arrives, the layout is proven, and is
+remembered for the dongle's address and the inverter's serial number. It then also applies to later connections, whose
+poll map the capture may have missed. If two fit, the newer one applies.
 
-Forged maps cannot take much: so many are remembered, and the oldest of those that no report has proven goes first.
+Forged poll maps cannot displace proven layouts: the number remembered is bounded, and the oldest unproven one is
+forgotten first.
 """
 
 from __future__ import annotations
@@ -14,31 +15,29 @@ from typing import Any, NamedTuple
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.packets import Flow
 
-LAYOUTS_MAX = 64
-"""Layouts remembered for connections, and as many for addresses and for serial numbers."""
+LAYOUTS_MAX = 64  # Maximum number remembered by connection, by address and by serial number, each
 
 
 class _Learnt(NamedTuple):
     layout: Layout
-    order: int
-    """Counts poll maps: a higher number is newer."""
+    order: int  # Number of the poll map: a newer one has a higher number
     proven: bool = False
 
 
 class LearntLayouts:
-    """Takes poll maps as they pass, and tells the layout of each report."""
+    """Learns layouts from poll maps, and finds the layout of each report."""
 
     def __init__(self) -> None:
         self._order = 0
-        self._by_connection: dict[Flow, _Learnt] = {}
-        """By the flow from the dongle to its server."""
+        self._by_connection: dict[Flow, _Learnt] = {}  # By the flow from the dongle to its server
         self._by_address: dict[bytes, _Learnt] = {}
         self._by_serial: dict[str, _Learnt] = {}
 
     def learn(self, flow: Flow, layout: Layout, *, asked: bool) -> None:
-        """The server has told a layout. `flow` goes from the dongle to the server.
+        """Learn the layout of a poll map. `flow`: from the dongle to the server.
 
-        `asked`: the dongle has spoken in this connection. Else the layout counts for no other until a report proves it.
+        `asked`: the dongle has sent a message in this connection before. Otherwise the layout applies to no other
+        connection until a report has proven it.
         """
         self._order += 1
         learnt = _Learnt(layout, self._order)
@@ -47,13 +46,10 @@ class LearntLayouts:
             _remember(self._by_address, flow.source, learnt)
 
     def find(self, flow: Flow, serial: str, length: int) -> tuple[Layout | None, bool]:
-        """The layout of a report of this length, and whether it was learnt from a poll map. None when it is unknown."""
+        """The layout of a report of this length, and whether it was learnt from a poll map. None: unknown."""
         own = self._by_connection.get(flow)
-        if own is not None:
-            candidates = [own]
-        else:
-            candidates = [known for known in (self._by_address.get(flow.source), self._by_serial.get(serial)) if known]
-        fitting = [learnt for learnt in candidates if learnt.layout.length == length]
+        candidates = [own] if own else [self._by_address.get(flow.source), self._by_serial.get(serial)]
+        fitting = [learnt for learnt in candidates if learnt and learnt.layout.length == length]
         if not fitting:
             return LAYOUTS.get(length), False
         newest = max(fitting, key=lambda learnt: learnt.order)
@@ -66,7 +62,7 @@ class LearntLayouts:
 
 
 def _remember(known: dict[Any, _Learnt], key: Any, learnt: _Learnt) -> None:
-    """As the latest. When there are too many, the oldest that is not proven goes, or else the oldest."""
+    """Store as the newest. If there are too many, forget the oldest unproven one, or else the oldest."""
     known.pop(key, None)
     if len(known) >= LAYOUTS_MAX:
         unproven = (other for other, candidate in known.items() if not candidate.proven)

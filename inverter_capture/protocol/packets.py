@@ -1,12 +1,14 @@
 """Packets to TCP segments: link-layer headers, IPv4 with options, IPv6.
 
-IPv4 and TCP headers are dpkt's work. The link layer and IPv6 are not: dpkt would decode every protocol that it finds
-behind them, to any depth, which on hostile traffic is work and endless recursion for nothing.
+Nearly all packets are Ethernet, IPv4 without options, TCP: one `struct` reads their headers. Other IPv4 and TCP headers
+are dpkt's work. The link layer and IPv6 are not: dpkt would decode every protocol that it finds behind them, to any
+depth, which on hostile traffic is work and endless recursion for nothing.
 """
 
 from __future__ import annotations
 
 import socket
+from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
 
@@ -17,6 +19,12 @@ from inverter_capture.protocol.counts import Counts
 
 FIN, SYN, RST = 0x01, 0x02, 0x04
 
+_PLAIN = Struct(">12xHBxH2xHxB2x4s4sHHI4xBB6x")
+"""Ethernet, IPv4 without options and TCP. What is taken: EtherType, IP version and header length, total length,
+fragmentation, protocol, addresses, ports, sequence number, TCP header length, flags."""
+_PLAIN_IP_OFFSET = 14
+_PLAIN_TCP_OFFSET = 34
+_PLAIN_VERSION_AND_LENGTH = 0x45
 _MORE_FRAGMENTS = 0x2000
 _OFFSET_MASK = 0x1FFF
 _IPV6_HEADER_LENGTH = 40
@@ -97,7 +105,7 @@ class PacketParser:
         """The TCP segment in this packet. None for other packets, and for segments without data, SYN, FIN or RST."""
         self.counts.packets += 1
         try:
-            segment = self._parse(packet)
+            segment = _parse_plain(packet) or self._parse(packet)
         except (dpkt.Error, StructError, IndexError):
             self.counts.malformed += 1
             return None
@@ -144,6 +152,38 @@ class PacketParser:
         length = data[4] << 8 | data[5]
         end = _IPV6_HEADER_LENGTH + length if length else len(data)
         return _segment(time, data[8:24], data[24:40], dpkt.tcp.TCP(data[start:end]), end - len(data))
+
+
+def _parse_plain(packet: Packet) -> Segment | None:
+    """The segment in a packet of the usual kind that is whole. None for any other packet."""
+    time, link_type, data = packet
+    if link_type != link_layers.ETHERNET or len(data) < _PLAIN.size:
+        return None
+    (
+        ethertype,
+        version,
+        length,
+        fragment,
+        protocol,
+        source,
+        destination,
+        source_port,
+        destination_port,
+        sequence,
+        tcp,
+        flags,
+    ) = _PLAIN.unpack_from(data)
+    start, end = _PLAIN_TCP_OFFSET + (tcp >> 4 << 2), _PLAIN_IP_OFFSET + length
+    if (
+        ethertype == link_layers.IPV4
+        and version == _PLAIN_VERSION_AND_LENGTH
+        and protocol == link_layers.TCP
+        and not fragment & (_MORE_FRAGMENTS | _OFFSET_MASK)
+        and _PLAIN.size <= start <= end <= len(data)
+    ):
+        flow = Flow(source, source_port, destination, destination_port)
+        return Segment(time, flow, sequence, flags, data[start:end])
+    return None
 
 
 def _network_layer(link_type: int, data: bytes) -> tuple[int, int]:

@@ -177,8 +177,7 @@ class Decoder:
             return [Unknown(time, flow, report)]
         self.counts.known += 1
         self.streams.prove(flow)
-        report = report._replace(layout=layout, learnt=learnt)
-        return [self._read(flow, time, report)]
+        return [self._read(flow, time, Report(report.serial, report.clock, report.data, layout, learnt))]
 
     def _read(self, flow: Flow, time: int, report: Report) -> Decoded:
         ahead = self.readings.counts.ahead

@@ -1,7 +1,7 @@
-"""Poll maps: how the server tells a dongle which registers to send, and what follows from it for its reports.
+"""Poll maps: messages in which the server tells a dongle which registers to send in its reports.
 
-Source: the one poll map on record, of a dongle of 2026, and the reports that followed it. Of its entries those whose
-first flag is 0 make up the report, in their order; what the others are for is not known.
+Source: a capture of one poll map, for a dongle of 2026, and of the reports that followed. A report holds the registers
+of the entries whose first flag is 0, in the order of the map. The purpose of the other entries is not known.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from inverter_capture.protocol.layouts import REGISTERS_OFFSET, WORD_BYTES, Layo
 from inverter_capture.protocol.messages import HEADER_LENGTH, MESSAGE_LENGTH_MAX, POLL_MAP, Message
 
 TEXT_LENGTH = 16
-"""Bytes of text at the beginning of the body, as "1.4"; behind it stands the number of entries, in one byte."""
+"""Bytes of text at the beginning of the body, such as "1.4". The next byte is the number of entries."""
 _ENTRIES_OFFSET = HEADER_LENGTH + TEXT_LENGTH + 1
 _ENTRY = Struct(">BBBHB")
-_READ_HOLDING_REGISTERS = 3
-"""Modbus function."""
+_READ_HOLDING_REGISTERS = 3  # Modbus function
 _REGISTERS = 1 << 16
 WORDS_MAX = (MESSAGE_LENGTH_MAX - REGISTERS_OFFSET) // WORD_BYTES
 """Maximum number of registers in a report. A poll map that asks for more is rejected."""
@@ -26,11 +25,9 @@ WORDS_MAX = (MESSAGE_LENGTH_MAX - REGISTERS_OFFSET) // WORD_BYTES
 class Entry(NamedTuple):
     """Registers to poll."""
 
-    flags: tuple[int, int]
-    """What they mean is likely, for the first, and not known, for the second."""
+    flags: tuple[int, int]  # The first: 0 if the registers are in the report, probably. The second: unknown.
     first: int
-    length: int
-    """How many registers."""
+    length: int  # Number of registers
 
     @property
     def last(self) -> int:
@@ -44,11 +41,10 @@ class Entry(NamedTuple):
 
 
 class PollMap(NamedTuple):
-    """What the server has asked the dongle for."""
+    """The registers that the server asks the dongle for."""
 
     entries: tuple[Entry, ...]
-    layout: Layout
-    """Of the reports that follow."""
+    layout: Layout  # The layout of the reports that follow
 
 
 def parse_poll_map(message: Message) -> PollMap | None:

@@ -1,4 +1,4 @@
-"""The quantities that fields are of: unit, scale, sign, bounds and Home Assistant classes of a kind of value."""
+"""The quantities of the register tables: unit, scale, sign, bounds and Home Assistant classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Quantity(NamedTuple):
-    """What is measured, counted or set, and how its number stands in registers.
+    """What is measured, counted or set, and how registers encode it.
 
     value = joined registers (masked; two's complement when signed) * factor / divisor + bias
     """
@@ -14,42 +14,35 @@ class Quantity(NamedTuple):
     unit: str = ""
     divisor: int = 1
     signed: bool = False
-    minimum: int | None = None
-    maximum: int | None = None
-    """A value outside these bounds is not plausible, and is left out."""
-    device_class: str = ""
-    state_class: str = ""
-    """Home Assistant's."""
+    minimum: int | None = None  # A value below it is not plausible, and is left out
+    maximum: int | None = None  # The same of a value above it
+    device_class: str = ""  # Home Assistant's
+    state_class: str = ""  # Home Assistant's
     factor: int = 1
     bias: int = 0
-    mask: int = 0
-    """The bits of the register that are this field's; 0: all of them."""
-    absent: int | None = None
-    """The raw number that means that there is no sensor, or no value."""
+    mask: int = 0  # The bits of the register that belong to the field; 0: all of them
+    absent: int | None = None  # The raw number that stands for no sensor, or no value
     period: str = ""
-    """What is counted, for the guard: energy or hours of a "day", "month" or "year" by the inverter's clock, or in
-    "total". Empty: nothing is counted."""
-    net: bool = False
-    """A counter of two directions, which can also fall."""
+    """For the guard: the period of a counter, "day", "month" or "year" by the inverter's clock, or "total". Empty: not a
+    counter."""
+    net: bool = False  # Whether a counter counts both directions, and can also fall
     limit: int | None = None
     """For the guard. Counters: maximum rise per hour. Other fields: maximum change between readings. Larger changes must
     be confirmed by later readings. None: no limit."""
-    by_group: int = 0
-    """The limit is the power of the field's group in kW, times this."""
-    doubt: str = ""
-    """The scale differs between inverters of a kind: which of the scales in kind_detection.py it is."""
+    by_group: int = 0  # If not 0, the limit is this number times the maximum power of the field's group in kW
+    doubt: str = ""  # If the scale differs between inverters of a kind: its name in kind_detection.py
     wide: bool = False
-    """The second register is a high word that newer firmware has added; without it the first is the whole number."""
+    """The second register is a high word, which only newer firmware has. Without it the first register is the number."""
 
     def times(self, factor: int) -> Quantity:
-        """The same, of inverters in which the raw number is a tenth: `factor` is 10."""
+        """The same quantity with the scale multiplied by `factor`: 10, for inverters that send a tenth of the number."""
         if self.divisor % factor == 0:
             return self._replace(divisor=self.divisor // factor)
         return self._replace(factor=self.factor * factor)
 
 
 # fmt: off
-# What is measured; voltages and currents are named after the place where they have this scale.
+# What is measured. Voltages and currents are named after the place where they have this scale.
 AC_VOLTAGE      = Quantity("V", 10, minimum=0, maximum=500, device_class="voltage", state_class="measurement")
 LINE_VOLTAGE    = AC_VOLTAGE._replace(maximum=900)
 PV_VOLTAGE      = AC_VOLTAGE._replace(maximum=1000)
@@ -77,7 +70,7 @@ APPARENT_POWER  = Quantity("VA", signed=True, device_class="apparent_power", sta
 POWER_FACTOR    = Quantity("%", 10, minimum=0, maximum=100, device_class="power_factor", state_class="measurement")
 FREQUENCY       = Quantity("Hz", 100, minimum=0, maximum=70, device_class="frequency", state_class="measurement")
 TEMPERATURE     = Quantity("°C", 10, minimum=-40, maximum=150, device_class="temperature", state_class="measurement", bias=-100, absent=0)
-SOC             = Quantity("%", minimum=0, maximum=100, device_class="battery", state_class="measurement")
+SOC             = Quantity("%", minimum=0, maximum=100, device_class="battery", state_class="measurement", limit=30)
 SOH             = Quantity("%", minimum=0, maximum=100, state_class="measurement", absent=0xFFFF)
 CAPACITY        = Quantity("Ah", state_class="measurement", limit=5000)
 
@@ -101,7 +94,7 @@ HOURS_TODAY     = Quantity("h", 10, minimum=0, maximum=24, device_class="duratio
 HOURS_TOTAL     = HOURS_TODAY._replace(maximum=1_000_000, period="total")
 SECONDS_TODAY   = HOURS_TODAY._replace(unit="s", divisor=1, maximum=86_400, limit=7200)
 
-# Numbers that stand for words, which codes.py has, and flags.
+# Codes, whose words are in codes.py, and flags.
 STATE           = Quantity(device_class="enum")
 CONNECTED       = Quantity(device_class="connectivity")
 RUNNING         = Quantity(device_class="running", mask=0x000F)

@@ -23,6 +23,7 @@ _MEASURED: tuple[Row, ...] = (
     # State 5 is from one source only; the states, warnings and faults have their texts in codes.py.
     ("inverter_state",              (59,),      "Inverter",  "State",                                  STATE,           DEFAULT,  HIGH),
     ("inverter_energy_today",       (60,),      "Inverter",  "Active energy today",                    NET_TODAY,       DEFAULT,  HIGH),
+    ("inverter_reactive_energy_today", (61,),   "Inverter",  "Reactive energy today",                  REACTIVE_TODAY,  OPTIONAL, MEDIUM),
     ("inverter_energy_total",       (63, 64),   "Inverter",  "Active energy total",                    NET_TOTAL,       DEFAULT,  HIGH),
     ("pv_production_month",         (65,),      "PV",        "PV energy this month",                   ENERGY_MONTH,    OPTIONAL, HIGH),
     ("load_consumption_month",      (66,),      "Load",      "Load energy this month",                 ENERGY_MONTH,    OPTIONAL, HIGH),
@@ -52,7 +53,7 @@ _MEASURED: tuple[Row, ...] = (
     # Some maps call it grid export; two live systems contradict that.
     ("inverter_energy_year",        (98, 99),   "Inverter",  "Active energy this year",                NET_YEAR,        OPTIONAL, MEDIUM),
     ("inverter_warnings",           (101, 102), "Inverter",  "Warnings",                               STATE,           DEFAULT,  HIGH),
-    ("inverter_faults",             (103, 104, 105, 106), "Inverter",  "Faults",                                 STATE,           DEFAULT,  HIGH),
+    ("inverter_faults",             (103, 104, 105, 106), "Inverter", "Faults",                        STATE,           DEFAULT,  HIGH),
     # As configured or as the BMS reports it.
     ("battery_capacity",            (107,),     "Battery",   "Capacity",                               CAPACITY,        DEFAULT,  HIGH),
     ("pv_production_today",         (108,),     "PV",        "Production today",                       ENERGY_TODAY,    DEFAULT,  HIGH),
@@ -110,6 +111,7 @@ _MEASURED: tuple[Row, ...] = (
     ("pv_power_1",                  (186,),     "PV",        "Power 1",                                PV_POWER,        DEFAULT,  HIGH),
     ("pv_power_2",                  (187,),     "PV",        "Power 2",                                PV_POWER,        DEFAULT,  HIGH),
     ("pv_power_3",                  (188,),     "PV",        "Power 3",                                PV_POWER,        OPTIONAL, HIGH),
+    ("pv_power_4",                  (189,),     "PV",        "Power 4",                                PV_POWER,        OPTIONAL, MEDIUM),
     # Positive discharging, negative charging; battery_current likewise.
     ("battery_power",               (190,),     "Battery",   "Power",                                  POWER,           DEFAULT,  HIGH),
     ("battery_current",             (191,),     "Battery",   "Current",                                BATTERY_CURRENT, DEFAULT,  HIGH),
@@ -131,7 +133,7 @@ _MEASURED: tuple[Row, ...] = (
 
 _DERIVED: tuple[DerivedRow, ...] = (
     # id                   registers group   name                   quantity    publish  sure  from
-    ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH, join(("pv_power_1", "pv_power_2", "pv_power_3"))),
+    ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH, join(("pv_power_1", "pv_power_2", "pv_power_3", "pv_power_4"))),
     # What the house takes before the inverter: at the current transformer less at the inverter's grid port.
     ("nonessential_power", (),       "Load", "Non-essential power", REST_POWER, DEFAULT, HIGH,
      rest("grid_power_ct", "grid_power_l1", unless_zero=("grid_power_ct", "grid_ct_current"))),
@@ -176,7 +178,7 @@ _MORE: tuple[Row, ...] = (
     ("battery_capacity_setting",       (204,),    "Settings", "Battery capacity (set)",            SET_CAPACITY,    OPTIONAL, HIGH),
     ("battery_equalization_days",      (207,),    "Settings", "Battery equalization interval",     DAYS,            OPTIONAL, HIGH),
     ("battery_equalization_hours",     (208,),    "Settings", "Battery equalization time",         HALF_HOURS,      OPTIONAL, HIGH),
-    ("battery_temperature_compensation", (209,),    "Settings", "Battery temperature compensation",  COMPENSATION,    OPTIONAL, HIGH),
+    ("battery_temperature_compensation", (209,),  "Settings", "Battery temperature compensation",  COMPENSATION,    OPTIONAL, HIGH),
     ("battery_max_charge_current",     (210,),    "Settings", "Battery maximum charge current",    SET_CURRENT,     OPTIONAL, HIGH),
     ("battery_max_discharge_current",  (211,),    "Settings", "Battery maximum discharge current", SET_CURRENT,     OPTIONAL, HIGH),
     ("battery_operation_mode",         (213,),    "Settings", "Battery operation mode",            CODE,            OPTIONAL, HIGH),

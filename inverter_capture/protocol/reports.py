@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime
+from struct import Struct
 from typing import NamedTuple
 
 from inverter_capture.protocol.layouts import REGISTERS_OFFSET, Layout
 from inverter_capture.protocol.messages import (
     CLOCK_LENGTH,
     CLOCK_OFFSET,
+    DIRECTION_OFFSET,
+    FROM_DONGLE,
     REPORT,
     SERIAL_LENGTH,
     SERIAL_OFFSET,
+    TYPE_OFFSET,
     Message,
 )
 
 _CENTURY = 2000
+_HEAD = Struct(
+    f"{DIRECTION_OFFSET}xBB{SERIAL_OFFSET - TYPE_OFFSET - 1}x{SERIAL_LENGTH}s"
+    f"{CLOCK_OFFSET - SERIAL_OFFSET - SERIAL_LENGTH}x{CLOCK_LENGTH}B"
+)
+"""Direction, type, serial number, clock."""
 
 
 class Report(NamedTuple):
@@ -36,12 +45,11 @@ class Report(NamedTuple):
 def parse_report(message: Message) -> Report | None:
     """Parse a message as a report; its layout is not set. Returns None for other messages. Never raises."""
     data = message.data
-    if not message.from_dongle or message.type != REPORT or len(data) <= REGISTERS_OFFSET:
+    if len(data) <= REGISTERS_OFFSET:
         return None
-    serial = data[SERIAL_OFFSET : SERIAL_OFFSET + SERIAL_LENGTH]
-    if not serial.isalnum():
+    direction, message_type, serial, year, month, day, hour, minute, second = _HEAD.unpack_from(data)
+    if direction != FROM_DONGLE or message_type != REPORT or not serial.isalnum():
         return None
-    year, month, day, hour, minute, second = data[CLOCK_OFFSET : CLOCK_OFFSET + CLOCK_LENGTH]
     try:
         clock = datetime(_CENTURY + year, month, day, hour, minute, second)
     except ValueError:

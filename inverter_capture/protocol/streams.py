@@ -128,6 +128,18 @@ class _FlowState:
         self.waiting_since = 0
         self.last_time = 0
 
+    def is_continued_by(self, segment: Segment) -> bool:
+        """The usual case: data that follows what was delivered, in an open stream in which nothing waits."""
+        return (
+            self.is_open
+            and not self.held
+            and self.end is None
+            and segment.sequence == self.position % _SEQUENCES
+            and not segment.flags & (SYN | FIN | RST)
+            and not segment.cut
+            and segment.payload != b""
+        )
+
 
 class Reassembler:
     """Takes segments, gives the bytes of their streams in order. Never raises; the constants above bound its memory."""
@@ -167,6 +179,11 @@ class Reassembler:
         flow = segment.flow
         begin = (segment.sequence + 1) % _SEQUENCES if segment.flags & SYN else segment.sequence
         state = self._flows.pop(flow, None)
+        if state is not None and state.is_continued_by(segment):
+            self._flows[flow] = state
+            state.last_time = segment.time
+            self._deliver(state, flow, segment.time, segment.payload, events)
+            return events
         if state is not None and not self._belongs(state, segment, begin):
             if segment.flags & RST:
                 self._flows[flow] = state

@@ -12,8 +12,7 @@ SYSLOG_SOCKET = "/dev/log"
 IDENT = "inverter-capture"
 
 _DAEMON = 3
-_SEVERITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-"""Minimum level of each severity (RFC 3164)."""
+_SEVERITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))  # Minimum level of each severity (RFC 3164)
 _DEBUG = 7
 
 

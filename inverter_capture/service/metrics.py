@@ -15,8 +15,7 @@ CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 STALE_SECONDS = 900
 """After so long without a reading the values of an inverter are left out: databases would take them for new."""
 
-_SUFFIXES = {"counter": "_total", "info": "_info"}
-"""Suffixes of sample names, by metric type."""
+_SUFFIXES = {"counter": "_total", "info": "_info"}  # Suffixes of sample names, by metric type
 
 
 class _Families:
@@ -53,48 +52,39 @@ def metrics_text(status: Status, recent: list[Recent], now: float, monotonic: fl
 
 
 def _add_service(families: _Families, status: Status) -> None:
-    prefix = "inverter_capture"
-    families.add(f"{prefix}_build", "info", "The program.", 1, version=__version__)
-    families.add(f"{prefix}_start_time_seconds", "gauge", "When the service was started.", status.started / SECOND)
-    families.add(
-        f"{prefix}_capturing", "gauge", "Whether packets can be captured.", int(status.capturing), device=status.device
-    )
-    families.add(f"{prefix}_packets", "counter", "Packets captured.", status.packets)
-    families.add(f"{prefix}_reports", "counter", "Reports whose registers are known.", status.reports)
-    families.add(f"{prefix}_unknown_reports", "counter", "Reports whose registers are not known.", status.unknown)
-    families.add(f"{prefix}_readings", "counter", "Readings decoded.", status.readings)
-    families.add(f"{prefix}_held_back_values", "counter", "Values held back as implausible.", status.held_back)
+    def add(name: str, type: str, help: str, value: float, **labels: str) -> None:
+        families.add(f"inverter_capture_{name}", type, help, value, **labels)
+
+    add("build", "info", "The program.", 1, version=__version__)
+    add("start_time_seconds", "gauge", "When the service was started.", status.started / SECOND)
+    add("capturing", "gauge", "Whether packets can be captured.", int(status.capturing), device=status.device)
+    add("packets", "counter", "Packets captured.", status.packets)
+    add("reports", "counter", "Reports whose registers are known.", status.reports)
+    add("unknown_reports", "counter", "Reports whose registers are not known.", status.unknown)
+    add("readings", "counter", "Readings decoded.", status.readings)
+    add("held_back_values", "counter", "Values held back as implausible.", status.held_back)
 
 
 def _add_backend(families: _Families, backend: BackendStatus, name: str) -> None:
     """`name` is no other backend's: two may write to one server."""
-    prefix = "inverter_capture_backend"
-    families.add(
-        f"{prefix}_connected", "gauge", "Whether the latest attempt succeeded.", int(backend.connected), backend=name
-    )
-    families.add(f"{prefix}_waiting", "gauge", "Readings that wait for delivery.", backend.waiting, backend=name)
-    families.add(f"{prefix}_delivered", "counter", "Readings delivered.", backend.delivered, backend=name)
-    families.add(f"{prefix}_dropped", "counter", "Readings lost.", backend.dropped, backend=name)
+
+    def add(metric: str, type: str, help: str, value: float) -> None:
+        families.add(f"inverter_capture_backend_{metric}", type, help, value, backend=name)
+
+    add("connected", "gauge", "Whether the latest attempt succeeded.", int(backend.connected))
+    add("waiting", "gauge", "Readings that wait for delivery.", backend.waiting)
+    add("delivered", "counter", "Readings delivered.", backend.delivered)
+    add("dropped", "counter", "Readings lost.", backend.dropped)
     if backend.failing_since is not None:
-        families.add(
-            f"{prefix}_failing_since_seconds",
-            "gauge",
-            "Since when nothing can be delivered; absent while all is well.",
-            backend.failing_since,
-            backend=name,
-        )
+        since = "Since when nothing can be delivered; absent while all is well."
+        add("failing_since_seconds", "gauge", since, backend.failing_since)
 
 
 def _add_inverter(families: _Families, recent: Recent, now: float, monotonic: float) -> None:
     reading = recent.reading
     silent = monotonic - recent.received
-    families.add(
-        "inverter_last_report_seconds",
-        "gauge",
-        "When the last report of the inverter was received.",
-        round(now - silent),
-        serial=reading.serial,
-    )
+    text = "When the last report of the inverter was received."
+    families.add("inverter_last_report_seconds", "gauge", text, round(now - silent), serial=reading.serial)
     if silent > STALE_SECONDS:
         return
     for field in reading.fields:

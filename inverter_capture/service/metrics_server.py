@@ -17,13 +17,11 @@ from inverter_capture.config.values import split_port
 from inverter_capture.service.metrics import CONTENT_TYPE
 from inverter_capture.text import printable
 
-REQUEST_SECONDS = 2.0
-"""Timeout in seconds for the request, and again for each part of the response."""
+REQUEST_SECONDS = 2.0  # Timeout in seconds for the request, and again for each part of the response
 REQUEST_BYTES_MAX = 8192
 LISTEN_RETRY_SECONDS = 10.0
 """Seconds between attempts to listen: at boot, the address may be added after the service has started."""
-BACKLOG = 8
-"""Maximum number of waiting connections."""
+BACKLOG = 8  # Maximum number of waiting connections
 
 _log = logging.getLogger(__name__)
 

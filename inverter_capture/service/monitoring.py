@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from inverter_capture.service.metrics_server import MetricsServer
     from inverter_capture.service.status_file import StatusFile
 
-STOP_SECONDS = 0.5
-"""Timeout in seconds for a thread that is no backend's to finish."""
+STOP_SECONDS = 0.5  # Timeout in seconds for a thread that is no backend's to finish
 
 
 class Monitoring:

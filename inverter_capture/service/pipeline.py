@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 
 from inverter_capture.backends.backoff import RESTART_SECONDS
 from inverter_capture.backends.status import BackendStatus, Status
@@ -14,19 +16,20 @@ from inverter_capture.capture.dongle_filter import DongleFilter
 from inverter_capture.capture.dongle_search import DongleSearch
 from inverter_capture.capture.events import Capture, events_of
 from inverter_capture.capture.file import FileCapture
-from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
+from inverter_capture.capture.libpcap import CaptureError, FilterError
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.admission import Admission
 from inverter_capture.protocol.guard import Guard
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.packets import Flow
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.reports import Report
+from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.report_log import ReportLog
 
-CHANGE_SECONDS = 2
-"""Maximum time in seconds that `reconfigure` waits for new settings to take effect."""
+CHANGE_SECONDS = 2  # Maximum time in seconds that `reconfigure` waits for new settings to take effect
 
 
 _log = logging.getLogger(__name__)
@@ -43,10 +46,9 @@ class Pipeline:
         """The callbacks are called in the thread: `deliver` with each reading, `ended` at its end, `on_change` after
         reports and when capturing becomes possible or impossible.
 
-        Raises FilterError for an invalid filter, and CaptureError for a capture file that cannot be read.
+        Raises CaptureError for a capture file that cannot be read.
         """
-        self.failure: str | None = None
-        """Why a capture file was not read to its end."""
+        self.failure: str | None = None  # Why a capture file was not read to its end
         self._readings = 0
         self._config = config
         self._deliver = deliver
@@ -60,25 +62,15 @@ class Pipeline:
         self._decoder = Decoder(named_zone(config.timezone), live=not config.file, admit=self._admit)
         self._report_log = ReportLog(self._decoder, time.time_ns(), live=not config.file)
         self._guard = Guard() if config.guard else None
+        self._earlier: deque[Reading] = deque(maxlen=INVERTERS_MAX)
+        """Readings of an earlier run that the guard does not know yet."""
         self._dongles = DongleFilter()
         self._capture: Capture | None = None
-        self._replacing = threading.Lock()
-        """Held while the capture is replaced, closed or woken."""
-        self.check(config)
+        self._replacing = threading.Lock()  # Held while the capture is replaced, closed or woken
         if config.file:
             # Opening a pipe may block. Only before signal handlers are set can a signal end the program then.
             self._capture = FileCapture(config.device, config.filter or DongleSearch())
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
-
-    @staticmethod
-    def check(config: PcapConfig) -> None:
-        """Raises FilterError for an invalid filter; on a device, not for a temporary problem."""
-        try:
-            check_filter(config.filter)
-        except FilterError as error:
-            # A capture on a device tries again later.
-            if config.file or not error.passing:
-                raise
 
     @property
     def capture(self) -> Capture:
@@ -143,6 +135,11 @@ class Pipeline:
         self._next = config
         self._wake()
         return self._changed.wait(CHANGE_SECONDS) and self._config == config
+
+    def recall(self, reading: Reading) -> None:
+        """Tell the guard of a live capture what an earlier run has published. May be called from any thread."""
+        if not self._config.file:
+            self._earlier.append(reading)
 
     def summarise(self) -> None:
         """Log the final counters."""
@@ -271,6 +268,10 @@ class Pipeline:
     def _guarded(self, event: Decoded, reading: Reading) -> Reading:
         if self._guard is None:
             return reading
+        while self._earlier:
+            earlier = self._earlier.popleft()
+            clock = datetime.fromtimestamp(earlier.time // SECOND, self._decoder.readings.zone)
+            self._guard.recall(clock.replace(tzinfo=None), earlier)
         learn = self._admission.is_sender(reading.serial, event.flow.source)
         reading, held = self._guard.check(event.report.clock, reading, learn=learn)
         if held:

@@ -15,23 +15,19 @@ from inverter_capture.protocol.times import SECOND
 
 CHART_FIELDS = ("pv_power", "load_power", "grid_power", "battery_power", "battery_soc")
 """Fields in watts, the last in percent. Every kind has them; some are absent while the kind is uncertain."""
-SLOT_SECONDS = 120
-"""Resolution of the chart in seconds: the last reading of each slot is kept."""
+SLOT_SECONDS = 120  # Resolution of the chart in seconds: the last reading of each slot is kept
 CHART_SECONDS = 24 * 3600
-DUE_INTERVALS = 5
-"""Number of intervals of which the median is taken: one lost or additional report does not change it."""
+DUE_INTERVALS = 5  # Number of intervals of which the median is taken: one lost or additional report does not change it
 
 _LARGEST = 2**31 - 1
-_ABSENT = -(2**31)
-"""In a chart: the value is absent or out of range."""
+_ABSENT = -(2**31)  # In a chart: the value is absent or out of range
 
 
 class Chart:
     """The values of an inverter for a day, by time."""
 
     def __init__(self) -> None:
-        self._times = array("q")
-        """Seconds since the epoch."""
+        self._times = array("q")  # Seconds since the epoch
         self._columns = [array("i") for _ in CHART_FIELDS]
 
     def add(self, reading: Reading) -> None:
@@ -59,14 +55,10 @@ class Chart:
 class Recent(NamedTuple):
     """The recent readings of one inverter."""
 
-    reading: Reading
-    """The reading received last."""
-    received: float
-    """Time of its arrival, in seconds of the monotonic clock."""
-    interval: float | None
-    """Median seconds between readings; None before the second reading."""
-    chart: dict[str, list[int | None]]
-    """As of `Chart.columns`; empty when no chart is kept."""
+    reading: Reading  # The reading received last
+    received: float  # Time of its arrival, in seconds of the monotonic clock
+    interval: float | None  # Median seconds between readings; None before the second reading
+    chart: dict[str, list[int | None]]  # As of `Chart.columns`; empty when no chart is kept
 
 
 class _Inverter:
@@ -84,8 +76,7 @@ class RecentReadings:
         """`chart`: whether to keep the values of a day, which take 20 KB for each inverter."""
         self._chart = chart
         self._lock = threading.Lock()
-        self._inverters: dict[str, _Inverter] = {}
-        """By serial number, in the order of their last readings."""
+        self._inverters: dict[str, _Inverter] = {}  # By serial number, in the order of their last readings
 
     def take(self, reading: Reading) -> None:
         """Take a reading that was received now."""

@@ -16,28 +16,19 @@ from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
-DEFAULT_INTERVAL_SECONDS = 5 * 60
-"""Expected seconds between reports until intervals have been observed."""
-MISSED_REPORTS = 6
-"""A silence is logged after this many intervals without a report, ..."""
-QUIET_SECONDS_MIN = 10 * 60
-"""... and after at least this many seconds."""
-BURST_SECONDS = 20
-"""Shorter intervals, in seconds, do not count: those reports are a backlog, or come from two dongles."""
-SILENCE_INTERVALS = 9
-"""Number of intervals of which the median is taken."""
-CLOCK_SET_SECONDS = 60
-"""Seconds after `deadline`: a later call of `advance` means that the system's clock was set."""
+DEFAULT_INTERVAL_SECONDS = 5 * 60  # Expected seconds between reports until intervals have been observed
+MISSED_REPORTS = 6  # A silence is logged after this many intervals without a report, and ...
+QUIET_SECONDS_MIN = 10 * 60  # ... after at least this many seconds
+BURST_SECONDS = 20  # Shorter intervals, in seconds, do not count: those reports are a backlog, or come from two dongles
+SILENCE_INTERVALS = 9  # Number of intervals of which the median is taken
+CLOCK_SET_SECONDS = 60  # Seconds after `deadline`: a later call of `advance` means that the system's clock was set
 DAY_SECONDS = 24 * 3600
-KIND_SECONDS = 60
-"""Minimum seconds between two log lines of a kind that forged packets can cause."""
-REFUSED_SECONDS = 3600
-"""Minimum seconds between two log lines about refused reports."""
-UNKNOWN_MAX = 256
-"""Maximum number of unknown lengths that are remembered."""
-HELD_SHOWN_MAX = 3
-"""Maximum number of held back values in one log line."""
+KIND_SECONDS = 60  # Minimum seconds between two log lines of a kind that forged packets can cause
+REFUSED_SECONDS = 3600  # Minimum seconds between two log lines about refused reports
+UNKNOWN_MAX = 256  # Maximum number of unknown lengths that are remembered
+HELD_SHOWN_MAX = 3  # Maximum number of held back values in one log line
 
+REPORT_IT = "please report what `inverter-capture decode --raw --anonymise CAPTURE` shows"
 
 _log = logging.getLogger(__name__)
 
@@ -50,21 +41,17 @@ class ReportLog:
         self._decoder = decoder
         self._live = live
         self._clock = ClockWatch()
-        self._clock_errors: set[str] = set()
         self._layouts: dict[str, Layout] = {}
         self._unknown: dict[tuple[str, int], int] = {}
         self._implausible: set[str] = set()
-        self._held: set[tuple[str, str]] = set()
-        self._serials: dict[str, None] = {}
-        """Serial numbers of the inverters, in the order of their last reports."""
-        self._second_senders: set[str] = set()
+        self._serials: dict[str, None] = {}  # Serial numbers of the inverters, in the order of their last reports
         self._not_named: set[str] = set()
-        self._said_at: dict[str, int] = {}
-        """The time of the last line of each kind."""
+        self._said: set[tuple[str, str]] = set()
+        """What has been logged of an inverter: its serial number, and the kind of line."""
+        self._said_at: dict[str, int] = {}  # The time of the last line of each kind
         self._kinds: dict[str, Kind] = {}
-        self._foreign: set[str] = set()
         self._foreign_reports = 0
-        self._ahead = 0
+        self._ahead = False
         self._last_report = started
         self._intervals: list[int] = []
         self._quiet = False
@@ -96,51 +83,39 @@ class ReportLog:
         """Log changes of the senders of reports. `time`: when this report was captured."""
         serial, sender = report.serial, address_text(flow.source)
         if verdict in (Verdict.NEW, Verdict.MOVED):
-            self._second_senders.discard(serial)
-            _log.info(
-                "inverter %s: %d-byte reports from %s to %s port %d",
-                serial,
-                len(report.data),
-                sender,
-                address_text(flow.destination),
-                flow.destination_port,
-            )
+            self._said.discard((serial, "second sender"))
+            server = f"{address_text(flow.destination)} port {flow.destination_port}"
+            _log.info("inverter %s: %d-byte reports from %s to %s", serial, len(report.data), sender, server)
         elif verdict is Verdict.SECOND_SENDER:
-            if serial not in self._second_senders and self._may_say("second sender", time):
-                self._second_senders.add(serial)
-                _log.warning(
-                    "inverter %s: reports come from a second address, %s; the guard judges them, but does not learn "
-                    "from them: either its dongle has another address now, or somebody forges reports",
-                    serial,
-                    sender,
-                )
+            self._warn_once(
+                serial,
+                "second sender",
+                time,
+                f"reports come from a second address, {sender}; the guard judges them, but does not learn from them: "
+                "either its dongle has another address now, or somebody forges reports",
+            )
         elif verdict is Verdict.NOT_NAMED:
             known = serial in self._not_named or len(self._not_named) >= INVERTERS_MAX
             if not known and self._may_say("not named", time):
                 self._not_named.add(serial)
-                _log.warning("inverter %s: not read, since [pcap] serials does not name it (from %s)", serial, sender)
+                _warn(serial, f"not read, since [pcap] serials does not name it (from {sender})")
         elif verdict is Verdict.TOO_MANY and self._may_say("too many", time, REFUSED_SECONDS):
-            _log.warning(
-                "inverter %s: not read for now, since too many inverters are new (from %s; %d reports were refused so "
-                "far): name yours in [pcap] serials",
+            refused = self._decoder.counts.refused + 1
+            _warn(
                 serial,
-                sender,
-                self._decoder.counts.refused + 1,
+                f"not read for now, since too many inverters are new (from {sender}; {refused} reports were refused so "
+                "far): name yours in [pcap] serials",
             )
 
     def held(self, values: list[Held], time: int) -> None:
         """Log the first held back value of each field. `time`: when the values were captured."""
-        new = [value for value in values if (value.serial, value.field) not in self._held]
+        new = [value for value in values if (value.serial, f"held {value.field}") not in self._said]
         if not new or not self._may_say("held", time):
             return
-        self._held.update((value.serial, value.field) for value in new)
-        shown = [f"{value.field} = {value.value} ({value.why})" for value in new[:HELD_SHOWN_MAX]]
-        _log.warning(
-            "inverter %s: held back: %s%s; left out until later readings confirm it",
-            new[0].serial,
-            ", ".join(shown),
-            f" and {len(new) - HELD_SHOWN_MAX} more" if len(new) > HELD_SHOWN_MAX else "",
-        )
+        self._said.update((value.serial, f"held {value.field}") for value in new)
+        shown = ", ".join(f"{value.field} = {value.value} ({value.why})" for value in new[:HELD_SHOWN_MAX])
+        more = f" and {len(new) - HELD_SHOWN_MAX} more" if len(new) > HELD_SHOWN_MAX else ""
+        _warn(new[0].serial, f"held back: {shown}{more}; left out until later readings confirm it")
 
     def advance(self, time: int) -> None:
         """Log a silence. `time`: the current time."""
@@ -163,6 +138,11 @@ class ReportLog:
         self._said_at[kind] = time
         return True
 
+    def _warn_once(self, serial: str, kind: str, time: int, text: str) -> None:
+        if (serial, kind) not in self._said and self._may_say(kind, time):
+            self._said.add((serial, kind))
+            _warn(serial, text)
+
     def _remember(self, serial: str) -> None:
         """Put an inverter last. Beyond INVERTERS_MAX, forget the longest silent one."""
         self._serials.pop(serial, None)
@@ -173,10 +153,8 @@ class ReportLog:
         del self._serials[gone]
         self._layouts.pop(gone, None)
         self._kinds.pop(gone, None)
-        for serials in (self._clock_errors, self._second_senders, self._foreign):
-            serials.discard(gone)
         self._unknown = {key: when for key, when in self._unknown.items() if key[0] != gone}
-        self._held = {key for key in self._held if key[0] != gone}
+        self._said = {key for key in self._said if key[0] != gone}
 
     def _heard(self, time: int) -> None:
         if self._quiet:
@@ -191,23 +169,35 @@ class ReportLog:
     def _decoded(self, event: Decoded) -> None:
         if event.report.learnt:
             self._learnt(event.report, event.time)
-        if event.reading is None:
+        serial, reading, time = event.report.serial, event.reading, event.time
+        if reading is None:
             if self._decoder.readings.counts.foreign > self._foreign_reports:
-                self._not_fitting(event)
+                self._foreign_reports = self._decoder.readings.counts.foreign
+                self._warn_once(
+                    serial,
+                    "foreign",
+                    time,
+                    "the values in its reports are not those of the registers that the server asks for; such reports "
+                    f"are not decoded: {REPORT_IT}",
+                )
             else:
-                self._from_the_future(event)
+                self._from_the_future(event.report)
             return
-        self._kind(event.reading, event.time)
+        self._kind(reading, time)
         fields = self._decoder.readings.implausible.keys() - self._implausible
-        if fields and self._may_say("implausible", event.time):
+        if fields and self._may_say("implausible", time):
             self._implausible |= fields
-            _log.warning(
-                "inverter %s: values out of range are left out (logged once): %s",
-                event.report.serial,
-                ", ".join(sorted(fields)),
-            )
-        if self._live and event.time > CLOCK_SET_AFTER * SECOND:
-            self._compare_clocks(event, event.reading)
+            _warn(serial, f"values out of range are left out (logged once): {', '.join(sorted(fields))}")
+        if self._live and time > CLOCK_SET_AFTER * SECOND:
+            error = self._clock.check(event.report, reading, time)
+            if error is not None:
+                ahead = distance_text(error.ahead)
+                self._warn_once(
+                    serial,
+                    "clock",
+                    time,
+                    f"its clock is {ahead} this system's in the configured time zone; {remedy(error)}",
+                )
 
     def _learnt(self, report: Report, time: int) -> None:
         layout = report.layout
@@ -225,11 +215,9 @@ class ReportLog:
         )
         known = LAYOUTS.get(layout.length)
         if known not in (None, layout):
-            _log.warning(
-                "inverter %s: reports of %d bytes usually hold other registers (%s); what the server says counts",
+            _warn(
                 report.serial,
-                layout.length,
-                known,
+                f"reports of {layout.length} bytes usually hold other registers ({known}); what the server says counts",
             )
 
     def _kind(self, reading: Reading, time: int) -> None:
@@ -238,47 +226,22 @@ class ReportLog:
             return
         self._kinds[reading.serial] = kind
         if kind.experimental and (before is None or not before.experimental):
-            _log.warning(
-                "inverter %s: %s; such inverters are read experimentally, since no report of one is on record: check "
-                "the values, and please report what `inverter-capture decode --raw --anonymise CAPTURE` shows",
+            _warn(
                 reading.serial,
-                kind.name,
+                f"{kind.name}; such inverters are read experimentally, since no report of one is on record: check the "
+                f"values, and {REPORT_IT}",
             )
         elif kind.experimental:
             _log.info("inverter %s: %s", reading.serial, kind.name)
 
-    def _not_fitting(self, event: Decoded) -> None:
-        serial = event.report.serial
-        self._foreign_reports = self._decoder.readings.counts.foreign
-        if serial not in self._foreign:
-            self._foreign.add(serial)
-            _log.warning(
-                "inverter %s: the values in its reports are not those of the registers that the server asks for; such "
-                "reports are not decoded: please report what `inverter-capture decode --raw --anonymise CAPTURE` shows",
-                serial,
-            )
-
-    def _compare_clocks(self, event: Decoded, reading: Reading) -> None:
-        serial = event.report.serial
-        error = self._clock.check(event.report, reading, event.time)
-        if error is not None and serial not in self._clock_errors and self._may_say("clock", event.time):
-            self._clock_errors.add(serial)
-            _log.warning(
-                "inverter %s: its clock is %s this system's in the configured time zone; %s",
-                serial,
-                distance_text(error.ahead),
-                remedy(error),
-            )
-
-    def _from_the_future(self, event: Decoded) -> None:
+    def _from_the_future(self, report: Report) -> None:
         if not self._ahead:
-            _log.warning(
-                "inverter %s: its report says %s, more than a day ahead of this system's clock; such reports are left "
+            self._ahead = True
+            _warn(
+                report.serial,
+                f"its report says {report.clock}, more than a day ahead of this system's clock; such reports are left "
                 "out: set the inverter's clock, or this system's",
-                event.report.serial,
-                event.report.clock,
             )
-        self._ahead += 1
 
     def _unknown_length(self, event: Unknown) -> None:
         serial, length = event.report.serial, len(event.report.data)
@@ -288,11 +251,12 @@ class ReportLog:
             if len(self._unknown) >= UNKNOWN_MAX:
                 del self._unknown[min(self._unknown, key=self._unknown.__getitem__)]
             self._unknown[serial, length] = event.time
-            _log.warning(
-                "inverter %s: reports of %d bytes, whose registers are not known (%d so far). They are decoded once "
-                "the dongle has connected anew, for then the server tells them; please report what "
-                "`inverter-capture decode --raw --anonymise CAPTURE` shows",
+            _warn(
                 serial,
-                length,
-                self._decoder.counts.unknown,
+                f"reports of {length} bytes, whose registers are not known ({self._decoder.counts.unknown} so far). "
+                f"They are decoded once the dongle has connected anew, for then the server tells them; {REPORT_IT}",
             )
+
+
+def _warn(serial: str, text: str) -> None:
+    _log.warning("inverter %s: %s", serial, text)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import tzinfo
+from operator import itemgetter
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from inverter_capture.backends.create import create_backend, sections
 from inverter_capture.backends.status import Status, StatusSource
 from inverter_capture.capture.device import LiveCapture
 from inverter_capture.capture.events import Capture
-from inverter_capture.capture.libpcap import FilterError
 from inverter_capture.config.problems import ConfigError
 from inverter_capture.config.schema import Config, SectionConfig
 from inverter_capture.config.timezone import named_zone
@@ -28,8 +28,7 @@ from inverter_capture.service.signals import on_signals, without_signals
 from inverter_capture.service.single import end_with_jail
 from inverter_capture.text import counted
 
-NOTICE_SECONDS = 0.1
-"""Seconds between checks for a signal while the service waits for a backend."""
+NOTICE_SECONDS = 0.1  # Seconds between checks for a signal while the service waits for a backend
 
 _END, _RELOAD = "end", "reload"
 
@@ -59,7 +58,7 @@ class Service:
         """`load` reads the configuration again, for SIGHUP. `create` returns the backend of a section. `status_path`:
         path of the status file; empty for none.
 
-        Raises FilterError for an invalid filter, and CaptureError for a capture file that cannot be read.
+        Raises CaptureError for a capture file that cannot be read.
         """
         self._config = config
         self._load = load
@@ -71,12 +70,10 @@ class Service:
         """What to do next, _END or _RELOAD. Signal handlers and the pipeline's thread put it there."""
         self._monitoring = Monitoring(status_path, self.status)
         self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END), self._monitoring.tell)
-        self._importing = bool(config.pcap.file)
-        """Whether a file is being read: its readings can wait for the backends."""
-        self._backends = [self._open(section) for section in sections(config)]
+        self._importing = bool(config.pcap.file)  # Whether a file is being read: its readings can wait for the backends
+        self._backends: list[_Running] = []
         self._removed: list[_Removed] = []
-        self._failed: set[Backend] = set()
-        """Backends that raised an exception in `put`."""
+        self._failed: set[Backend] = set()  # Backends that raised an exception in `put`
 
     def run(self) -> int:
         """Capture and deliver. Returns the exit code: 1 when the capture file is damaged or not all of it delivered.
@@ -86,6 +83,8 @@ class Service:
         with on_signals(self._stop, lambda: self._wishes.put(_RELOAD)):
             end_with_jail(self._stop)
             self._pipeline.open()
+            # Importing the backends takes a router seconds. Meanwhile libpcap collects the packets.
+            self._backends = [self._open(section) for section in sections(self._config)]
             with without_signals():
                 for _, backend in self._backends:
                     backend.start()
@@ -141,13 +140,10 @@ class Service:
             # A reload may correct the settings that prevent the delivery.
             if not self._wishes.empty() and self._wishes.get() == _RELOAD:
                 self._try_reload()
-        running = [backend for _, backend in self._backends]
-        for backend in running:
+        for _, backend in self._backends:
             backend.stop()
-        return sum(
-            self._join(backend, self._seconds_left(backend.stop_seconds))
-            for backend in [*running, *(removed.backend for removed in self._removed)]
-        )
+        ending = [backend for backend, *_ in self._removed] + [backend for _, backend in self._backends]
+        return sum(self._join(backend, self._seconds_left(backend.stop_seconds)) for backend in ending)
 
     def _is_delivered(self) -> bool:
         return all(backend.wait_until_empty(NOTICE_SECONDS) for _, backend in self._backends)
@@ -174,12 +170,10 @@ class Service:
     def _make_room(self, backend: Backend) -> None:
         """While a file is imported, wait until the backend has room."""
         if self._importing:
-            while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping and self._has(backend):
-                pass
-
-    def _has(self, backend: Backend) -> bool:
-        """Whether the configuration still asks for this backend."""
-        return any(running.backend is backend for running in self._backends)
+            while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping:
+                if all(running.backend is not backend for running in self._backends):
+                    # The configuration no longer has it.
+                    break
 
     # --- the configuration, read again ---
 
@@ -193,12 +187,10 @@ class Service:
         """Apply the changed configuration. If it is invalid, log the errors and keep the previous one."""
         try:
             config = self._load()
-            Pipeline.check(config.pcap)
         except ConfigError as error:
-            self._say_wrong(*error.messages)
-            return
-        except FilterError as error:
-            self._say_wrong(f"[pcap] filter = {error}")
+            for message in error.messages:
+                _log.error("%s", message)
+            _log.error("the new configuration is invalid; the service continues with the previous one")
             return
         before = self._config
         complete = True
@@ -219,24 +211,19 @@ class Service:
         else:
             _log.warning("the configuration has been read again, but not all of [pcap] is in use")
 
-    def _say_wrong(self, *messages: str) -> None:
-        for message in messages:
-            _log.error("%s", message)
-        _log.error("the new configuration is invalid; the service continues with the previous one")
-
     def _replace_backends(self, *, zone_changed: bool) -> None:
         """Assign to each section the running backend with the most similar settings, to keep its waiting readings."""
         wanted = list(sections(self._config))
         before = list(self._backends)
-        found: dict[int, _Running] = {}
         pairs = [
-            (number, each)
+            (_likeness(each.section, section), number, each)
             for number, section in enumerate(wanted)
             for each in before
             if type(each.section) is type(section)
         ]
-        pairs.sort(key=lambda pair: _likeness(pair[1].section, wanted[pair[0]]), reverse=True)
-        for number, each in pairs:
+        pairs.sort(key=itemgetter(0), reverse=True)
+        found: dict[int, _Running] = {}
+        for _, number, each in pairs:
             if number not in found and each in before:
                 before.remove(each)
                 found[number] = each
@@ -267,6 +254,7 @@ class Service:
     def _open(self, section: SectionConfig) -> _Running:
         backend = self._create(section, self._zone, self.status)
         backend.on_change = self._monitoring.tell
+        backend.on_earlier = self._pipeline.recall
         if self._importing:
             backend.begin_import()
         return _Running(section, backend)

@@ -19,8 +19,7 @@ from contextlib import contextmanager, suppress
 from inverter_capture.service.signals import without_signals
 from inverter_capture.text import printable
 
-TAKE_OVER_SECONDS = 6.0
-"""How long another service may take to end. It delivers what it can before."""
+TAKE_OVER_SECONDS = 6.0  # How long another service may take to end. It delivers what it can before.
 JAIL = "ujail"
 
 _log = logging.getLogger(__name__)
@@ -46,6 +45,16 @@ def only_service(status_path: str) -> Iterator[None]:
             os.close(file)
 
 
+def is_kept(status_path: str) -> bool:
+    """Whether a running service keeps this status file; one that was killed leaves it. Raises OSError."""
+    try:
+        with open(_lock_path(status_path), "rb") as file:
+            return not _lock(file.fileno(), fcntl.LOCK_SH)
+    except FileNotFoundError:
+        # A service that was started before the directory was there has no lock.
+        return True
+
+
 def _lock_path(status_path: str) -> str:
     return f"{status_path}.lock"
 
@@ -62,7 +71,7 @@ def _acquire(status_path: str) -> int | None:
             # The status file cannot be written there either, and that is said.
             _log.debug("%s: cannot be locked (%s)", printable(path), error.strerror)
             return None
-        if _lock(file):
+        if _lock(file, fcntl.LOCK_EX):
             if _is_at(file, path):
                 os.ftruncate(file, 0)
                 os.pwrite(file, str(os.getpid()).encode(), 0)
@@ -111,9 +120,9 @@ def _wait(file: int, stop: Callable[[], None]) -> None:
     stop()
 
 
-def _lock(file: int) -> bool:
+def _lock(file: int, kind: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

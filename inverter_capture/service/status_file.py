@@ -1,12 +1,10 @@
 """The status file: the service's status as JSON, for the router's web page, `inverter-capture status` and scripts.
 
-It is replaced atomically by renaming. The service holds a lock on the file: an unlocked file was left by a service that
-was killed. README describes the content, which has no secrets.
+It is replaced atomically by renaming. README describes the content, which has no secrets.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -21,12 +19,11 @@ from inverter_capture.backends.status import BackendStatus, Status
 from inverter_capture.protocol.codes import describe
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.recent_readings import Recent, RecentReadings
+from inverter_capture.service.single import is_kept
 from inverter_capture.text import printable, utc_text
 
-WRITE_SECONDS = 1.0
-"""Minimum time between two writes. A write also waits this long for further changes."""
-WORK_SHARE = 10
-"""Minimum pause after a write, as a multiple of its duration: with many inverters, a write takes long."""
+WRITE_SECONDS = 1.0  # Minimum time between two writes. A write also waits this long for further changes.
+WORK_SHARE = 10  # Minimum pause after a write, as a multiple of its duration: with many inverters, a write takes long
 MODE = 0o644
 
 _log = logging.getLogger(__name__)
@@ -39,12 +36,11 @@ class StatusFile:
 
     def __init__(self, path: str, status: Callable[[], Status], recent: RecentReadings) -> None:
         self._path = path
+        self._new = f"{path}.new"
         self._status = status
         self._recent = recent
         self._changed = threading.Event()
         self._stopping = threading.Event()
-        self._file: int | None = None
-        """The descriptor of the current file, which holds its lock."""
         self._problem = ""
         self._thread = threading.Thread(target=self._run, name="status file", daemon=True)
 
@@ -81,29 +77,18 @@ class StatusFile:
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
                 _log.exception("an error in inverter-capture itself, please report it")
             pause = max(WRITE_SECONDS, WORK_SHARE * (time.monotonic() - began))
-        with suppress(OSError):
-            self._remove()
+        for path in (self._path, self._new):
+            with suppress(OSError):
+                os.unlink(path)
 
     def _write(self) -> None:
         text = json.dumps(content(self._status(), self._recent.all()), allow_nan=False, separators=(",", ":"))
-        new = f"{self._path}.new"
         with suppress(FileNotFoundError):
-            os.unlink(new)
-        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
-        try:
-            os.fchmod(file, MODE)
-            fcntl.flock(file, fcntl.LOCK_EX)
-            with open(file, "w", encoding="ascii", closefd=False) as stream:
-                stream.write(text + "\n")
-            os.rename(new, self._path)
-        except BaseException:
-            os.close(file)
-            with suppress(OSError):
-                os.unlink(new)
-            raise
-        if self._file is not None:
-            os.close(self._file)
-        self._file = file
+            os.unlink(self._new)
+        with open(self._new, "x", encoding="ascii") as file:
+            os.fchmod(file.fileno(), MODE)
+            file.write(text + "\n")
+        os.rename(self._new, self._path)
         self._problem = ""
 
     def _fail(self, problem: str) -> None:
@@ -111,15 +96,6 @@ class StatusFile:
         if problem != self._problem:
             self._problem = problem
             _log.error("%s: check its directory, who may write there, and how full it is", problem)
-
-    def _remove(self) -> None:
-        if self._file is None:
-            return
-        # Not that of a service which has been started since.
-        if os.path.samestat(os.fstat(self._file), os.stat(self._path)):
-            os.unlink(self._path)
-        os.close(self._file)
-        self._file = None
 
 
 def content(status: Status, recent: list[Recent]) -> Json:
@@ -171,18 +147,9 @@ def _inverter(recent: Recent) -> Json:
 
 def read_status_file(path: str) -> str | None:
     """The status file of a running service; None when no service is running. Raises OSError, ValueError."""
-    while True:
-        try:
-            file = open(path, encoding="ascii")  # noqa: SIM115 (closed below)
-        except FileNotFoundError:
-            return None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return file.read()
-            with suppress(FileNotFoundError):
-                if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                    # The file was replaced meanwhile.
-                    continue
-            return None
+    try:
+        with open(path, encoding="ascii") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    return text if is_kept(path) else None

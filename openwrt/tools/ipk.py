@@ -125,7 +125,8 @@ class Recipe:
 
     def make(self, target: str) -> str:
         """What this target of rules.mk prints."""
-        variables = {"TOPDIR": self._top, "ROOT": self._root, "PYTHON3_VERSION": PYTHON, "ARCH_PACKAGES": ARCHITECTURE}
+        variables = {"TOPDIR": self._top, "ROOT": self._root, "ARCH_PACKAGES": ARCHITECTURE}
+        variables |= {"PYTHON3_VERSION": PYTHON, "HOST_PYTHON3_BIN": sys.executable}
         command = ["make", "--silent", "--no-print-directory", "-C", str(self._directory)]
         return _run([*command, target, *(f"{name}={value}" for name, value in variables.items())])
 
@@ -157,8 +158,7 @@ class Recipe:
         root = self._root
         self.make("install")
         copytree(self._top / "installed" / SITE_PACKAGES, root / SITE_PACKAGES)
-        options = ["-q", "-b", "-r", "20", "-d", "/", "--invalidation-mode", "unchecked-hash"]
-        _run([sys.executable, "-m", "compileall", *options, str(root)], PYTHONHASHSEED="0")
+        self.make("compile")
         for path in sorted(root.rglob("*")):
             if path.suffix == ".py" or path.name in NOT_INSTALLED:
                 path.unlink()
@@ -169,10 +169,10 @@ class Recipe:
         return root
 
 
-def _run(command: list[str], **changes: str) -> str:
+def _run(command: list[str]) -> str:
     # Options and variables of a `make` that runs this are not meant for this command.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(command, env=environment | changes, check=False, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"ipk.py: this failed, see above: {' '.join(command)}")
     return done.stdout

@@ -1,15 +1,21 @@
-"""Writes the template of the LuCI app's translations, and brings the translations up to it: python luci_translations.py
+"""Writes the template of the LuCI app's translations, and brings the translations up to it: make luci
 
-Texts that are new have an empty translation; those that are gone are removed.
+The texts stand in the pages, and in what the plugin answers of settings and values. Those that are new get an empty
+translation; those that are gone are removed.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
+from inverter_capture.protocol.inverter_kinds import KINDS
+
 APP = Path(__file__).resolve().parents[1] / "luci-app-inverter-capture"
+PLUGIN = APP / "root/usr/share/luci-app-inverter-capture/plugin.py"
 TEMPLATE = APP / "po" / "templates" / "inverter-capture.pot"
 LANGUAGES = ("af", "de")
 
@@ -45,7 +51,28 @@ def originals() -> dict[str, list[str]]:
     for path in sorted(APP.rglob("acl.d/*.json")):
         for group in json.loads(path.read_text()).values():
             _note(found, group["description"], path)
+    for text in _answered():
+        _note(found, text, PLUGIN)
     return found
+
+
+def _answered() -> Iterator[str]:
+    """The texts in the plugin's answers that the pages translate; names with a number have %d there."""
+    plugin = runpy.run_path(str(PLUGIN))
+    for section in plugin["settings"]({})["sections"]:
+        yield section["title"]
+        for setting in section["settings"]:
+            yield from (setting["title"], setting["help"])
+    for kind in KINDS:
+        for group, rows in plugin["fields"]({"kind": kind})["groups"]:
+            yield from map(_pattern, [group, *(name for _, name, *_ in rows)])
+            yield from (meaning for row in rows for meaning in row[4:])
+
+
+def _pattern(name: str) -> str:
+    """As `named` in overview.js."""
+    numbers = re.findall(r"\d+", name)
+    return name.replace(numbers[0], "%d") if len(numbers) == 1 else name
 
 
 def translations(path: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 # Replaces OpenWrt's build system for ipk.py, included by the Makefile of a package of this feed. The targets print the
 # control data without size and description, the conffiles, the description, the script that runs after removal, and the
-# requirement for PyPI; they prepare the source in PKG_BUILD_DIR, and install the package's own files in ROOT. Defines
-# what the Makefiles use, and no more.
+# requirement for PyPI; they prepare the source in PKG_BUILD_DIR, install the package's own files in ROOT, and compile the
+# modules there as OpenWrt's python3-package.mk does it. Defines what the Makefiles use, and no more.
 
 INCLUDE_DIR:=$(TOPDIR)
 PKG_BUILD_DIR:=$(TOPDIR)/build
@@ -25,7 +25,7 @@ empty:=
 comma:=,
 space:=$(empty) $(empty)
 
-.PHONY: control conffiles description postrm pypi prepare install
+.PHONY: control conffiles description postrm pypi prepare install compile
 
 control:
 	$(info Package: $(PACKAGE))
@@ -55,3 +55,6 @@ install:
 	mkdir '$(ROOT)'
 	$(call Py3Package/$(PACKAGE)/install,$(ROOT))
 	@:
+
+compile:
+	PYTHONHASHSEED=0 '$(HOST_PYTHON3_BIN)' -m compileall -q -b -r 20 -d / --invalidation-mode unchecked-hash '$(ROOT)'

@@ -45,7 +45,7 @@ class Report(NamedTuple):
             needed = field.registers[:1] if field.quantity.wide else field.registers
             if sent.issuperset(needed) and (value := self._value(field, values)) is not None:
                 values[field.id] = value
-        return values
+        return without_silent_bms(values)
 
     def _value(self, field: Field, values: dict[str, int | float]) -> int | float | None:
         if field.derived is not None:
@@ -106,6 +106,14 @@ def shown(field: Field, words: dict[int, int]) -> int | float | None:
         return None
     value = raw * field.factor + field.bias * field.divisor
     return plausible(field, value if field.divisor == 1 else value / field.divisor)
+
+
+def without_silent_bms(values: dict[str, int | float]) -> dict[str, int | float]:
+    """The values without those of a battery management system that says 0 of its voltages and state of charge."""
+    telling = [name for name in values if name.startswith("bms_") and name.endswith(("_voltage", "_soc"))]
+    if not telling or any(values[name] for name in telling):
+        return values
+    return {name: value for name, value in values.items() if not name.startswith("bms_")}
 
 
 def derived(field: Field, values: dict[str, int | float]) -> int | float | None:

@@ -185,8 +185,8 @@ def read_battery(house: House) -> Values:
         "bms_current": -round(amperes),
     }
     if house.state == 0:
-        # The management system has not been heard yet. A temperature of raw 0 is none.
-        return values | dict.fromkeys(bms, 0)
+        # The management system has not been heard yet: zeros are sent.
+        return values
     return values | bms | {"bms_temperature": battery.temperature + 0.4}
 
 

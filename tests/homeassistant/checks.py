@@ -5,19 +5,18 @@ What each entity should be is taken from the protocol's description, not from ou
 
 from __future__ import annotations
 
-import csv
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
 from tests.homeassistant.client import Json
 from tests.homeassistant.house import UNAVAILABLE, UNKNOWN, House
 from tests.homeassistant.rig import Rig, open_rig
+from tests.tables import read_table
 
 FIVE_MINUTES = 300
 """Home Assistant makes statistics of so many seconds each, ten seconds after their end."""
@@ -40,21 +39,16 @@ Texts = dict[tuple[str, str], str]
 Say = Callable[[str], None]
 
 
-def rows(path: Path) -> list[Row]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture(scope="module")
-def fields(shared: Path) -> list[Row]:
+def fields() -> list[Row]:
     """The table of fields."""
-    return rows(shared / "protocol" / "registers.csv")
+    return read_table("registers-single-phase")
 
 
 @pytest.fixture(scope="module")
-def texts(shared: Path) -> Texts:
+def texts() -> Texts:
     """What numbers mean: by registers and key."""
-    return {(row["registers"], row["key"]): row["text"] for row in rows(shared / "protocol" / "codes.csv")}
+    return {(row["registers"], row["key"]): row["text"] for row in read_table("codes-single-phase")}
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,11 @@ class Browser:
         )
         driver.get("about:blank")
         driver.get(server.url(page))
-        wait_for(lambda: self.script("return document.body && document.body.dataset.ready"), f"the page {page}", 30)
+        ready = (
+            "return document.body && document.body.dataset.ready"
+            " && Array.from(document.querySelectorAll('.ic-plot')).every(plot => plot.firstChild)"
+        )
+        wait_for(lambda: self.script(ready), f"the page {page}", 60)
         self.check()
 
     def poll(self) -> None:
@@ -108,7 +112,7 @@ class Browser:
         (found,) = (each for each in self.all(f"{inside} button, {inside} a.btn") if each.text.strip() == words)
         return found
 
-    def wait(self, code: str, what: str, seconds: float = 20) -> None:
+    def wait(self, code: str, what: str, seconds: float = 60) -> None:
         """Wait until JavaScript says true."""
         wait_for(lambda: self.script(f"return {code}"), what, seconds)
 
@@ -138,7 +142,7 @@ def start_browser(folder: Path) -> Iterator[Browser]:
         service = ChromeService("/usr/bin/chromedriver", env=environment, log_output=subprocess.DEVNULL)
         driver = Chrome(options=options, service=service)
         try:
-            driver.set_script_timeout(20)
+            driver.set_script_timeout(60)
             yield Browser(driver, folder)
         finally:
             driver.quit()

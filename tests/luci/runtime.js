@@ -146,14 +146,11 @@
 		}
 	};
 
+	// Only the test says when the pages ask, so that nothing changes while it reads.
 	classes.poll = {
 		tasks: [],
-		add: function(task, seconds) {
-			this.tasks.push(task);
-			window.setInterval(task, 1000 * (seconds || 5) / env.hurry);
-		}
+		add: function(task) { this.tasks.push(task); }
 	};
-	// For tests: ask everything now.
 	window.pollNow = function() { return Promise.all(classes.poll.tasks.map(function(task) { return task(); })); };
 
 	classes.ui = {
@@ -505,7 +502,7 @@
 			return null;
 		},
 		parse: function() { this.sections.forEach(function(section) { section.parse(); }); },
-		save: function(told, silent) {
+		save: function(told) {
 			return Promise.resolve().then(this.parse.bind(this)).then(told).then(function() { return classes.uci.save(); })
 				.then(function() { return classes.uci.load(this.config); }.bind(this)).then(this.show.bind(this))
 				.catch(function(error) {

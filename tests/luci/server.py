@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import threading
 import time
 from collections.abc import Callable
@@ -13,11 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from openwrt.tools.jsmin import jsmin
+from openwrt.tools.luci_translations import APP, PLUGIN
 
 Json = dict[str, Any]
 Method = Callable[[Json], Json]
 
-APP = Path(__file__).parents[2] / "openwrt" / "luci-app-inverter-capture"
 HERE = Path(__file__).parent
 STATUS_FILE = "/var/run/inverter-capture/status.json"
 PACKAGE = "inverter-capture"
@@ -38,8 +39,8 @@ class Router:
     def __init__(self) -> None:
         self.state: Json = {"enabled": True, "running": True, "device": True, "backends": 1}
         self.status: Json | None = None
-        self.clock_ahead = 0
-        """Seconds that the router's clock is ahead of the browser's."""
+        self.now = round(time.time())
+        """The router's clock, which stands still."""
         self.log = ""
         self.problems: list[str] = []
         self.writable = True
@@ -58,17 +59,20 @@ class Router:
         self.calls: list[tuple[str, str, Json]] = []
         self.plugin: dict[str, Method] = {}
         """Answers in place of the usual ones, by method."""
+        self._plugin = runpy.run_path(str(PLUGIN))
 
     def call(self, object: str, method: str, arguments: Json) -> Json:
         """What ubus answers. Raises KeyError for what the pages have no right to."""
         self.calls.append((object, method, arguments))
         if object == PACKAGE and method in self.plugin:
             return self.plugin[method](arguments)
-        return {
+        methods: dict[tuple[str, str], Method] = {
             (PACKAGE, "state"): self._state,
-            (PACKAGE, "problems"): lambda _: {"messages": self.problems},
+            (PACKAGE, "problems"): lambda _: {"problems": [{"message": message} for message in self.problems]},
             (PACKAGE, "service"): self._service,
-            (PACKAGE, "check"): lambda _: {"messages": []},
+            (PACKAGE, "settings"): self._plugin["settings"],
+            (PACKAGE, "fields"): self._plugin["fields"],
+            (PACKAGE, "check"): lambda _: {"problems": [], "right": True},
             ("file", "read"): self._read,
             ("file", "exec"): self._exec,
             ("luci", "getTimezones"): lambda _: {"Europe/Berlin": {}, "Africa/Johannesburg": {}, "America/Lima": {}},
@@ -82,7 +86,8 @@ class Router:
             ("uci", "delete"): self._delete,
             ("uci", "order"): self._order,
             ("uci", "apply"): self._apply,
-        }[object, method](arguments)
+        }
+        return methods[object, method](arguments)
 
     def section(self, name: str) -> Json:
         """A section of the saved settings."""
@@ -90,7 +95,7 @@ class Router:
         return found
 
     def _state(self, _: Json) -> Json:
-        return self.state | {"now": round(time.time()) + self.clock_ahead}
+        return self.state | {"now": self.now}
 
     def _service(self, arguments: Json) -> Json:
         action = arguments["action"]
@@ -98,7 +103,7 @@ class Router:
         if action in ("enable", "disable"):
             self.state["enabled"] = action == "enable"
         self.state["running"] = action in ("start", "restart", "enable")
-        return {"messages": []}
+        return {"problems": []}
 
     def _read(self, arguments: Json) -> Json:
         assert arguments == {"path": STATUS_FILE}
@@ -206,7 +211,6 @@ class Server:
             "writable": router.writable,
             "language": router.language,
             "translations": router.translations,
-            "hurry": 1,
         }
         menu = " ".join(f'<a href="{self.url(page)}">{page.title()}</a>' for page in ("overview", "settings", "log"))
         text = json.dumps(environment).replace("<", "\\u003c")

@@ -36,7 +36,8 @@ def status(*profiles: str, until: datetime = SUNNY, hours: int = 24, **changes: 
     recent = RecentReadings(chart=True)
     shift = round(now) * 10**9 - (until - EPOCH) // timedelta(microseconds=1) * 1000
     for name in profiles:
-        inverter = Inverter(PROFILES[name], until - timedelta(hours=hours))
+        inverter = Inverter(PROFILES[name], until - timedelta(hours=hours + 1))
+        inverter.report(until - timedelta(hours=hours))
         for number in range(hours * 3600 // INTERVAL + 1):
             report = inverter.report(until - timedelta(hours=hours) + timedelta(seconds=number * INTERVAL))
             moment = (report.moment - EPOCH) // timedelta(microseconds=1) * 1000 + shift

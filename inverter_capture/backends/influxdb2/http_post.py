@@ -29,14 +29,10 @@ from requests.adapters import HTTPAdapter
 from inverter_capture.backends.certificates import authority_problem, explain_certificate, no_tls
 from inverter_capture.text import printable
 
-TOTAL_TIMEOUTS = 3
-"""Maximum duration of a request, as a multiple of its timeout."""
-ABANDONED_MAX = 4
-"""Maximum number of abandoned requests per client. Each holds a thread, a connection and its body."""
-ANSWER_BYTES_MAX = 2048
-"""Maximum number of bytes read of a response body: enough for an error message."""
-EXPLANATION_LENGTH_MAX = 200
-"""Maximum length in characters of a server's error message in our messages."""
+TOTAL_TIMEOUTS = 3  # Maximum duration of a request, as a multiple of its timeout
+ABANDONED_MAX = 4  # Maximum number of abandoned requests per client. Each holds a thread, a connection and its body.
+ANSWER_BYTES_MAX = 2048  # Maximum number of bytes read of a response body: enough for an error message
+EXPLANATION_LENGTH_MAX = 200  # Maximum length in characters of a server's error message in our messages
 
 # urllib3 warns in the log, with tracebacks, about what it also raises.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -54,16 +50,11 @@ class HttpError(Exception):
 class Answer(NamedTuple):
     """An HTTP response."""
 
-    status: int
-    """The HTTP status code."""
-    explanation: str
-    """The error message in the body, on one line, without secrets; empty when none came in time."""
-    retry_after: float | None
-    """Seconds to wait before the next attempt, as the server requests."""
-    location: str
-    """The target of a redirect."""
-    is_page: bool
-    """Whether the body is HTML, which no database answers with."""
+    status: int  # The HTTP status code
+    explanation: str  # The error message in the body, on one line, without secrets; empty when none came in time
+    retry_after: float | None  # Seconds to wait before the next attempt, as the server requests
+    location: str  # The target of a redirect
+    is_page: bool  # Whether the body is HTML, which no database answers with
 
 
 class HttpClient:
@@ -167,10 +158,8 @@ class _Attempt:
     """The result of one request. Can be read while the request runs."""
 
     def __init__(self) -> None:
-        self.response: requests.Response | None = None
-        """The status and the headers."""
-        self.body = b""
-        """The first `ANSWER_BYTES_MAX` bytes of the body."""
+        self.response: requests.Response | None = None  # The status and the headers
+        self.body = b""  # The first `ANSWER_BYTES_MAX` bytes of the body
         self.error: Exception | None = None
 
     def make(self, adapter: HTTPAdapter, request: requests.Request, timeout: float, verify: bool | str) -> None:

@@ -194,7 +194,7 @@ class Mqtt(Backend):
         return 0
 
     def _deliver(self, connection: Connection, config: MqttConfig) -> None:
-        session = Session(connection, config, self._shared, self._status_source)
+        session = Session(connection, config, self._shared, self._status_source, self.on_earlier)
         self._connected = True
         stable_at = time.monotonic() + STABLE_SECONDS
         is_heard = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any, NamedTuple
 
 from inverter_capture import __version__
@@ -106,8 +107,8 @@ class Device(NamedTuple):
 class RetainedState(NamedTuple):
     """The state that an earlier run of the service has published, as far as it is needed again."""
 
-    time: int
-    """Time of the newest reading, in nanoseconds since the epoch."""
+    reading: Reading
+    """The newest reading; its layout is not known."""
     clock_behind: int
     """Seconds by which the inverter's clock is behind this system's."""
     device: Device
@@ -173,9 +174,13 @@ def read_state(serial: str, payload: bytes) -> RetainedState | None:
         if state["serial"] != serial or type(time) is not int or type(behind) is not int:
             return None
         utc_text(time)
-    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
+        numbers = {
+            name: value for name, value in state["values"].items() if type(value) in (int, float) and isfinite(value)
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
         return None
-    return RetainedState(time, behind, read_device(state))
+    device = read_device(state)
+    return RetainedState(Reading(serial, time, numbers, device.kind), behind, device)
 
 
 def read_device(state: Json) -> Device:

@@ -91,8 +91,9 @@ class Session:
         config: MqttConfig,
         shared: Shared,
         status: StatusSource,
+        on_earlier: Callable[[Reading], None],
     ) -> None:
-        """`connection` is open."""
+        """`connection` is open. `on_earlier` as in Backend."""
         self.refused: list[str] = []
         """Topics whose messages did not come back. The reader clears the list."""
         self._connection = connection
@@ -100,6 +101,7 @@ class Session:
         self._topics = Topics(config.base_topic, config.discovery_prefix)
         self._shared = shared
         self._status = status
+        self._on_earlier = on_earlier
         self._echoes: set[str] = set()
         """Topics whose messages have not come back yet."""
         self._echoes_until = 0.0
@@ -210,7 +212,8 @@ class Session:
             inverter = self._shared.add(serial, self._config.stale_after)
             inverter.left = message.payload
             inverter.device = known.device
-            inverter.presence.restore(known.time, known.clock_behind, time.time_ns(), time.monotonic())
+            inverter.presence.restore(known.reading.time, known.clock_behind, time.time_ns(), time.monotonic())
+        self._on_earlier(known.reading)
 
     def _announce(self, serial: str) -> None:
         """Publish the discovery of an inverter for Home Assistant."""

@@ -9,15 +9,14 @@ const svg = status.svg;
 const DAY = 86400;
 // A longer time without a value is a gap in the line.
 const GAP = 1800;
-const HEIGHT = 300, TOP = 12, BOTTOM = 26, LEFT = 44, RIGHT = 40;
+const HEIGHT = 300, TOP = 26, BOTTOM = 26, LEFT = 36, RIGHT = 44;
 const SERIES = [ 'pv_power', 'load_power', 'grid_power', 'battery_power', 'battery_soc' ];
 
-function titles() {
-	return {
-		pv_power: _('Solar'), load_power: _('Home'), grid_power: _('Grid'), battery_power: _('Battery'),
-		battery_soc: _('State of charge')
-	};
-}
+const TITLES = {
+	pv_power: _('Solar'), load_power: _('Home'), grid_power: _('Grid'), battery_power: _('Battery'),
+	battery_soc: _('State of charge')
+};
+const LAST_HOURS = _('Chart of the last 24 hours; the arrow keys move along it');
 
 // A step of 1, 2 or 5 and zeros, for at most eight steps.
 function stepFor(range) {
@@ -30,23 +29,19 @@ const Chart = baseclass.extend({
 	__init__() {
 		this.hidden = {};
 		this.moment = null;
-		this.picture = E('div', { 'class': 'ic-plot' });
-		this.tip = E('div', { 'class': 'ic-tip', 'role': 'status', 'hidden': '' });
+		// A slider, for screen readers: they hand it the arrow keys, and read the values of the moment.
+		this.picture = E('div', { 'class': 'ic-plot', 'tabindex': 0, 'role': 'slider', 'aria-label': LAST_HOURS, 'aria-valuemin': 0 });
+		this.tip = E('div', { 'class': 'ic-tip', 'hidden': '' });
 		this.legend = E('div', { 'class': 'ic-legend' });
 		this.node = E('div', { 'class': 'ic-chart' }, [ this.legend, E('div', { 'class': 'ic-frame' }, [ this.picture, this.tip ]) ]);
-		this.picture.tabIndex = 0;
-		this.picture.setAttribute('role', 'group');
-		this.picture.addEventListener('pointermove', this.point.bind(this));
-		this.picture.addEventListener('pointerdown', this.point.bind(this));
-		this.picture.addEventListener('pointerleave', this.leave.bind(this));
-		this.picture.addEventListener('blur', this.leave.bind(this));
-		this.picture.addEventListener('keydown', this.press.bind(this));
+		const heard = { pointermove: this.point, pointerdown: this.point, pointerleave: this.leave, blur: this.leave, keydown: this.press };
+		Object.keys(heard).forEach(name => this.picture.addEventListener(name, heard[name].bind(this)));
 		this.legend.replaceChildren.apply(this.legend, SERIES.map(this.button, this));
 		new ResizeObserver(() => { window.requestAnimationFrame(this.draw.bind(this)); }).observe(this.picture);
 	},
 
 	button(name) {
-		const button = E('button', { 'type': 'button', 'class': 'ic-key ic-' + name, 'aria-pressed': 'true' }, [ titles()[name] ]);
+		const button = E('button', { 'type': 'button', 'class': 'ic-key ic-' + name, 'aria-pressed': 'true' }, [ TITLES[name] ]);
 		button.addEventListener('click', () => {
 			this.hidden[name] = !this.hidden[name];
 			button.setAttribute('aria-pressed', this.hidden[name] ? 'false' : 'true');
@@ -83,14 +78,14 @@ const Chart = baseclass.extend({
 		this.x = time => LEFT + (time - begin) / DAY * (width - LEFT - RIGHT);
 		const y = watts => TOP + (high - watts) / (high - low) * (HEIGHT - TOP - BOTTOM);
 		const ySoc = percent => TOP + (100 - percent) / 100 * (HEIGHT - TOP - BOTTOM);
-		this.y = { power: y, soc: ySoc };
+		this.scale = name => name == 'battery_soc' ? ySoc : y;
 
 		const parts = [];
 		for (let watts = low; watts <= high + step / 2; watts += step) {
 			parts.push(svg('path', { 'd': 'M' + LEFT + ' ' + y(watts) + 'H' + (width - RIGHT), 'class': Math.abs(watts) < step / 2 ? 'ic-axis' : 'ic-rule' }),
 				svg('text', { 'x': LEFT - 6, 'y': y(watts) + 4, 'text-anchor': 'end' }, status.number(watts / 1000, step < 1000 ? 1 : 0)));
 		}
-		parts.push(svg('text', { 'x': LEFT + 6, 'y': TOP + 10, 'class': 'ic-unit' }, 'kW'));
+		parts.push(svg('text', { 'x': LEFT - 6, 'y': 11, 'text-anchor': 'end' }, 'kW'));
 		if (!this.hidden.battery_soc)
 			[ 0, 50, 100 ].forEach(percent => {
 				parts.push(svg('text', { 'x': width - RIGHT + 6, 'y': ySoc(percent) + 4 }, percent + ' %'));
@@ -108,7 +103,7 @@ const Chart = baseclass.extend({
 		SERIES.forEach(name => {
 			if (this.hidden[name])
 				return;
-			const scale = name == 'battery_soc' ? ySoc : y;
+			const scale = this.scale(name);
 			let path = '', last = null, first = null;
 			(this.columns[name] || []).forEach((value, index) => {
 				if (value == null || times[index] < begin)
@@ -132,7 +127,7 @@ const Chart = baseclass.extend({
 			parts.push(svg('text', { 'x': width / 2, 'y': HEIGHT / 2, 'text-anchor': 'middle' }, _('The chart fills as readings arrive.')));
 		this.cursor = svg('g', { 'class': 'ic-cursor' });
 		parts.push(this.cursor);
-		this.picture.setAttribute('aria-label', _('Chart of the last 24 hours; the arrow keys move along it'));
+		this.picture.setAttribute('aria-valuemax', Math.max(0, times.length - 1));
 		this.picture.replaceChildren(svg('svg', { 'width': width, 'height': HEIGHT, 'aria-hidden': 'true' }, parts));
 		this.mark();
 	},
@@ -150,7 +145,10 @@ const Chart = baseclass.extend({
 		this.mark();
 	},
 
-	leave() {
+	leave(event) {
+		// A finger is gone at once; what it has shown stays.
+		if (event.pointerType == 'touch')
+			return;
 		this.moment = null;
 		this.mark();
 	},
@@ -177,19 +175,20 @@ const Chart = baseclass.extend({
 			return;
 		const at = this.x(this.moment);
 		this.cursor.appendChild(svg('path', { 'd': 'M' + at + ' ' + TOP + 'V' + (HEIGHT - BOTTOM), 'class': 'ic-axis' }));
-		const rows = [ E('strong', {}, [ status.clock(this.moment) ]) ];
+		const rows = [ E('strong', {}, [ status.clock(this.moment) ]) ], said = [ status.clock(this.moment) ];
 		SERIES.forEach(name => {
 			const value = (this.columns[name] || [])[index];
 			if (value == null || this.hidden[name])
 				return;
-			const soc = name == 'battery_soc';
-			this.cursor.appendChild(svg('circle', { 'cx': at, 'cy': soc ? this.y.soc(value) : this.y.power(value), 'r': 4, 'class': 'ic-' + name }));
-			rows.push(E('span', { 'class': 'ic-row' }, [
-				E('i', { 'class': 'ic-' + name }), E('span', {}, [ titles()[name] ]),
-				E('b', {}, [ soc ? status.number(value, 0) + ' %' : status.power(value) ])
-			]));
+			const way = status.way(name, value), title = TITLES[name] + (way ? ' (' + way + ')' : '');
+			const shown = name == 'battery_soc' ? status.number(value, 0) + ' %' : status.power(way ? Math.abs(value) : value);
+			this.cursor.appendChild(svg('circle', { 'cx': at, 'cy': this.scale(name)(value), 'r': 4, 'class': 'ic-' + name }));
+			rows.push(E('span', { 'class': 'ic-row' }, [ E('i', { 'class': 'ic-' + name }), E('span', {}, [ title ]), E('b', {}, [ shown ]) ]));
+			said.push(title + ' ' + shown);
 		});
 		this.tip.replaceChildren.apply(this.tip, rows);
+		this.picture.setAttribute('aria-valuenow', index);
+		this.picture.setAttribute('aria-valuetext', said.join(', '));
 		const width = this.picture.clientWidth;
 		this.tip.style.left = (at < width / 2 ? at + 12 : Math.max(0, at - 12 - this.tip.offsetWidth)) + 'px';
 	}

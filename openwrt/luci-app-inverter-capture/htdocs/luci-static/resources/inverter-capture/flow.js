@@ -4,22 +4,25 @@
 
 // The picture of one inverter: where the power flows now.
 
-const svg = status.svg;
+const svg = status.svg, flows = status.flows;
 
-const WIDTH = 440, HEIGHT = 416, RADIUS = 52, HUB = 36;
+const WIDTH = 480, HEIGHT = 428, RADIUS = 52, HUB = 34;
+// In the middle of each: x and y. The texts: x, y, and which end of them is there.
 const PLACES = {
-	solar: [ 220, 60 ],
-	battery: [ 66, 208 ],
-	grid: [ 374, 208 ],
-	home: [ 220, 356 ],
-	hub: [ 220, 208 ]
+	solar: [ 240, 60, 306, 40, 'start' ],
+	battery: [ 78, 208, 78, 284, 'middle' ],
+	grid: [ 402, 208, 402, 284, 'middle' ],
+	home: [ 240, 356, 306, 378, 'start' ],
+	hub: [ 240, 208 ],
+	aux: [ 0, 0, 174, 378, 'end' ]
 };
-// Drawn around the middle of a square of 24.
+// Drawn in a square of 24.
 const ICONS = {
 	solar: 'M12 7.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9M12 2v2.5M12 19.5V22M2 12h2.5M19.5 12H22M5 5l1.7 1.7M17.3 17.3L19 19M5 19l1.7-1.7M17.3 6.7L19 5',
-	battery: 'M7 5h10v16H7zM10 5V3h4v2M12.6 9l-2.6 4.4h4l-2.6 4.2',
+	battery: 'M7.5 5h9a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1h-9a1 1 0 0 1-1-1V6a1 1 0 0 1 1-1M10 5V3h4v2',
 	grid: 'M12 2L6 22M12 2l6 20M8.7 13h6.6M7.3 17.5h9.4M10.2 8h3.6M4.5 8h15M6.5 13h11M4.5 8v2M19.5 8v2M8.7 13l8 4.5M15.3 13l-8 4.5',
-	home: 'M3 12l9-8l9 8M5.5 10v10.5h13V10M10 20.5v-6h4v6'
+	home: 'M3 12l9-8l9 8M5.5 10v10.5h13V10M10 20.5v-6h4v6',
+	hub: 'M.7 6.7h8.2M.7 10.2h8.2M12.6 16.7c1.8-5.3 3.5-5.3 5.3 0s3.5 5.3 5.3 0M21.4 2L2.6 22'
 };
 
 function text(x, y, name, words) {
@@ -35,95 +38,95 @@ function icon(name, x, y, scale) {
 
 // A line between a place and the inverter; power is positive towards the inverter.
 function line(name, power) {
-	const from = PLACES[name], to = PLACES.hub;
-	const length = Math.hypot(to[0] - from[0], to[1] - from[1]);
-	const step = [ (to[0] - from[0]) / length, (to[1] - from[1]) / length ];
-	const start = [ from[0] + step[0] * RADIUS, from[1] + step[1] * RADIUS ];
-	const end = [ to[0] - step[0] * HUB, to[1] - step[1] * HUB ];
-	const ends = power >= 0 ? [ start, end ] : [ end, start ];
-	const path = 'M' + ends[0].join(' ') + 'L' + ends[1].join(' ');
+	const x = PLACES[name][0] - PLACES.hub[0], y = PLACES[name][1] - PLACES.hub[1], length = Math.hypot(x, y);
+	const point = far => (PLACES.hub[0] + x / length * far) + ' ' + (PLACES.hub[1] + y / length * far);
+	const ends = [ point(length - RADIUS), point(HUB) ];
+	if (power < 0)
+		ends.reverse();
+	const path = 'M' + ends.join('L');
 	const parts = [ svg('path', { 'd': path, 'class': 'ic-line' }) ];
-	if (power != null && Math.abs(power) >= status.LEAST_POWER) {
-		const seconds = Math.min(2.4, Math.max(0.35, 1600 / Math.abs(power)));
+	if (flows(power))
 		parts.push(svg('path', {
-			'd': path, 'class': 'ic-dots', 'style': 'animation-duration:' + seconds.toFixed(2) + 's'
+			'd': path, 'class': 'ic-dots',
+			'style': 'animation-duration:' + Math.min(2.4, Math.max(0.35, 1600 / Math.abs(power))).toFixed(2) + 's'
 		}));
-	}
 	return svg('g', {
-		'class': 'ic-' + name + (parts.length > 1 ? '' : ' ic-idle'),
-		'data-line': name,
-		'data-direction': parts.length == 1 ? 'none' : power > 0 ? 'in' : 'out'
+		'class': 'ic-' + name + (flows(power) ? '' : ' ic-idle'),
+		'data-line': name, 'data-direction': flows(power) ? power > 0 ? 'in' : 'out' : 'none'
 	}, parts);
 }
 
-// The part of a ring, clockwise from the top.
-function arc(x, y, radius, share) {
-	const angle = 2 * Math.PI * Math.min(0.9999, Math.max(0, share));
-	return 'M' + x + ' ' + (y - radius) + 'A' + radius + ' ' + radius + ' 0 ' + (angle > Math.PI ? 1 : 0) + ' 1 ' +
-		(x + radius * Math.sin(angle)).toFixed(2) + ' ' + (y - radius * Math.cos(angle)).toFixed(2);
+// The part of a ring between two shares of it, clockwise from the top.
+function arc(name, x, y, from, to) {
+	const point = share => (x + RADIUS * Math.sin(2 * Math.PI * share)).toFixed(2) + ' ' + (y - RADIUS * Math.cos(2 * Math.PI * share)).toFixed(2);
+	return svg('path', {
+		'class': 'ic-ring ic-' + name,
+		'd': 'M' + point(from) + 'A' + RADIUS + ' ' + RADIUS + ' 0 ' + (to - from > 0.5 ? 1 : 0) + ' 1 ' + point(Math.min(to, from + 0.9999))
+	});
 }
 
-function node(name, power, share) {
+// shares: what stands on the ring, as [ name, part of the whole ].
+function node(name, power, shares) {
 	const x = PLACES[name][0], y = PLACES[name][1];
-	const parts = [
-		svg('circle', { 'cx': x, 'cy': y, 'r': RADIUS - 3, 'class': 'ic-disc' }),
-		svg('circle', { 'cx': x, 'cy': y, 'r': RADIUS - 3, 'class': share == null ? 'ic-ring' : 'ic-ring ic-faint' })
-	];
-	if (share != null)
-		parts.push(svg('path', { 'd': arc(x, y, RADIUS - 3, share), 'class': 'ic-ring ic-share' }));
-	parts.push(icon(name, x, y - 14, 1.25), text(x, y + 24, 'ic-number', power == null ? '–' : status.power(Math.abs(power))));
-	const idle = share == null && (power == null || Math.abs(power) < status.LEAST_POWER);
-	return svg('g', { 'class': 'ic-' + name + (idle ? ' ic-idle' : '') }, parts);
+	const parts = [ svg('circle', { 'cx': x, 'cy': y, 'r': RADIUS, 'class': 'ic-disc ic-ring' + (shares.length ? ' ic-faint' : '') }) ];
+	let from = 0;
+	shares.forEach(share => {
+		if (share[1] > 0.005)
+			parts.push(arc(share[0], x, y, from, from + share[1]));
+		from += share[1];
+	});
+	if (name == 'battery' && shares.length)
+		parts.push(svg('rect', { 'x': x - 7.2, 'y': y - 4 - 20.8 * shares[0][1], 'width': 14.4, 'height': 20.8 * shares[0][1], 'class': 'ic-charge' }));
+	parts.push(icon(name, x, y - 15, 1.4), text(x, y + 25, 'ic-number', power == null ? '–' : status.power(Math.abs(power))));
+	return svg('g', { 'class': 'ic-' + name + (shares.length || flows(power) ? '' : ' ic-idle') }, parts);
+}
+
+function beside(name, title, lines) {
+	const place = PLACES[name];
+	return svg('g', { 'class': 'ic-' + name, 'text-anchor': place[4] },
+		[ text(place[2], place[3], 'ic-name', title) ].concat(lines.filter(Boolean).map((words, index) => text(place[2], place[3] + 19 + 17 * index, 'ic-detail', words))));
 }
 
 return baseclass.extend({
 	// Positive: importing, discharging.
 	render(inverter) {
-		const values = inverter.values;
-		const get = name => typeof values[name] === 'number' ? values[name] : null;
+		const get = name => typeof inverter.values[name] == 'number' ? inverter.values[name] : null;
 		const energy = (name, words) => get(name) == null ? '' : words.format(status.number(get(name), 1) + ' kWh');
-		const way = (power, positive, negative) => {
-			return power == null ? '' : power >= status.LEAST_POWER ? positive :
-				power <= -status.LEAST_POWER ? negative : _('idle');
+		// What strings and phases give, where there are several.
+		const parts = (name, title) => {
+			const found = [ 1, 2, 3, 4 ].map(number => get(name + number) || 0);
+			const count = found.reduce((last, watts, index) => watts ? index + 1 : last, 0);
+			const kilo = found.some(watts => Math.abs(watts) >= 1000);
+			return count < 2 ? '' : title + ' ' +
+				found.slice(0, count).map(watts => status.number(kilo ? watts / 1000 : watts, kilo ? 1 : 0)).join(' · ') + (kilo ? ' kW' : ' W');
 		};
-		const pv = get('pv_power'), load = get('load_power'), grid = get('grid_power'), battery = get('battery_power');
-		const soc = get('battery_soc');
-		const batteryWay = way(battery, _('discharging'), _('charging')), gridWay = way(grid, _('importing'), _('exporting'));
-		const said = [];
-		if (pv != null)
-			said.push(_('Solar: %s.').format(status.power(pv)));
-		if (battery != null)
-			said.push(_('Battery: %s, %s.').format(batteryWay, status.power(Math.abs(battery))));
+		const solar = get('pv_power'), home = get('load_power'), grid = get('grid_power'), battery = get('battery_power');
+		const soc = get('battery_soc'), aux = get('aux_power');
+		const sources = [ [ 'solar', solar ], [ 'battery', battery ], [ 'grid', grid ] ].map(source => [ source[0], Math.max(0, source[1]) ]);
+		const sum = sources.reduce((before, source) => before + source[1], 0);
+		const details = {
+			solar: [ energy('pv_production_today', _('%s today')), parts('pv_power_', 'PV') ],
+			battery: [ status.way('battery_power', battery), energy('battery_charge_today', _('%s charged')), energy('battery_discharge_today', _('%s discharged')) ],
+			grid: [ status.way('grid_power', grid), energy('grid_import_today', _('%s imported')), energy('grid_export_today', _('%s exported')), parts('grid_power_l', 'L') ],
+			home: [ energy('load_consumption_today', _('%s today')), parts('load_power_l', 'L') ]
+		};
+		const titles = { solar: _('Solar'), battery: _('Battery'), grid: _('Grid'), home: _('Home') };
 		if (soc != null)
-			said.push(_('State of charge: %d %%.').format(soc));
-		if (grid != null)
-			said.push(_('Grid: %s, %s.').format(gridWay, status.power(Math.abs(grid))));
-		if (load != null)
-			said.push(_('Home: %s.').format(status.power(load)));
-
-		const beside = (name, x, y, anchor, title, lines) => {
-			return svg('g', { 'class': 'ic-' + name, 'text-anchor': anchor },
-				[ text(x, y, 'ic-name', title) ].concat(lines.filter(Boolean).map((words, index) => text(x, y + 19 + 17 * index, 'ic-detail', words))));
-		};
+			titles.battery += ' ' + status.number(soc, 0) + ' %';
+		const said = (name, power) => titles[name] + ': ' + [ power == null ? '' : status.power(Math.abs(power)) ].concat(details[name]).filter(Boolean).join(', ') + '.';
 		const hub = PLACES.hub;
 		return svg('svg', {
-			'viewBox': '0 0 ' + WIDTH + ' ' + HEIGHT, 'class': 'ic-flow', 'role': 'img', 'aria-label': said.join(' ')
+			'viewBox': '0 0 ' + WIDTH + ' ' + HEIGHT, 'class': 'ic-flow', 'role': 'img',
+			'aria-label': [ said('solar', solar), said('battery', battery), said('grid', grid), said('home', home) ].join(' ')
 		}, [
-			line('solar', pv), line('battery', battery), line('grid', grid), line('home', load == null ? null : -load),
+			line('solar', solar), line('battery', battery), line('grid', grid), line('home', home == null ? null : -home),
 			svg('g', { 'class': 'ic-hub' }, [
-				svg('rect', { 'x': hub[0] - HUB + 3, 'y': hub[1] - HUB + 3, 'width': 2 * HUB - 6, 'height': 2 * HUB - 6, 'rx': 14, 'class': 'ic-disc' }),
-				svg('rect', { 'x': hub[0] - HUB + 3, 'y': hub[1] - HUB + 3, 'width': 2 * HUB - 6, 'height': 2 * HUB - 6, 'rx': 14, 'class': 'ic-ring' }),
-				svg('path', { 'd': 'M201 199h14M201 205h14M221 216c3-9 6-9 9 0s6 9 9 0M236 191L204 225', 'class': 'ic-icon' })
+				svg('rect', { 'x': hub[0] - HUB, 'y': hub[1] - HUB, 'width': 2 * HUB, 'height': 2 * HUB, 'rx': 16, 'class': 'ic-disc ic-ring' }),
+				icon('hub', hub[0], hub[1], 1.7)
 			]),
-			node('solar', pv), node('battery', battery, soc == null ? null : soc / 100), node('grid', grid), node('home', load),
-			beside('solar', 284, 46, 'start', _('Solar'), [ energy('pv_production_today', _('%s today')) ]),
-			beside('home', 284, 368, 'start', _('Home'), [ energy('load_consumption_today', _('%s today')) ]),
-			beside('battery', 66, 284, 'middle', soc == null ? _('Battery') : _('Battery') + ' ' + status.number(soc, 0) + ' %', [
-				batteryWay, energy('battery_charge_today', '↓ %s'), energy('battery_discharge_today', '↑ %s')
-			]),
-			beside('grid', 374, 284, 'middle', _('Grid'), [
-				gridWay, energy('grid_import_today', '↓ %s'), energy('grid_export_today', '↑ %s')
-			])
-		]);
+			node('solar', solar, []), node('battery', battery, soc == null ? [] : [ [ 'battery', soc / 100 ] ]), node('grid', grid, []),
+			node('home', home, flows(home) && sum ? sources.map(source => [ source[0], source[1] / sum ]) : [])
+		].concat(Object.keys(titles).map(name => beside(name, titles[name], details[name])),
+			flows(aux) ? [ beside('aux', _('Aux'), [ status.power(aux) ]) ] : []));
 	}
 });

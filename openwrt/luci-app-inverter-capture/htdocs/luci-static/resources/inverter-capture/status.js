@@ -11,41 +11,46 @@ const INTERVAL = 330;
 // Less than this is drawn as no power.
 const LEAST_POWER = 10;
 
+// What positive and negative power mean.
+const WAYS = {
+	grid_power: [ _('importing'), _('exporting') ],
+	battery_power: [ _('discharging'), _('charging') ]
+};
+
 const callState = rpc.declare({ object: 'inverter-capture', method: 'state' });
-const callProblems = rpc.declare({ object: 'inverter-capture', method: 'problems' });
-const callService = rpc.declare({ object: 'inverter-capture', method: 'service', params: [ 'action' ] });
+const language = document.documentElement.lang || undefined;
+
+function flows(power) {
+	return power != null && Math.abs(power) >= LEAST_POWER;
+}
 
 function number(value, decimals) {
-	return Number(value).toLocaleString(document.documentElement.lang || undefined,
-		{ minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+	// Rounded first: there is no -0.
+	return (Number(Number(value).toFixed(decimals)) + 0).toLocaleString(language, { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 }
 
 return baseclass.extend({
-	LEAST_POWER: LEAST_POWER,
-
 	// The settings' state and the service's own status, which is null while it does not run.
 	load() {
 		return Promise.all([ callState(), L.resolveDefault(fs.read(STATUS_FILE), '') ]).then(found => {
 			let status = null;
 			try {
 				status = found[0].running ? JSON.parse(found[1]) : null;
-			} catch (error) {
-				status = null;
+			} catch {
+				// It is being started, or ended.
 			}
 			// Ages are told by the router's clock: the browser's may be another.
-			return { state: found[0], status: status, text: found[1] };
+			return { state: found[0], status: status };
 		});
 	},
 
-	problems() {
-		return callProblems().then(answer => answer.messages);
-	},
-
-	service(action) {
-		return callService(action).then(answer => answer.messages || []);
-	},
-
 	number: number,
+	flows: flows,
+
+	// In words; nothing for what has only one way.
+	way(name, power) {
+		return power == null || !(name in WAYS) ? '' : flows(power) ? WAYS[name][power < 0 ? 1 : 0] : _('idle');
+	},
 
 	power(watts) {
 		const kilo = Math.abs(watts) >= 1000;
@@ -66,13 +71,16 @@ return baseclass.extend({
 	},
 
 	clock(seconds) {
-		return new Date(seconds * 1000).toLocaleTimeString(document.documentElement.lang || undefined,
-			{ hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+		return new Date(seconds * 1000).toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 	},
 
 	date(seconds) {
-		return new Date(seconds * 1000).toLocaleString(document.documentElement.lang || undefined,
-			{ dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' });
+		return new Date(seconds * 1000).toLocaleString(language, { dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' });
+	},
+
+	// What is wrong, in one line. label: where, if that does not stand there already.
+	words(problem, label) {
+		return [ label, problem.message, problem.remedy ].filter(Boolean).join(': ');
 	},
 
 	// After two readings that did not come, the last one is not shown as the present any more.
@@ -83,12 +91,18 @@ return baseclass.extend({
 	// The elements of a picture.
 	svg(tag, attributes, children) {
 		const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
-		for (let name in attributes)
+		for (const name in attributes)
 			node.setAttribute(name, attributes[name]);
-		(Array.isArray(children) ? children : children == null ? [] : [ children ]).forEach(child => {
-			node.appendChild(typeof child === 'object' ? child : document.createTextNode(child));
-		});
+		node.append.apply(node, [].concat(children == null ? [] : children));
 		return node;
+	},
+
+	// Show this in an element. What is the same as before stays, with the keyboard's place in it, and is not read out again.
+	show(node, children) {
+		const fresh = node.cloneNode();
+		fresh.append.apply(fresh, children);
+		if (!fresh.isEqualNode(node))
+			node.replaceChildren.apply(node, Array.from(fresh.childNodes));
 	},
 
 	style() {

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -22,14 +22,27 @@ PACKAGE = "inverter-capture"
 SCRIPT = f"/etc/init.d/{PACKAGE}"
 ACTIONS = ("start", "stop", "restart", "enable", "disable")
 FOLDER = f"/var/run/luci-app-{PACKAGE}"
-"""Of the job: its description, its lock, what it prints. For root alone, for settings hold tokens."""
-SECTIONS_MAX = 64
-OPTIONS_MAX = 64
+"""Of the job: its description, its lock, what it prints. For root alone."""
+COUNT_MAX = 64
 TEXT_MAX = 4096
 OUTPUT_MAX = 65536
 SECONDS_MAX = 3600
 TEST_SECONDS = 330
 """A server may be given 300 seconds for its answer."""
+TITLES = {
+    "pcap": "Capture",
+    "influxdb2": "InfluxDB",
+    "mqtt": "MQTT",
+    "client_id": "Client ID",
+    "db": "Database",
+    "host": "Server",
+    "org": "Organisation",
+    "timezone": "Time zone",
+    "token": "API token",
+    "url": "Broker",
+    "username": "User name",
+}
+"""Of sections and settings whose names are no titles."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
@@ -41,30 +54,106 @@ class Refused(Exception):
 
 
 def main() -> None:
-    methods = {
-        "problems": problems,
-        "service": service,
-        "check": check,
-        "try": try_backend,
-        "find": find,
-        "progress": progress,
-        "cancel": cancel,
-    }
+    methods = (settings, fields, problems, service, check, test, find, progress, cancel)
     try:
         arguments = json.load(sys.stdin)
-        if len(sys.argv) != 2 or sys.argv[1] not in methods or not isinstance(arguments, dict):
+        found = [method for method in methods if [method.__name__] == sys.argv[1:]]
+        if not found or not isinstance(arguments, dict):
             raise Refused("unknown method")
-        answer = methods[sys.argv[1]](arguments)
+        answer = found[0](arguments)
     except (ValueError, Refused) as error:
-        answer = {"messages": [f"the page's request was refused: {error}"]}
+        answer = _problem(f"the page's request was refused: {error}")
     except OSError as error:
-        answer = {"messages": [f"{error.filename or PACKAGE}: {error.strerror}"]}
+        answer = _problem(f"{error.filename or PACKAGE}: {error.strerror}")
     print(json.dumps(answer))
+
+
+def settings(_: Json) -> Json:
+    """The sections and settings that there are, as the forms need them."""
+    from inverter_capture.config.schema import SECTIONS
+    from inverter_capture.config.uci import BACKEND_ENABLED, ENABLED, SERVICE, SERVICE_ENABLED
+
+    found = [(SERVICE, False, {ENABLED: SERVICE_ENABLED})]
+    for name, section in SECTIONS.items():
+        enabled = {ENABLED: BACKEND_ENABLED} if section.repeated else {}
+        found.append((name, section.repeated, enabled | section.settings))
+    sections = []
+    for name, repeated, specs in found:
+        rows = [_setting(key, spec) for key, spec in specs.items()]
+        sections.append({"name": name, "title": _title(name), "repeated": repeated, "settings": rows})
+    return {"sections": sections}
+
+
+def fields(arguments: Json) -> Json:
+    """The values of a kind of inverter by group, in the order in which `decode` has them: [id, name, unit, decimals].
+
+    A value with a sign has its meanings too, when positive and when negative.
+    """
+    from inverter_capture.output.table import DIRECTIONS, GROUPS, label, row_order
+    from inverter_capture.protocol.inverter_kinds import KINDS
+
+    kind = arguments.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise Refused("unknown kind of inverter")
+    groups = []
+    for group in GROUPS:
+        members = sorted((field for field in KINDS[kind].fields if field.group == group), key=row_order)
+        rows = [(each.id, label(each, 0), each.unit, each.decimals, *DIRECTIONS.get(each.id, ())) for each in members]
+        groups.append([group, rows])
+    return {"groups": groups}
+
+
+def _setting(name: str, spec: Any) -> Json:
+    """What a form has to know of a setting."""
+    from inverter_capture.config.schema import REQUIRED
+    from inverter_capture.config.values import BYTES
+
+    default, expected = spec.default, spec.type.expected
+    types, words = set(spec.type.types), expected.removeprefix("one of ")
+    limits = re.fullmatch(r"a (?:whole )?number of seconds from ([\d.]+) to (\d+)", expected)
+    kind = "flag" if types == {bool} else "switch" if bool in types else "list" if {dict, list} & types else "text"
+    if spec.type is BYTES and default % 2**20 == 0:
+        default = f"{default // 2**20} MiB"
+    return {
+        "name": name,
+        "title": _title(name),
+        "help": spec.help,
+        "type": "choice" if words != expected else kind,
+        "choices": words.split(", ") if words != expected else [],
+        "datatype": f"range({limits[1]},{limits[2]})" if limits else "",
+        "required": default is REQUIRED,
+        "default": "" if default is REQUIRED else _text(default),
+        "example": _text(spec.type.example or ""),
+        "secret": spec.secret,
+    }
+
+
+def _title(name: str) -> str:
+    return TITLES.get(name) or name.replace("_", " ").capitalize()
+
+
+def _text(value: object) -> str:
+    """As UCI has it; of a list the first item."""
+    if isinstance(value, dict):
+        value = [f"{name}={text}" for name, text in value.items()]
+    if isinstance(value, list):
+        return value[0] if value else ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def problems(_: Json) -> Json:
     """What is wrong with the saved settings."""
-    return {"messages": _messages(_run([PACKAGE, "uci"]))}
+    return _checked(_run([PACKAGE, "check", "--json"]))
+
+
+def check(arguments: Json) -> Json:
+    """What is wrong with these settings, before they are saved."""
+    sections = arguments.get("sections")
+    if not isinstance(sections, list) or len(sections) > COUNT_MAX:
+        raise Refused("no list of sections")
+    return _checked(_run([PACKAGE, "check", "--json", "-"], _export(map(_section, sections))))
 
 
 def service(arguments: Json) -> Json:
@@ -72,40 +161,32 @@ def service(arguments: Json) -> Json:
     action = arguments.get("action")
     if action not in ACTIONS:
         raise Refused("unknown action")
+    commands = [[SCRIPT, action]]
     if action in ("enable", "disable"):
-        for command in (
+        commands = [
             ["uci", "set", f"{PACKAGE}.@service[0].enabled={int(action == 'enable')}"],
             ["uci", "commit", PACKAGE],
             [SCRIPT, action],
-        ):
-            done = _run(command)
-            if done.returncode:
-                return {"messages": _messages(done)}
-        action = "start" if action == "enable" else "stop"
-    done = _run([SCRIPT, action])
-    return {"messages": _messages(done) if done.returncode else []}
+            [SCRIPT, "start" if action == "enable" else "stop"],
+        ]
+    for command in commands:
+        done = _run(command)
+        if done.returncode:
+            lines = [line.removeprefix("error: ") for line in done.stderr.splitlines()]
+            return _problem(*(lines or [f"{command[0]} failed with {done.returncode}"]))
+    return _problem()
 
 
-def check(arguments: Json) -> Json:
-    """What is wrong with these settings, before they are saved."""
-    sections = arguments.get("sections")
-    if not isinstance(sections, list) or len(sections) > SECTIONS_MAX:
-        raise Refused("no list of sections")
-    return {"messages": _messages(_to_toml("".join(_section(section) for section in sections)))}
-
-
-def try_backend(arguments: Json) -> Json:
+def test(arguments: Json) -> Json:
     """Begin to test a server with these settings. Nothing is changed there."""
     options = arguments.get("options")
     if not isinstance(options, dict):
         raise Refused("no options")
     options = {name: value for name, value in options.items() if name != "enabled"}
-    backend = _section({"type": arguments.get("type"), "name": "test", "options": options})
-    done = _to_toml(_section({"type": "pcap", "name": "pcap", "options": {"device": "any"}}) + backend)
-    if done.returncode:
-        return {"messages": _messages(done)}
-    _begin("try", TEST_SECONDS, [PACKAGE, "check", f"{FOLDER}/config.toml", "--connect"], done.stdout)
-    return {"messages": []}
+    backend = {"type": arguments.get("type"), "name": "test", "options": options}
+    capture = {"type": "pcap", "name": "pcap", "options": {"device": "any"}}
+    config = _export(map(_section, (capture, backend)))
+    return _begin("test", TEST_SECONDS, [PACKAGE, "check", "--json", "--connect", "-"], config)
 
 
 def find(arguments: Json) -> Json:
@@ -116,34 +197,44 @@ def find(arguments: Json) -> Json:
         raise Refused("there is no such network device")
     if type(seconds) is not int or not 0 < seconds <= SECONDS_MAX:
         raise Refused(f"seconds: not from 1 to {SECONDS_MAX}")
-    _begin("find", seconds, [PACKAGE, "discover", "--seconds", str(seconds), "--", device], "")
-    return {"messages": []}
+    return _begin("find", seconds, [PACKAGE, "discover", "--json", "--seconds", str(seconds), "--", device], "")
 
 
 def progress(_: Json) -> Json:
-    """How far the job is, and what it has found."""
-    try:
-        with open(f"{FOLDER}/job.json") as file:
-            job = json.load(file)
-    except FileNotFoundError:
-        return {"kind": "", "running": False, "messages": []}
-    running = _is_running()
-    answer = {
-        "kind": job["kind"],
-        "running": running,
-        "elapsed": round(time.monotonic() - job["began"]),
-        "seconds": job["seconds"],
-        "messages": [],
-    }
-    if not running:
-        answer |= _result(job["kind"])
+    """How far the job is, and what it has found: the last that it printed."""
+    job = _read("job")
+    if not job:
+        return {"running": False}
+    answer: Json = json.loads(job)
+    answer |= {"running": _is_running(), "elapsed": round(time.monotonic() - answer.pop("began"))}
+    code, out = _read("code"), _read("out")
+    for text in (out, *out.splitlines()[-1:]):
+        with suppress(ValueError):
+            answer["found"] = json.loads(text)
+    if not answer["running"]:
+        answer["succeeded"] = code == "0"
+        if code not in ("0", "1", "2", "3") or "found" not in answer:
+            answer["failure"] = "it was ended before it was done: try again"
     return answer
 
 
 def cancel(_: Json) -> Json:
     """End the job; a search still tells what it has found."""
-    _stop()
-    return {"messages": []}
+    end = time.monotonic() + 10
+    while _is_running() and time.monotonic() < end:
+        with suppress(OSError, ValueError):
+            os.kill(int(_read("pid")), signal.SIGINT)
+        time.sleep(0.2)
+    return _problem()
+
+
+def _problem(*messages: str) -> Json:
+    """The answer with such problems, or that there is none."""
+    return {"problems": [{"message": message} for message in messages]}
+
+
+def _export(sections: Iterable[str]) -> str:
+    return f"package {PACKAGE}\n\n" + "".join(sections)
 
 
 def _section(section: object) -> str:
@@ -151,19 +242,15 @@ def _section(section: object) -> str:
     if not isinstance(section, dict):
         raise Refused("a section is no object")
     type_, name, options = section.get("type"), section.get("name"), section.get("options")
-    for word in (type_, name):
-        if not isinstance(word, str) or not _NAME.fullmatch(word):
-            raise Refused("a section's type or name is none")
-    if not isinstance(options, dict) or len(options) > OPTIONS_MAX:
+    if not isinstance(options, dict) or len(options) > COUNT_MAX:
         raise Refused("a section has no options")
+    for word in (type_, name, *options):
+        if not isinstance(word, str) or not _NAME.fullmatch(word):
+            raise Refused("the name of a section or an option is none")
     lines = [f"config {type_} '{name}'"]
     for option, value in options.items():
-        if not _NAME.fullmatch(option):
-            raise Refused("an option's name is none")
-        if isinstance(value, list):
-            lines += [f"\tlist {option} {_quoted(item)}" for item in value[:OPTIONS_MAX]]
-        else:
-            lines.append(f"\toption {option} {_quoted(value)}")
+        word, items = ("list", value[:COUNT_MAX]) if isinstance(value, list) else ("option", [value])
+        lines += [f"\t{word} {option} {_quoted(item)}" for item in items]
     return "\n".join(lines) + "\n\n"
 
 
@@ -174,102 +261,56 @@ def _quoted(value: object) -> str:
     return f"'{escaped}'"
 
 
-def _to_toml(sections: str) -> subprocess.CompletedProcess[str]:
-    return _run([PACKAGE, "uci", "-"], f"package {PACKAGE}\n\n{sections}")
-
-
 def _run(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, input=text, capture_output=True, check=False, text=True, errors="replace")
 
 
-def _messages(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What a program says is wrong: nothing when it succeeded."""
-    if not done.returncode:
-        return []
-    lines = [
-        line.removeprefix("error: ").removeprefix("standard input: ").removeprefix(f"/etc/config/{PACKAGE}: ")
-        for line in done.stderr.splitlines()
-    ]
-    return lines or [f"{done.args[0]} failed with {done.returncode}"]
+def _checked(done: subprocess.CompletedProcess[str]) -> Json:
+    """What `check` has found: its problems, and whether the service can run, or only has not been configured yet."""
+    try:
+        return {"problems": json.loads(done.stdout), "right": done.returncode == 0, "unset": done.returncode == 3}
+    except ValueError:
+        return _problem(*done.stderr.splitlines()[-1:])
 
 
-def _begin(kind: str, seconds: int, command: list[str], config: str) -> None:
-    """Run a command in the background, in place of another."""
-    _stop()
+def _begin(kind: str, seconds: int, command: list[str], text: str) -> Json:
+    """Run a command in the background, in place of another, with this text on its standard input."""
+    cancel({})
     os.makedirs(FOLDER, mode=0o700, exist_ok=True)
-    for name, text in (("config.toml", config), ("out", ""), ("err", ""), ("code", "")):
-        _write(name, text)
+    for name in ("out", "code", "pid"):
+        _write(name, "")
     lock = os.open(f"{FOLDER}/lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    job = {"kind": kind, "began": time.monotonic(), "seconds": seconds}
+    _write("job", json.dumps({"kind": kind, "began": time.monotonic(), "seconds": seconds}))
     if os.fork():
-        _write("job.json", json.dumps(job))
         os.close(lock)
-        return
+        return _problem()
     # The child, which holds the lock until it ends. rpcd waits until nobody has its pipes any more.
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
     code = -1
-    with suppress(OSError, subprocess.SubprocessError):
-        with open(f"{FOLDER}/out", "w") as out, open(f"{FOLDER}/err", "w") as err:
-            process = subprocess.Popen(command, stdin=null, stdout=out, stderr=err)
+    with suppress(OSError, subprocess.SubprocessError), open(f"{FOLDER}/out", "w") as out:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, text=True)
         _write("pid", str(process.pid))
         try:
-            code = process.wait(seconds + 30)
+            process.communicate(text, seconds + 30)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
-    os.unlink(f"{FOLDER}/config.toml")
+        code = process.wait()
     _write("code", str(code))
     os._exit(0)
 
 
-def _stop() -> None:
-    """End a job that is running, and wait for that."""
-    end = time.monotonic() + 10
-    while _is_running() and time.monotonic() < end:
-        with suppress(OSError, ValueError), open(f"{FOLDER}/pid") as file:
-            os.kill(int(file.read()), signal.SIGINT)
-        time.sleep(0.2)
-    with suppress(FileNotFoundError):
-        os.unlink(f"{FOLDER}/pid")
-
-
 def _is_running() -> bool:
     """Whether somebody holds the job's lock."""
-    try:
-        with open(f"{FOLDER}/lock") as file:
+    with suppress(FileNotFoundError), open(f"{FOLDER}/lock") as file:
+        try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
+        except BlockingIOError:
+            return True
     return False
-
-
-def _result(kind: str) -> Json:
-    """What a job that has ended has found."""
-    out, err, code = (_read(name) for name in ("out", "err", "code"))
-    messages = [line.removeprefix("error: ") for line in err.splitlines() if not line.startswith("info: ")]
-    if not code:
-        messages.append("it was ended before it was done: try again")
-    answer: Json = {"succeeded": code == "0", "lines": out.splitlines(), "messages": messages}
-    if kind == "find":
-        answer["settings"] = _settings(out)
-    return answer
-
-
-def _settings(report: str) -> dict[str, str]:
-    """The settings that `discover` proposes at the end of its report."""
-    _, found, section = report.rpartition("[pcap]\n")
-    if not found:
-        return {}
-    try:
-        return {name: str(value) for name, value in tomllib.loads(section).items()}
-    except tomllib.TOMLDecodeError:
-        return {}
 
 
 def _write(name: str, text: str) -> None:

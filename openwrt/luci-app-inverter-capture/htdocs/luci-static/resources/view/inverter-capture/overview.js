@@ -1,64 +1,56 @@
 'use strict';
 'require view';
 'require poll';
+'require rpc';
 'require ui';
 'require inverter-capture.chart as chart';
-'require inverter-capture.fields as fields';
 'require inverter-capture.flow as flow';
 'require inverter-capture.status as status';
 
 const SECONDS = 5;
-const DIRECTIONS = {
-	grid_power: [ _('importing'), _('exporting') ],
-	battery_power: [ _('discharging'), _('charging') ]
-};
 // The inverter's states, as the program words them.
 const STATES = {
-	'standby': [ _('Standby'), '' ], 'self-check': [ _('Self-check'), '' ], 'normal': [ _('Normal'), 'good' ],
-	'alarm': [ _('Alarm'), 'warn' ], 'fault': [ _('Fault'), 'bad' ], 'activating': [ _('Activating'), '' ]
+	'standby': [ _('Standby'), 'plain' ], 'self-check': [ _('Self-check'), 'plain' ], 'normal': [ _('Normal'), 'good' ],
+	'alarm': [ _('Alarm'), 'warn' ], 'fault': [ _('Fault'), 'bad' ], 'activating': [ _('Activating'), 'plain' ]
 };
+
+const callProblems = rpc.declare({ object: 'inverter-capture', method: 'problems' });
+const callService = rpc.declare({ object: 'inverter-capture', method: 'service', params: [ 'action' ] });
+const callFields = rpc.declare({ object: 'inverter-capture', method: 'fields', params: [ 'kind' ] });
 
 function link(page, words) {
 	return E('a', { 'class': 'btn cbi-button cbi-button-action', 'href': L.url('admin/services/inverter-capture', page) }, [ words ]);
 }
 
 function badge(kind, words) {
-	return E('span', { 'class': 'ic-badge ic-' + (kind || 'plain') }, [ words ]);
+	return E('span', { 'class': 'ic-badge ic-' + kind }, [ words ]);
 }
 
-// Rows of [id, name, unit, decimals] for the values that an inverter has, by group.
-function groupsOf(values) {
-	return fields.groups.map(group => {
-		const rows = [];
-		group[1].forEach(unit => {
-			const add = (id, name) => {
-				if (id in values)
-					rows.push([ id, name, unit[0], unit[1] ]);
-			};
-			Object.keys(unit[2]).forEach(id => {
-				const name = unit[2][id];
-				if (!Array.isArray(name))
-					return add(id, name);
-				for (let number = name[1]; number <= name[2]; number++)
-					add(id.replace('#', number), name[0].format(number));
-			});
-		});
-		return [ group[0], rows ];
-	}).filter(group => group[1].length);
-}
-
-function valueText(inverter, row) {
-	const value = inverter.values[row[0]];
-	if (row[0] in inverter.texts)
-		return row[0] == 'inverter_state' ? stateOf(inverter)[0] : inverter.texts[row[0]];
-	const way = DIRECTIONS[row[0]];
-	return status.number(value, row[3]) + (row[2] ? ' ' + row[2] : '') +
-		(way && value ? ' (' + way[value < 0 ? 1 : 0] + ')' : '');
+// What stands in the way, with the one button that helps.
+function panel(kind, title, paragraphs, button) {
+	return E('div', { 'class': 'ic-panel ic-' + kind, 'role': kind == 'bad' ? 'alert' : 'status' }, [
+		E('div', {}, [ E('h3', {}, [ title ]) ].concat(paragraphs.filter(Boolean).map(words => E('p', {}, [ words ])))),
+		button || ''
+	]);
 }
 
 function stateOf(inverter) {
 	const words = inverter.texts.inverter_state;
-	return words == null ? null : STATES[words] || [ words, '' ];
+	return STATES[words] || [ words || '', 'plain' ];
+}
+
+// Names that differ only in a number are one text for translators.
+function named(name) {
+	const numbers = name.match(/\d+/g) || [];
+	return numbers.length == 1 ? _(name.replace(numbers[0], '%d')).format(numbers[0]) : _(name);
+}
+
+// row: id, name, unit, decimals, and what a positive and a negative value mean.
+function valueText(inverter, row) {
+	const value = inverter.values[row[0]], meaning = row[value < 0 ? 5 : 4];
+	if (row[0] == 'inverter_state')
+		return stateOf(inverter)[0];
+	return inverter.texts[row[0]] || status.number(value, row[3]) + (row[2] ? ' ' + row[2] : '') + (meaning && value ? ' (' + _(meaning) + ')' : '');
 }
 
 return view.extend({
@@ -73,101 +65,93 @@ return view.extend({
 	render(found) {
 		this.face = E('div', { 'class': 'ic-faces', 'aria-live': 'polite' });
 		this.inverters = E('div', {});
-		this.service = E('div', { 'class': 'cbi-section ic-service' });
+		this.facts = E('table', { 'class': 'ic-facts' });
+		this.buttons = E('div', { 'class': 'ic-buttons' });
 		this.cards = {};
-		this.update(found);
 		poll.add(() => status.load().then(this.update.bind(this), this.lost.bind(this)), SECONDS);
-		return E('div', { 'class': 'ic-page' }, [
-			status.style(), E('h2', {}, [ _('Inverter Capture') ]), this.face, this.inverters, this.service
-		]);
+		return this.update(found).then(() => E('div', { 'class': 'ic-page' }, [
+			status.style(), E('h2', {}, [ _('Inverter Capture') ]), this.face, this.inverters,
+			E('div', { 'class': 'cbi-section ic-service' }, [ E('h3', {}, [ _('Recording') ]), this.facts, this.buttons ])
+		]));
 	},
 
 	lost() {
-		this.face.replaceChildren(this.panel('bad', _('The router does not answer'), [
+		status.show(this.face, [ panel('bad', _('The router does not answer'), [
 			_('What is shown below is what it said last. This page goes on asking.')
-		], null));
+		]) ]);
 		this.inverters.classList.add('ic-old');
 	},
 
 	update(found) {
 		const state = found.state, present = found.status;
-		this.inverters.classList.remove('ic-old');
-		return this.wrongSettings(state, present).then(messages => {
-			this.face.replaceChildren.apply(this.face, this.faces(state, present, messages));
+		return this.wrongSettings(state).then(messages => {
+			this.inverters.classList.remove('ic-old');
+			status.show(this.face, this.faces(state, present, messages));
 			this.drawInverters(state, present);
-			this.service.replaceChildren.apply(this.service, this.drawService(state, present));
+			this.drawService(state, present);
 		});
 	},
 
 	// The program is asked what is wrong with the settings when the service should run and does not, once.
-	wrongSettings(state, present) {
+	wrongSettings(state) {
 		if (!state.enabled || state.running || !state.device || !state.backends) {
 			this.messages = null;
 			return Promise.resolve([]);
 		}
-		this.messages = this.messages || L.resolveDefault(status.problems(), []);
+		this.messages = this.messages || callProblems().then(answer => answer.problems.map(problem => status.words(problem, problem.label)), () => []);
 		return this.messages;
 	},
 
-	panel(kind, title, paragraphs, button) {
-		return E('div', { 'class': 'ic-panel ic-' + kind, 'role': kind == 'bad' ? 'alert' : 'status' }, [
-			E('div', {}, [ E('h3', {}, [ title ]) ].concat(paragraphs.filter(Boolean).map(words => E('p', {}, [ words ])))),
-			button ? E('div', { 'class': 'ic-help' }, [ button ]) : ''
-		]);
-	},
-
-	// What stands in the way, with the one button that helps.
 	faces(state, present, messages) {
 		if (!state.running)
 			return [ this.notRunning(state, messages) ];
 		if (!present)
-			return [ this.panel('plain', _('The service is starting'), [ _('This takes a few seconds.') ], null) ];
+			return [ panel('plain', _('The service is starting'), [ _('This takes a few seconds.') ]) ];
 		const panels = [];
 		if (!present.capturing)
-			panels.push(this.panel('bad', _('Nothing is captured from %s').format(present.device), [
+			panels.push(panel('bad', _('Nothing is captured from %s').format(present.device), [
 				present.problem, _('The service tries again by itself. If this stays, choose another device.')
 			], link('settings', _('Choose the device'))));
 		else if (!present.inverters.length && present.unknown)
-			panels.push(this.panel('warn', _('A dongle reports in a form that is not known'), [
+			panels.push(panel('warn', _('A dongle reports in a form that is not known'), [
 				_('%d reports came, of a length that this version cannot decode yet. It learns the layout when the dongle connects anew: switch the dongle off and on.').format(present.unknown),
 				_('If that does not help, the log tells what to send to the developers.')
 			], link('log', _('Open the log'))));
 		else if (!present.inverters.length && present.reports)
-			panels.push(this.panel('warn', _('Waiting for a complete reading'), [
+			panels.push(panel('warn', _('Waiting for a complete reading'), [
 				_('%d reports came, and none of them held a reading yet.').format(present.reports)
 			], link('log', _('Open the log'))));
 		else if (!present.inverters.length)
-			panels.push(this.panel('plain', _('No dongle seen yet'), [
+			panels.push(panel('plain', _('No dongle seen yet'), [
 				_('Listening on %s since %s. Most dongles report every five minutes.').format(present.device, status.clock(present.started)),
 				_('Nothing after ten minutes? Then the dongle\'s traffic may pass elsewhere.')
 			], link('settings#find', _('Find my dongle'))));
-		present.backends.forEach(backend => {
-			if (backend.problem)
-				panels.push(this.panel('bad', _('%s cannot be reached').format(backend.name), [
-					backend.problem,
-					_('%d readings wait for it.').format(backend.waiting) +
-						(backend.failing_since ? ' ' + _('It has failed since %s.').format(status.date(backend.failing_since)) : '')
-				], link('settings', _('Check its settings'))));
+		present.backends.filter(backend => backend.problem).forEach(backend => {
+			panels.push(panel('bad', _('%s cannot be reached').format(backend.name), [
+				backend.problem,
+				_('%d readings wait for it.').format(backend.waiting) +
+					(backend.failing_since ? ' ' + _('It has failed since %s.').format(status.date(backend.failing_since)) : '')
+			], link('settings', _('Check its settings'))));
 		});
 		return panels;
 	},
 
 	notRunning(state, messages) {
 		if (!state.device)
-			return this.panel('plain', _('Not configured yet'), [
+			return panel('plain', _('Not configured yet'), [
 				_('Choose the network device that your inverter\'s dongle is connected through, and where the readings go.')
 			], link('settings', _('Open the settings')));
 		if (!state.backends)
-			return this.panel('plain', _('The readings have nowhere to go yet'), [
+			return panel('plain', _('The readings have nowhere to go yet'), [
 				_('Add a database or an MQTT broker. Then enable the service.')
 			], link('settings', _('Add a server')));
 		if (!state.enabled)
-			return this.panel('plain', _('Not enabled'), [
+			return panel('plain', _('Not enabled'), [
 				_('The service is configured, and does not run, now or when the router starts.')
 			], this.button('enable', _('Enable and start'), 'positive'));
 		if (messages.length)
-			return this.panel('bad', _('The settings are not right'), messages, link('settings', _('Correct the settings')));
-		return this.panel('warn', _('The service is stopped'), [
+			return panel('bad', _('The settings are not right'), messages, link('settings', _('Correct the settings')));
+		return panel('warn', _('The service is stopped'), [
 			_('Nothing is recorded until it is started.')
 		], this.button('start', _('Start'), 'positive'));
 	},
@@ -181,9 +165,9 @@ return view.extend({
 	},
 
 	control(action) {
-		return status.service(action).then(messages => {
-			if (messages.length)
-				ui.addNotification(_('That did not work'), messages.map(message => E('p', {}, [ message ])), 'error');
+		return callService(action).then(answer => {
+			if (answer.problems.length)
+				ui.addNotification(_('That did not work'), answer.problems.map(problem => E('p', {}, [ status.words(problem) ])), 'error');
 			return status.load();
 		}).then(this.update.bind(this));
 	},
@@ -212,61 +196,64 @@ return view.extend({
 			count: E('summary', {})
 		};
 		card.search.addEventListener('input', this.search.bind(this, card));
+		card.details = E('details', { 'toggle': this.list.bind(this, card) }, [ card.count, card.search, card.values ]);
 		card.node = E('div', { 'class': 'cbi-section ic-card', 'data-serial': inverter.serial }, [
 			card.head, card.alarms,
 			E('div', { 'class': 'ic-columns' }, [
 				card.flow, E('div', { 'class': 'ic-past' }, [ E('h4', {}, [ _('Last 24 hours') ]), card.chart.node ])
 			]),
-			E('details', {}, [ card.count, card.search, card.values ])
+			card.details
 		]);
 		return card;
 	},
 
 	fill(card, inverter, now) {
-		const stale = status.isStale(inverter, now);
-		const age = status.span(now - inverter.received);
-		const state = stateOf(inverter);
+		const stale = status.isStale(inverter, now), age = status.span(now - inverter.received), state = stateOf(inverter);
 		card.node.classList.toggle('ic-old', stale);
-		card.head.replaceChildren.apply(card.head, [
+		status.show(card.head, [
 			E('h3', {}, [ _('Inverter %s').format(inverter.serial) ]),
-			state && !stale ? badge(state[1], state[0]) : '',
+			state[0] && !stale ? badge(state[1], state[0]) : '',
 			stale ? badge('warn', _('No reading for %s').format(age)) : E('span', { 'class': 'ic-age' }, [ _('%s ago').format(age) ])
 		]);
-		const key = inverter.received + ' ' + stale;
-		if (card.key != key) {
-			card.key = key;
-			card.flow.replaceChildren(flow.render(inverter));
-			const alarms = [ [ 'inverter_faults', 'bad', _('Faults') ], [ 'inverter_warnings', 'warn', _('Warnings') ] ];
-			card.alarms.replaceChildren.apply(card.alarms, alarms.filter(alarm => inverter.values[alarm[0]] && inverter.texts[alarm[0]]).map(alarm => E('div', { 'class': 'ic-alarm ic-' + alarm[1], 'role': 'alert' }, [ E('strong', {}, [ alarm[2] ]), ' ', inverter.texts[alarm[0]] ])));
-			card.inverter = inverter;
-			this.list(card);
-		}
 		card.chart.update(inverter.chart, now);
+		if (card.inverter && card.inverter.received == inverter.received)
+			return;
+		card.inverter = inverter;
+		card.flow.replaceChildren(flow.render(inverter));
+		status.show(card.alarms, [ [ 'inverter_faults', 'bad', _('Faults') ], [ 'inverter_warnings', 'warn', _('Warnings') ] ]
+			.filter(alarm => inverter.values[alarm[0]] && inverter.texts[alarm[0]])
+			.map(alarm => E('div', { 'class': 'ic-alarm ic-' + alarm[1], 'role': 'alert' }, [ E('strong', {}, [ alarm[2] ]), ' ', inverter.texts[alarm[0]] ])));
+		card.count.replaceChildren(_('All %d values').format(Object.keys(inverter.values).length) + ' · ' + inverter.kind);
+		this.list(card);
 	},
 
+	// The names are asked for when somebody wants to see them.
 	list(card) {
-		const groups = groupsOf(card.inverter.values);
-		const count = groups.reduce((sum, group) => sum + group[1].length, 0);
-		card.count.replaceChildren(_('All %d values').format(count) + ' · ' + card.inverter.kind);
-		card.values.replaceChildren.apply(card.values, groups.map(group => {
-			return E('table', {}, [ E('caption', {}, [ group[0] ]) ].concat(group[1].map(row => {
-				return E('tr', { 'data-field': row[0], 'data-words': (group[0] + ' ' + row[1] + ' ' + row[0]).toLowerCase() }, [
-					E('th', { 'scope': 'row' }, [ row[1] ]), E('td', {}, [ valueText(card.inverter, row) ])
-				]);
-			})));
-		}));
-		this.search(card);
+		if (!card.details.open)
+			return;
+		const inverter = card.inverter;
+		if (card.kind != inverter.kind) {
+			card.kind = inverter.kind;
+			card.groups = callFields(inverter.kind).then(answer => answer.groups || []);
+		}
+		card.groups.then(groups => {
+			card.values.replaceChildren.apply(card.values, groups.map(group => {
+				return E('table', {}, [ E('caption', {}, [ named(group[0]) ]) ].concat(group[1].filter(row => row[0] in inverter.values).map(row => {
+					return E('tr', { 'data-field': row[0], 'data-words': [ named(group[0]), named(row[1]), row[0] ].join(' ').toLowerCase() }, [
+						E('th', { 'scope': 'row' }, [ named(row[1]) ]), E('td', {}, [ valueText(inverter, row) ])
+					]);
+				})));
+			}));
+			this.search(card);
+		});
 	},
 
 	search(card) {
 		const words = card.search.value.toLowerCase().split(' ').filter(Boolean);
 		card.values.querySelectorAll('table').forEach(table => {
-			let shown = 0;
-			table.querySelectorAll('tr').forEach(row => {
-				row.hidden = !words.every(word => row.getAttribute('data-words').indexOf(word) >= 0);
-				shown += row.hidden ? 0 : 1;
-			});
-			table.hidden = !shown;
+			const rows = Array.from(table.querySelectorAll('tr'));
+			rows.forEach(row => { row.hidden = !words.every(word => row.dataset.words.includes(word)); });
+			table.hidden = rows.every(row => row.hidden);
 		});
 	},
 
@@ -302,13 +289,10 @@ return view.extend({
 				]);
 			});
 		}
+		status.show(this.facts, rows);
 		const buttons = state.running ?
 			[ this.button('restart', _('Restart'), 'apply'), this.button('stop', _('Stop'), 'negative') ] :
 			state.enabled ? [ this.button('start', _('Start'), 'positive') ] : [];
-		buttons.push(state.enabled ? this.button('disable', _('Disable'), 'neutral') : this.button('enable', _('Enable'), 'apply'));
-		return [
-			E('h3', {}, [ _('Recording') ]), E('table', { 'class': 'ic-facts' }, rows),
-			E('div', { 'class': 'ic-buttons' }, buttons)
-		];
+		status.show(this.buttons, buttons.concat(state.enabled ? this.button('disable', _('Disable'), 'neutral') : this.button('enable', _('Enable'), 'apply')));
 	}
 });

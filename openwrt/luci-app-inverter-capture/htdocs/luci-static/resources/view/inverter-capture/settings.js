@@ -4,7 +4,6 @@
 'require rpc';
 'require uci';
 'require ui';
-'require inverter-capture.schema as schema';
 'require inverter-capture.status as status';
 
 const PACKAGE = 'inverter-capture';
@@ -24,24 +23,21 @@ const COLUMNS = { influxdb2: 'host', mqtt: 'url', console: 'format' };
 // OpenWrt has the data of these areas' time zones in packages of their own names, and of others in zoneinfo-all.
 const ZONE_PACKAGES = [ 'Africa', 'Asia', 'Atlantic', 'Europe', 'Pacific' ];
 
+const callSettings = rpc.declare({ object: PACKAGE, method: 'settings' });
 const callCheck = rpc.declare({ object: PACKAGE, method: 'check', params: [ 'sections' ] });
-const callTry = rpc.declare({ object: PACKAGE, method: 'try', params: [ 'type', 'options' ] });
+const callTest = rpc.declare({ object: PACKAGE, method: 'test', params: [ 'type', 'options' ] });
 const callFind = rpc.declare({ object: PACKAGE, method: 'find', params: [ 'device', 'seconds' ] });
 const callProgress = rpc.declare({ object: PACKAGE, method: 'progress' });
 const callCancel = rpc.declare({ object: PACKAGE, method: 'cancel' });
 const callDevices = rpc.declare({ object: 'luci-rpc', method: 'getNetworkDevices', expect: { '': {} } });
 const callTimezones = rpc.declare({ object: 'luci', method: 'getTimezones', expect: { '': {} } });
 
-function sectionOf(name) {
-	return schema.sections.filter(section => section.name == name)[0];
+function named(list, name) {
+	return (list || []).filter(each => each.name == name)[0];
 }
 
-function settingOf(section, name) {
-	return section ? section.settings.filter(setting => setting.name == name)[0] : null;
-}
-
-function paragraphs(kind, lines) {
-	return lines.map(line => E('p', { 'class': 'ic-' + kind }, [ line ]));
+function say(node, kind, lines) {
+	node.replaceChildren.apply(node, lines.map(line => E('p', { 'class': 'ic-' + kind }, [ line ])));
 }
 
 // Ask how the job is, every second, until it has ended. told hears each answer; wanted ends the asking.
@@ -57,17 +53,18 @@ function follow(told, wanted) {
 return view.extend({
 	load() {
 		return Promise.all([
-			L.resolveDefault(callDevices(), {}), L.resolveDefault(callTimezones(), {}), uci.load(PACKAGE)
+			callSettings(), L.resolveDefault(callDevices(), {}), L.resolveDefault(callTimezones(), {}), uci.load(PACKAGE)
 		]);
 	},
 
 	render(found) {
-		this.devices = found[0];
-		this.zones = found[1];
+		this.sections = found[0].sections;
+		this.devices = found[1];
+		this.zones = found[2];
 		this.problems = E('div', { 'class': 'ic-problems' });
 		this.map = new form.Map(PACKAGE, _('Inverter Capture'), _('Captures what the inverter\'s dongle sends to its cloud, without sending anything itself, and delivers it to your own servers.'));
 		this.map.tabbed = true;
-		schema.sections.forEach(section => {
+		this.sections.forEach(section => {
 			if (section.repeated)
 				this.addServers(section);
 			else if (section.name != 'service')
@@ -86,12 +83,12 @@ return view.extend({
 			if (!uci.sections(PACKAGE, name).length)
 				uci.add(PACKAGE, name, name);
 		});
-		const s = this.map.section(form.TypedSection, section.name, section.title);
+		const s = this.map.section(form.TypedSection, section.name, _(section.title));
 		s.anonymous = true;
 		s.addremove = false;
 		this.addTabs(s, section);
 		if (section.name == 'pcap') {
-			const o = this.addOption(s, 'usual', sectionOf('service').settings[0]);
+			const o = this.addOption(s, 'usual', named(this.sections, 'service').settings[0]);
 			o.ucisection = uci.sections(PACKAGE, 'service')[0]['.name'];
 		}
 		section.settings.forEach(setting => {
@@ -103,13 +100,13 @@ return view.extend({
 
 	// Sections of which there can be any number: a list, and a form for each.
 	addServers(section) {
-		const s = this.map.section(form.GridSection, section.name, section.title);
+		const s = this.map.section(form.GridSection, section.name, _(section.title));
 		s.anonymous = true;
 		s.addremove = true;
 		s.sortable = true;
 		s.nodescriptions = true;
 		s.sectiontitle = section_id => section_id;
-		s.modaltitle = section_id => section.title + ' » ' + section_id;
+		s.modaltitle = section_id => _(section.title) + ' » ' + section_id;
 		s.handleAdd = function(ev) {
 			let name = section.name;
 			for (let number = 2; uci.get(PACKAGE, name); number++)
@@ -138,7 +135,7 @@ return view.extend({
 
 	addOption(s, tab, setting) {
 		const types = { flag: form.Flag, choice: form.ListValue, list: form.DynamicList };
-		const o = s.taboption(tab, types[setting.type] || form.Value, setting.name, setting.title, setting.help);
+		const o = s.taboption(tab, types[setting.type] || form.Value, setting.name, _(setting.title), _(setting.help));
 		o.rmempty = !setting.required;
 		if (setting.type == 'flag' || setting.type == 'choice')
 			o.default = setting.default;
@@ -201,18 +198,15 @@ return view.extend({
 			if (value != null && value.length)
 				options[setting.name] = value;
 		});
-		const say = (kind, lines) => { result.replaceChildren.apply(result, paragraphs(kind, lines)); };
-		say('plain', [ _('Testing …') ]);
-		return callTry(section.name, options).then(answer => {
-			if (answer.messages.length)
-				return say('bad', answer.messages.map(message => message.replace(section.name + ' \'test\' ', '')));
+		say(result, 'plain', [ _('Testing …') ]);
+		return callTest(section.name, options).then(answer => {
+			if (answer.problems.length)
+				return say(result, 'bad', answer.problems.map(problem => status.words(problem)));
 			return follow(() => {}, () => document.body.contains(result)).then(done => {
-				if (done.succeeded)
-					say('good', [ _('It works.') ].concat(done.messages));
-				else
-					say('bad', done.messages);
+				const problems = (done.found || []).map(problem => status.words(problem, problem.setting));
+				say(result, done.succeeded ? 'good' : 'bad', (done.succeeded ? [ _('It works.') ] : []).concat(problems, done.failure || []));
 			});
-		}).catch(error => { say('bad', [ error.message ]); });
+		}).catch(error => { say(result, 'bad', [ error.message ]); });
 	},
 
 	option(name) {
@@ -224,23 +218,33 @@ return view.extend({
 		const device = this.option('device').getValue() || 'any';
 		const bar = E('progress', { 'class': 'ic-progress', 'max': FIND_SECONDS, 'value': 0 });
 		const text = E('p', { 'role': 'status' }, [ _('Listening on %s.').format(device) ]);
+		const counts = E('p', {});
 		const hint = E('p', {}, [ _('A dongle reports about every five minutes. Leave this open, or finish as soon as you like.') ]);
-		const report = E('div', {});
-		const buttons = E('div', { 'class': 'right ic-buttons' });
+		const report = E('div', {}), buttons = E('div', { 'class': 'right' });
 		let open = true;
-		const button = (words, kind, act) => E('button', { 'class': 'btn cbi-button cbi-button-' + kind, 'click': act }, [ words ]);
+		const button = (title, kind, act) => E('button', { 'class': 'btn cbi-button cbi-button-' + kind, 'click': act }, [ title ]);
 		const close = () => {
 			open = false;
 			callCancel();
 			ui.hideModal();
 		};
-		const done = answer => {
-			const settings = answer.settings || {};
-			bar.remove();
-			hint.remove();
-			text.replaceChildren(answer.lines && answer.lines.length ? _('This was found:') : _('No dongle was found.'));
-			report.replaceChildren.apply(report, paragraphs('bad', answer.messages).concat(
-				answer.lines && answer.lines.length ? [ E('pre', { 'class': 'ic-report' }, [ answer.lines.join('\n') ]) ] : []));
+		const tell = now => {
+			const found = now.found || {};
+			bar.value = now.elapsed;
+			text.replaceChildren(_('Listening on %s: %d of %d seconds.').format(device, now.elapsed, now.seconds));
+			counts.replaceChildren(_('%d packets, %d reports').format(found.packets || 0, found.reports || 0) +
+				(found.candidates && found.candidates.length ? ' · ' + _('Possible dongles: %s').format(found.candidates.join(', ')) : ''));
+		};
+		const done = (problems, found) => {
+			const dongles = found.dongles || [], settings = found.settings || {};
+			[ bar, hint, counts ].forEach(node => node.remove());
+			text.replaceChildren(dongles.length ? _('This was found:') : _('No dongle was found.'));
+			report.replaceChildren.apply(report, dongles.map(dongle => E('table', { 'class': 'ic-facts' }, Object.keys(dongle).map(name => {
+				return E('tr', {}, [ E('th', { 'scope': 'row' }, [ name ]), E('td', {}, [ String(dongle[name]) ]) ]);
+			}))));
+			const wrong = E('div', { 'class': 'ic-result' });
+			say(wrong, 'bad', problems.concat(found.problems || []));
+			report.append(wrong);
 			buttons.replaceChildren(button(_('Close'), 'neutral', close));
 			if (Object.keys(settings).length)
 				buttons.append(' ', button(_('Use these settings'), 'positive', () => {
@@ -253,22 +257,15 @@ return view.extend({
 				}));
 		};
 		buttons.append(button(_('Close'), 'neutral', close), ' ', button(_('Finish now'), 'action', () => { callCancel(); }));
-		ui.showModal(_('Find my dongle'), [
-			E('div', { 'class': 'ic-page' }, [
-				text, hint, bar, report, buttons
-			])
-		]);
+		ui.showModal(_('Find my dongle'), [ E('div', { 'class': 'ic-page' }, [ text, counts, bar, hint, report, buttons ]) ]);
 		return callFind(device, FIND_SECONDS).then(answer => {
-			if (answer.messages.length)
-				return done(answer);
-			return follow(now => {
-				bar.value = now.elapsed;
-				text.replaceChildren(_('Listening on %s: %d of %d seconds.').format(device, now.elapsed, now.seconds));
-			}, () => open).then(now => {
+			if (answer.problems.length)
+				return done(answer.problems.map(problem => status.words(problem)), {});
+			return follow(tell, () => open).then(now => {
 				if (open)
-					done(now);
+					done([].concat(now.failure || []), now.found || {});
 			});
-		}).catch(error => { done({ messages: [ error.message ] }); });
+		}).catch(error => { done([ error.message ], {}); });
 	},
 
 	// The program's own check, of what is in the form.
@@ -282,25 +279,27 @@ return view.extend({
 			return { type: section['.type'], name: section['.name'], options: options };
 		})).then(answer => {
 			const enabled = uci.sections(PACKAGE, 'service').some(section => section.enabled == '1');
-			const blocking = enabled && !this.anyway && answer.messages.length;
-			this.showProblems(answer.messages, blocking);
+			const blocking = enabled && !this.anyway && !answer.right;
+			this.showProblems(answer.right, answer.unset ? [ { message: _('The capture device is missing, or a server that is enabled.') } ] : answer.problems, blocking);
 			if (blocking)
 				throw new Error(_('The settings are not right.'));
 		});
 	},
 
-	showProblems(messages, blocking) {
-		if (!messages.length)
+	showProblems(right, problems, blocking) {
+		if (!problems.length)
 			return this.problems.replaceChildren();
 		this.problems.replaceChildren(E('div', { 'class': 'ic-panel ' + (blocking ? 'ic-bad' : 'ic-warn'), 'role': 'alert' }, [
 			E('div', {}, [
-				E('h3', {}, [ blocking ? _('The settings are not right, and were not saved') : _('Saved, but the service cannot run with these settings yet') ])
-			].concat(messages.map(message => {
-				const found = message.match(/^(\w+) '(\w*)' option (\w+)(.*)$/);
-				const section = found ? sectionOf(found[1]) : null, setting = found ? settingOf(section, found[3]) : null;
-				if (message.indexOf('not configured yet') == 0)
-					return E('p', {}, [ _('The capture device is missing, or a server that is enabled.') ]);
-				return E('p', {}, setting ? [ E('strong', {}, [ section.title + ' » ' + found[2] + ' » ' + setting.title ]), found[4] ] : [ message ]);
+				E('h3', {}, [ blocking ? _('The settings are not right, and were not saved') : right ? _('Saved') : _('Saved, but the service cannot run with these settings yet') ])
+			].concat(problems.map(problem => {
+				const section = named(this.sections, problem.section);
+				if (!section)
+					return E('p', {}, [ status.words(problem, problem.label) ]);
+				const setting = named(section.settings, problem.setting);
+				const place = [ _(section.title), problem.name, setting ? _(setting.title) : problem.setting ].filter(Boolean);
+				const reason = setting && problem.message == 'missing' ? _('missing') + ' (' + _(setting.help) + ')' : status.words(problem);
+				return E('p', {}, [ E('strong', {}, [ place.join(' » ') ]), problem.value ? ' ' + problem.value : '', ': ', reason ]);
 			}))),
 			blocking ? E('button', { 'class': 'btn cbi-button cbi-button-negative', 'click': ui.createHandlerFn(this, 'saveAnyway') }, [ _('Save anyway') ]) : ''
 		]));

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +13,9 @@ from selenium.webdriver.support.ui import Select
 from inverter_capture.config.schema import SECTIONS
 from inverter_capture.protocol.codes import describe
 from inverter_capture.protocol.inverter_kinds import KINDS
+from openwrt.tools.luci_translations import APP
 from tests.luci.browser import PHONE, Browser, start_browser
-from tests.luci.server import APP, Server, po_translations
+from tests.luci.server import Server, po_translations
 from tests.luci.statuses import NIGHT, backend, status
 from tests.network import wait_for
 
@@ -73,8 +73,7 @@ def test_the_picture_shows_where_the_power_flows(
     said = flow.get_attribute("aria-label")
     assert said is not None
     assert "exporting" in said
-    assert "charging" in said
-    assert f"State of charge: {values['battery_soc']} %." in said
+    assert f"Battery {values['battery_soc']} %: {values['battery_power']} W, charging, ".replace("-", "") in said
     assert "Normal" in browser.text(".ic-head")
     assert not browser.all(".ic-panel")
     # Nothing is wider than the page, on a phone too.
@@ -100,11 +99,16 @@ def test_dots_move_unless_reduced_motion_is_wanted(browser: Browser, server: Ser
 
 def test_two_inverters_and_a_three_phase_one(browser: Browser, server: Server) -> None:
     server.router.status = status("small", "three-phase", "large")
+    loads = {"load_power_l1": 614, "load_power_l2": 80, "load_power_l3": 0}
+    phases = {"grid_power_l1": -400, "grid_power_l2": 2100, "grid_power_l3": 7}
+    server.router.status["inverters"][1]["values"] |= loads | phases
     browser.open(server)
+    three_phase = ".ic-card[data-serial='2710200333']"
+    assert "L -0.4 · 2.1 · 0.0 kW" in browser.text(f"{three_phase} .ic-flow")
     serials = [card.get_attribute("data-serial") for card in browser.all(".ic-card")]
     assert serials == [each["serial"] for each in server.router.status["inverters"]]
     assert len(serials) == 3
-    assert "three-phase" in browser.text(".ic-card[data-serial='2710200333'] summary")
+    assert "three-phase" in browser.text(f"{three_phase} summary")
     browser.picture("three-inverters")
     # One that is not known any more goes, the others stay.
     del server.router.status["inverters"][0]
@@ -118,11 +122,9 @@ def test_two_inverters_and_a_three_phase_one(browser: Browser, server: Server) -
 def test_two_readings_that_did_not_come_make_it_grey(browser: Browser, server: Server, age: int, stale: bool) -> None:
     server.router.status = status("small", hours=1)
     # The browser's clock is no measure.
-    server.router.clock_ahead = age + 5000
-    server.router.status["inverters"][0] |= {
-        "received": round(time.time()) + 5000,
-        "due": round(time.time()) + 5300,
-    }
+    received = server.router.now + 5000
+    server.router.status["inverters"][0] |= {"received": received, "due": received + 300}
+    server.router.now = received + age
     browser.open(server)
     head = browser.text(".ic-head")
     assert ("ic-old" in str(browser.one(".ic-card").get_attribute("class"))) is stale
@@ -159,7 +161,7 @@ def test_a_value_that_is_absent_is_no_zero(browser: Browser, server: Server) -> 
     browser.open(server)
     assert directions(browser)["grid"] == "none"
     assert browser.text(".ic-flow").count("\N{EN DASH}") == 2
-    assert "Grid:" not in str(browser.one(".ic-flow").get_attribute("aria-label"))
+    assert "Grid: 0.0 kWh imported" in str(browser.one(".ic-flow").get_attribute("aria-label"))
 
 
 # --- the chart ----------------------------------------------------------------------------------------------------
@@ -225,36 +227,52 @@ def test_a_chart_without_values_says_so(browser: Browser, server: Server) -> Non
 # --- all values ---------------------------------------------------------------------------------------------------
 
 
+def open_values(browser: Browser, card: str = ".ic-card") -> None:
+    """Open the table of all values."""
+    browser.one(f"{card} summary").click()
+    browser.wait(f'document.querySelector("{card} tr")', "the values")
+
+
 def test_all_values_stand_in_a_table_that_can_be_searched(browser: Browser, server: Server) -> None:
+    def shown(card: str) -> list[str]:
+        return list(
+            browser.script(
+                "return Array.from(document.querySelectorAll(arguments[0]))"
+                ".filter(row => row.offsetHeight).map(row => row.dataset.field)",
+                f"{card} tr[data-field]",
+            )
+        )
+
     server.router.status = status("large", "three-phase", hours=1)
     browser.open(server)
     for inverter in server.router.status["inverters"]:
         card = f".ic-card[data-serial='{inverter['serial']}']"
-        browser.one(f"{card} summary").click()
-        rows = {str(row.get_attribute("data-field")): row for row in browser.all(f"{card} tr[data-field]")}
-        assert rows.keys() == inverter["values"].keys()
+        open_values(browser, card)
+        rows = shown(card)
+        assert set(rows) == inverter["values"].keys()
         assert f"All {len(rows)} values" in browser.text(f"{card} summary")
-        assert rows["battery_soc"].text.split() == ["SOC", str(inverter["values"]["battery_soc"]), "%"]
+        row = browser.text(f"{card} tr[data-field=battery_soc]")
+        assert row.split() == ["SOC", str(inverter["values"]["battery_soc"]), "%"]
         groups = [caption.text for caption in browser.all(f"{card} caption")]
         assert groups[:3] == ["Inverter", "PV", "Battery"]
     browser.picture("values")
     search = browser.one(f"{card} input[type=search]")
     search.send_keys("grid volt")
-    shown = [str(row.get_attribute("data-field")) for row in rows.values() if row.is_displayed()]
-    assert "grid_voltage" in shown
-    assert all("grid" in name and "volt" in name for name in shown)
+    found = shown(card)
+    assert "grid_voltage" in found
+    assert all("grid" in name and "volt" in name for name in found)
     # What is typed stays when a new reading comes.
     server.router.status["inverters"][-1]["received"] += 1
     browser.poll()
     assert search.get_attribute("value") == "grid volt"
-    assert len([row for row in browser.all(f"{card} tr[data-field]") if row.is_displayed()]) == len(shown)
+    assert shown(card) == found
 
 
 def test_signs_are_explained(browser: Browser, server: Server) -> None:
     server.router.status = status("large", hours=1)
     server.router.status["inverters"][0]["values"] |= {"grid_power": -40, "battery_power": -30}
     browser.open(server)
-    browser.one(".ic-card summary").click()
+    open_values(browser)
     assert "(exporting)" in browser.text("tr[data-field=grid_power]")
     assert "(charging)" in browser.text("tr[data-field=battery_power]")
 
@@ -387,8 +405,12 @@ def test_hostile_texts_stay_texts(browser: Browser, server: Server) -> None:
     inverter["values"] |= {"inverter_faults": 1, "inverter_warnings": 1}
     told["version"] = HOSTILE
     server.router.status = told
+    name = HOSTILE.partition("%")[0]
+    server.router.plugin["fields"] = lambda _: {
+        "groups": [[name, [[field, name, name, 0] for field in inverter["values"]]]]
+    }
     browser.open(server)
-    browser.one(".ic-card summary").click()
+    open_values(browser)
     page = browser.text("body")
     assert page.count(HOSTILE) >= 10
     assert not browser.all("#view img")
@@ -404,17 +426,16 @@ def test_hostile_lines_of_the_log_stay_texts(browser: Browser, server: Server) -
 
 
 def test_hostile_answers_to_find_and_test_stay_texts(browser: Browser, server: Server) -> None:
+    found = {"dongles": [{"host": HOSTILE, HOSTILE: HOSTILE}], "settings": {}, "problems": [HOSTILE]}
     server.router.plugin |= {
-        "find": lambda _: {"messages": []},
-        "progress": lambda _: {
-            "running": False, "elapsed": 1, "seconds": 9, "messages": [HOSTILE], "lines": [HOSTILE], "settings": {},
-        },
-        "cancel": lambda _: {"messages": []},
-    }  # fmt: skip
+        "find": lambda _: {"problems": []},
+        "progress": lambda _: {"running": False, "elapsed": 1, "seconds": 9, "found": found},
+        "cancel": lambda _: {"problems": []},
+    }
     browser.open(server, "settings")
     browser.button("Find my dongle").click()
-    browser.wait("document.querySelectorAll('.ic-report').length == 1", "the report")
-    assert browser.text("#modal").count(HOSTILE) == 2
+    browser.wait("document.querySelectorAll('#modal .ic-bad').length == 1", "the report")
+    assert browser.text("#modal").count(HOSTILE) == 4
     assert not browser.all("#modal img")
 
 
@@ -495,7 +516,7 @@ def test_the_pages_are_translated(browser: Browser, server: Server, language: st
     for page in ("overview", "settings", "log"):
         browser.open(server, page)
         if page == "overview":
-            browser.all(".ic-card summary")[0].click()
+            open_values(browser, ".ic-card:first-child")
         assert browser.script("return window.missing") == []
         browser.picture(f"{page}-{language}")
 
@@ -572,12 +593,20 @@ def test_a_server_is_added_saved_and_applied(browser: Browser, server: Server) -
 
 
 def test_wrong_settings_are_shown_by_section_and_option_before_they_are_saved(browser: Browser, server: Server) -> None:
-    message = "influxdb2 'influxdb2' option host 'ftp://x': unknown scheme: begin with http:// or https://"
+    problem = {
+        "section": "influxdb2",
+        "name": "influxdb2",
+        "setting": "host",
+        "value": "ftp://x",
+        "message": "unknown scheme",
+        "remedy": "begin with http:// or https://",
+    }
+    missing = {"section": "influxdb2", "name": "influxdb2", "setting": "token", "message": "missing", "remedy": "uci"}
     asked: list[Any] = []
 
     def check(arguments: dict[str, Any]) -> dict[str, Any]:
         asked.append(arguments["sections"])
-        return {"messages": [message]}
+        return {"problems": [problem, missing], "right": False}
 
     server.router.plugin["check"] = check
     server.router.section("service")["enabled"] = "1"
@@ -588,8 +617,8 @@ def test_wrong_settings_are_shown_by_section_and_option_before_they_are_saved(br
     browser.button("Save & Apply").click()
     browser.wait("document.querySelectorAll('.ic-panel').length == 1", "the messages")
     panel = browser.text(".ic-panel")
-    assert "InfluxDB » influxdb2 » Server" in panel
-    assert "unknown scheme" in panel
+    assert "InfluxDB » influxdb2 » Server ftp://x: unknown scheme: begin with http:// or https://" in panel
+    assert "InfluxDB » influxdb2 » API token: missing (API token with write permission)" in panel
     assert {"type": "influxdb2", "name": "influxdb2", "options": {"host": "ftp://x"}} in asked[0]
     assert (server.router.applied, server.router.sections[4:]) == (0, [])
     browser.picture("settings-wrong")
@@ -617,30 +646,31 @@ class Notes(list[Any]):
 
     def __call__(self, what: Any) -> dict[str, Any]:
         self.append(what)
-        return {"messages": []}
+        return {"problems": []}
 
 
 def test_find_fills_the_form(browser: Browser, server: Server) -> None:
     found = {"device": "br-lan", "filter": "host 192.168.1.50 and tcp port 10000", "timezone": "Europe/Berlin"}
-    answers = [
-        {"running": True, "elapsed": 3, "seconds": 660, "messages": []},
-        {"running": False, "elapsed": 5, "seconds": 660, "messages": [], "lines": ["192.168.1.50 is a dongle"],
-         "settings": found, "succeeded": True},
-    ]  # fmt: skip
+    heard = {"packets": 1234, "reports": 1, "candidates": ["192.168.1.50"]}
+    report = {"dongles": [{"host": "192.168.1.50", "inverter": "2205164738"}], "settings": found, "problems": []}
     asked = Notes()
-    server.router.plugin |= {
-        "find": asked,
-        "progress": lambda _: answers.pop(0),
-        "cancel": lambda _: asked("cancel"),
-    }
+    present: dict[str, Any] = {"running": True, "elapsed": 3, "seconds": 660, "found": heard}
+
+    def cancel(_: dict[str, Any]) -> dict[str, Any]:
+        present.update({"running": False, "found": report, "succeeded": True})
+        return asked("cancel")
+
+    server.router.plugin |= {"find": asked, "progress": lambda _: present, "cancel": cancel}
     browser.open(server, "settings#find")
     browser.wait("/3 of 660/.test(document.getElementById('modal').textContent)", "the progress")
+    assert "1234 packets, 1 reports" in browser.text("#modal")
+    assert "192.168.1.50" in browser.text("#modal")
     browser.picture("find-progress")
     assert asked == [{"device": "br-lan", "seconds": 660}]
     browser.button("Finish now", "#modal").click()
-    browser.wait("document.querySelectorAll('.ic-report').length == 1", "the report")
+    browser.wait("document.querySelectorAll('#modal .ic-facts').length == 1", "the report")
     assert "cancel" in asked
-    assert "192.168.1.50 is a dongle" in browser.text("#modal")
+    assert "inverter 2205164738" in browser.text("#modal")
     browser.picture("find-found")
     browser.button("Use these settings", "#modal").click()
     browser.script("document.querySelectorAll('details').forEach(each => each.open = true)")
@@ -650,11 +680,13 @@ def test_find_fills_the_form(browser: Browser, server: Server) -> None:
 @pytest.mark.parametrize("works", [True, False], ids=["works", "fails"])
 def test_the_values_in_the_form_are_tried(browser: Browser, server: Server, works: bool) -> None:
     asked = Notes()
+    wrong = (
+        [] if works else [{"section": "mqtt", "setting": "", "message": "not authorised", "remedy": "check the user"}]
+    )
     server.router.plugin |= {
-        "try": asked,
-        "progress": lambda _: {"running": False, "elapsed": 1, "seconds": 330, "succeeded": works, "lines": [],
-                               "messages": [] if works else ["mqtt mqtt://10.0.0.9: not authorised: check the user"]},
-    }  # fmt: skip
+        "test": asked,
+        "progress": lambda _: {"running": False, "elapsed": 1, "seconds": 330, "succeeded": works, "found": wrong},
+    }
     browser.open(server, "settings")
     add_server(browser, "mqtt")
     field(browser, "url", "#modal").send_keys("mqtt://10.0.0.9")

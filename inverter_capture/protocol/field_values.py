@@ -1,0 +1,182 @@
+"""Registers to values, by a function that is generated from the register table, as `dataclasses` generates methods.
+
+There is one for each kind of inverter and layout. To go through the table at each report would take several times as
+long. The source of such a function, `FieldValues.source`, looks like this:
+
+    def values_of(report):
+        [r108, r183, r186, r187, r188, r189] = registers(report)
+        values = blank.copy()
+        values["pv_production_today"] = r108 / 10
+        values["battery_voltage"] = r183 / 100
+        values["pv_power_1"] = r186
+        values["pv_power_2"] = r187
+        values["pv_power_3"] = r188
+        values["pv_power_4"] = r189
+        pv_power = r186 + r187 + r188 + r189
+        values["pv_power"] = pv_power
+        return values, not (r108 > 10000 or r183 > 10000)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import inf
+from typing import Any
+
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.inverter_kinds import PLANS_MAX, THREE_PHASE
+from inverter_capture.protocol.kind_detection import Told
+from inverter_capture.protocol.layouts import Layout
+from inverter_capture.protocol.quantities import Quantity
+
+Values = dict[str, int | float]
+"""By field id, in the order of the register table."""
+
+
+class FieldValues:
+    """Takes the values of all fields whose scale is certain out of the reports of one layout."""
+
+    def __init__(self, told: Told, layout: Layout) -> None:
+        fields = _certain_fields(told, layout)
+        words = {field.id: _words(field, layout) for field in fields}
+        self._wide = [] if told.high_words else [field.id for field in fields if _has_high_word(field, words)]
+        """Fields with a high word that older firmware may leave 0."""
+        self._bounds = [
+            (
+                field.id,
+                -inf if field.minimum is None else field.minimum,
+                inf if field.maximum is None else field.maximum,
+                _absent(field.quantity),
+            )
+            for field in fields
+            if field.minimum is not None or field.maximum is not None
+        ]
+        """Field id, minimum, maximum, and the value that stands for a sensor that is not fitted."""
+        self._derived = [(field.id, set(field.derived.of)) for field in fields if field.derived is not None]
+        """Fields that follow from others, and those that they cannot do without."""
+        registers = layout.in_order({word for each in words.values() for word in each})
+        # The sign is in the highest word. A mask takes bits without one.
+        numbers = [field for field in fields if field.registers and not field.quantity.mask]
+        signed = {words[field.id][-1] for field in numbers if field.signed}
+        self.source = "\n    ".join(_statements(fields, words, registers, are_certain=not self._wide))
+        names: dict[str, Any] = {
+            "registers": layout.struct(registers, signed).unpack_from,
+            # A copy has all keys in the table's order, and need not grow.
+            "blank": dict.fromkeys(words, 0),
+        }
+        # The text is made of the table's ids and of numbers: no text from a packet gets into it.
+        exec(self.source, names)
+        self._values_of: Callable[[bytes], tuple[Values, bool]] = names["values_of"]
+
+    def read(self, report: bytes) -> tuple[Values, list[str]]:
+        """The values that are plausible and certain, and the ids of the fields that are outside their bounds."""
+        values, is_plausible = self._values_of(report)
+        return values, [] if is_plausible else self._leave_out(values)
+
+    def _leave_out(self, values: Values) -> list[str]:
+        """Remove what is not plausible or not certain, and what follows from that."""
+        implausible = []
+        for name, low, high, absent in self._bounds:
+            value = values.get(name, absent)
+            if value is not None and not low <= value <= high:
+                values.pop(name, None)
+                if value != absent:
+                    implausible.append(name)
+        for name in self._wide:
+            # What looks large is negative when the high word is missing.
+            if 0x8000 <= values[name] <= 0xFFFF:
+                del values[name]
+        for name, parts in self._derived:
+            if not values.keys() >= parts:
+                values.pop(name, None)
+        return implausible
+
+
+@lru_cache(PLANS_MAX)
+def field_values(told: Told, layout: Layout) -> FieldValues:
+    """One of each is kept."""
+    return FieldValues(told, layout)
+
+
+def _certain_fields(told: Told, layout: Layout) -> list[Field]:
+    """The fields that a layout holds and whose scale is known, with that scale."""
+    factors = dict(told.factors)
+    found: dict[str, Field] = {}
+    for field in told.kind.fields_in(layout):
+        factor = factors.get(field.quantity.doubt, 1)
+        if factor is None or (told.common_only and field.id not in THREE_PHASE.fields_by_id):
+            continue
+        if field.derived is not None and not all(name in found for name in field.derived.of):
+            continue
+        found[field.id] = field if factor == 1 else field._replace(quantity=field.quantity.times(factor))
+    return list(found.values())
+
+
+_Words = dict[str, list[int]]
+"""By field id, the registers that a report holds of it, the low word first."""
+
+
+def _words(field: Field, layout: Layout) -> list[int]:
+    return [register for register in field.registers if not field.quantity.wide or register in layout]
+
+
+def _has_high_word(field: Field, words: _Words) -> bool:
+    return field.quantity.wide and len(words[field.id]) > 1
+
+
+def _statements(fields: list[Field], words: _Words, registers: list[int], *, are_certain: bool) -> list[str]:
+    """The function's lines. Only when `are_certain` it may find that nothing is to be left out."""
+    numbers: dict[str, str] = {}
+    """By field id, what stands for the number that is to be divided: a register or a variable."""
+    statements = [
+        "def values_of(report):",
+        f"[{', '.join(f'r{register}' for register in registers)}] = registers(report)",
+        "values = blank.copy()",
+    ]
+    excesses = [] if are_certain else ["True"]
+    for field in fields:
+        number = _expression(field, words[field.id], numbers)
+        if not number.isidentifier():
+            statements.append(f"{field.id} = {number}")
+            number = field.id
+        numbers[field.id] = number
+        statements.append(f'values["{field.id}"] = {number}' + (f" / {field.divisor}" if field.divisor != 1 else ""))
+        if field.maximum is not None:
+            excesses.append(f"{number} > {field.maximum * field.divisor}")
+        if field.minimum is not None and (field.signed or field.minimum > min(0, field.bias)):
+            excesses.append(f"{number} < {field.minimum * field.divisor}")
+    for field in fields:
+        if field.derived is not None and field.derived.unless_zero:
+            sensors = " or ".join(numbers[name] for name in field.derived.unless_zero if name in numbers)
+            statements.append(f'if not ({sensors or 0}): del values["{field.id}"]')
+    for group in ("BMS", "BMS 2"):
+        names = [field.id for field in fields if field.group == group]
+        telling = " or ".join(numbers[name] for name in names if name.endswith(("_voltage", "_soc")))
+        if telling:
+            # Zeros everywhere: there is no battery management system.
+            statements.append(f"for name in () if {telling} else {names}: del values[name]")
+    return [*statements, f"return values, not ({' or '.join(excesses) or 0})"]
+
+
+def _expression(field: Field, words: list[int], numbers: dict[str, str]) -> str:
+    """A field's number from its registers, or from the numbers of the fields from which it follows."""
+    if field.derived is not None:
+        parts = [numbers[name] for name in (*field.derived.of, *field.derived.also) if name in numbers]
+        return f"max(0, {' - '.join(parts)})" if field.derived.rest else " + ".join(parts)
+    if field.quantity.mask:
+        # A mask takes one word.
+        mask = field.quantity.mask
+        return f"(r{words[0]} & {mask:#06x}) >> {(mask & -mask).bit_length() - 1}"
+    low, *others = words
+    expression = f"r{low}" + "".join(f" + r{word} * {1 << 16 * place}" for place, word in enumerate(others, 1))
+    if field.factor != 1:
+        expression = f"({expression}) * {field.factor}"
+    return f"{expression} + {field.bias * field.divisor}" if field.bias else expression
+
+
+def _absent(quantity: Quantity) -> float | None:
+    """The value that the raw number for a missing sensor comes to."""
+    if quantity.absent is None:
+        return None
+    return quantity.absent * quantity.factor / quantity.divisor + quantity.bias

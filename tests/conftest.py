@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.times import SECOND
-from tests.network import Network, leave_for_namespace
+from tests.network import Network, leave_for_own_namespace
 from tests.programs import Dongle
 
 # A shell that starts the tests in the background has SIGINT ignored, in all that they start too.
@@ -27,11 +27,16 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: when tests run side by side, it ends with the others."""
+    items.sort(key=lambda item: item.path.name != "test_long.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_loopback() -> None:
     """Other tests on this machine, with their dongles and servers, are on another loopback device."""
     if os.geteuid() == 0:
-        leave_for_namespace()
+        leave_for_own_namespace()
 
 
 @pytest.fixture

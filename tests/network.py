@@ -28,7 +28,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -263,20 +264,30 @@ class Network:
         ip(host.namespace, *lines)
 
 
-def leave_for_namespace(name: str = "") -> None:
-    """Moves this thread, and all that it starts from now on, to a network namespace; without a name, to a new one of
-    its own, with a loopback device and nothing else."""
-    # Python 3.12 has os.setns and os.unshare.
-    libc = ctypes.CDLL(None, use_errno=True)
-    if name:
-        with open(f"/run/netns/{name}", "rb") as file:
-            failed = libc.setns(file.fileno(), CLONE_NEWNET)
-    else:
-        failed = libc.unshare(CLONE_NEWNET)
-    if failed:
+# Python 3.12 has os.setns and os.unshare.
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """This thread, and all that it starts, is in this network namespace for a while."""
+    with open("/proc/thread-self/ns/net", "rb") as before, open(f"/run/netns/{name}", "rb") as there:
+        _check(_libc.setns(there.fileno(), CLONE_NEWNET))
+        try:
+            yield
+        finally:
+            _check(_libc.setns(before.fileno(), CLONE_NEWNET))
+
+
+def leave_for_own_namespace() -> None:
+    """This thread, and all that it starts, is in a new network namespace from now on, with nothing but loopback."""
+    _check(_libc.unshare(CLONE_NEWNET))
+    run_program(["ip", "link", "set", "lo", "up"])
+
+
+def _check(result: int) -> None:
+    if result:
         raise NetworkError(f"no network namespace: {os.strerror(ctypes.get_errno())}")
-    if not name:
-        run_program(["ip", "link", "set", "lo", "up"])
 
 
 def namespace_of(where: Host | str) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.databases import Influx, VictoriaMetrics
 from tests.dongle.profiles import SMALL
 from tests.mosquitto import Listener, Mosquitto
-from tests.network import BRIDGE, Network, leave_for_namespace, wait_for
+from tests.network import BRIDGE, Host, Network, inside, wait_for
 from tests.programs import PORT, PROGRAM, ZONE, Program, bracketed, wait_until_begun
 from tests.soak.judge import Interval, Passed, passed
 
@@ -166,8 +166,8 @@ class Soak:
         self._broker.thaw()
 
     def delete_bridge(self) -> None:
-        # While not both the service and the judge listen, the dongle is not on it.
-        self._plug_dongle(False)
+        # While not both the service and the judge listen, nobody is on it.
+        self._plug(*self._network.hosts, up=False)
         time.sleep(PAUSE_SECONDS / 10)
         self._heard.append((self._since, time.time()))
         said = self._service.said("capturing ")
@@ -178,15 +178,16 @@ class Soak:
         self._capture()
         self._service.wait_until_said("capturing ", said + 1)
         self._since = time.time()
-        self._plug_dongle(True)
+        self._plug(*self._network.hosts, up=True)
 
     def unplug_dongle(self) -> None:
-        self._plug_dongle(False)
+        self._plug(self._network.dongle, up=False)
         self._watch(OUTAGE_SECONDS)
-        self._plug_dongle(True)
+        self._plug(self._network.dongle, up=True)
 
-    def _plug_dongle(self, up: bool) -> None:
-        self._network.set_link(self._network.router, self._network.dongle.port, up=up)
+    def _plug(self, *hosts: Host, up: bool) -> None:
+        for host in hosts:
+            self._network.set_link(self._network.router, host.port, up=up)
 
     def reload_good(self) -> None:
         self._write_config(filter=self._chance.choice(["", f"tcp port {PORT}"]), timeout=self._chance.choice([2, 3]))
@@ -342,9 +343,9 @@ def main() -> int:
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
     print(f"soak: seed {seed}, {arguments.seconds:g} s", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, Network(ipv6=False, offloads=False) as network:
-        leave_for_namespace(network.router)
         try:
-            print("soak:", Soak(network, Path(folder), seed).run(arguments.seconds))
+            with inside(network.router):
+                print("soak:", Soak(network, Path(folder), seed).run(arguments.seconds))
         except Failure as failure:
             print(f"soak: {failure}", file=sys.stderr)
             return 1

@@ -58,8 +58,8 @@ def passed(captures: Iterable[Path]) -> list[Passed]:
 
 
 def segments(capture: Path) -> Iterator[tuple[float, bytes, int, int, bytes]]:
-    """Time, source, port, sequence number and data of the TCP segments to the cloud, over IPv4 on Ethernet, without those
-    that the stranger made by hand."""
+    """Time, source, port, sequence number and data of the TCP segments to the cloud, over IPv4 on Ethernet. Those that
+    the stranger made by hand are left out."""
     data = capture.read_bytes()
     at = 24
     while at + 16 <= len(data):

@@ -32,8 +32,7 @@ class Odd(NamedTuple):
     section: str
     setting: str
     low: float
-    high: float
-    """In seconds: what is not between these is odd."""
+    high: float  # In seconds: what is not between these is odd
     reason: str
     remedy: str
 
@@ -51,10 +50,8 @@ class Checked:
     def __init__(self, path: str) -> None:
         """`path`: a TOML file or the output of `uci export`, - for standard input; if empty, `uci export` is called."""
         self.name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
-        self.mistakes: list[Mistake] = []
-        """All mistakes, warnings included."""
-        self.unset = False
-        """Whether nothing is wrong, but the device or a backend is not configured yet."""
+        self.mistakes: list[Mistake] = []  # All mistakes, warnings included
+        self.unset = False  # Whether nothing is wrong, but the device or a backend is not configured yet
         self._source: TomlFile | Settings | None = None
         self._config: Config | None = None
         try:

@@ -12,13 +12,10 @@ from inverter_capture.config.schema import REQUIRED, SECTIONS, Config, Section
 from inverter_capture.config.values import SettingError, nearest
 from inverter_capture.text import printable
 
-FILE_BYTES_MAX = 256 * 1024
-"""Maximum size of a configuration file in bytes."""
+FILE_BYTES_MAX = 256 * 1024  # Maximum size of a configuration file in bytes
 
-NOTHING = object()
-"""The value of a problem without a value, or with an unknown setting, whose value may be a secret."""
-HIDDEN = object()
-"""The value of a problem with a secret."""
+NOTHING = object()  # The value of a problem without a value, or with an unknown setting, whose value may be a secret
+HIDDEN = object()  # The value of a problem with a secret
 
 
 class Mistake(NamedTuple):
@@ -29,24 +26,15 @@ class Mistake(NamedTuple):
 
     file: str
     message: str
-    remedy: str = ""
-    """Empty when the message says what is expected."""
-    line: int = 0
-    """The line in the file, counted from 1; 0 when it is unknown, as always with UCI."""
-    section: str = ""
-    """The section's name in the schema, such as mqtt; empty when the mistake concerns no section."""
-    name: str = ""
-    """The section as in `uci set`: its name, or its type and number. Empty with TOML."""
-    setting: str = ""
-    """Empty when the mistake concerns the whole section."""
-    value: str = ""
-    """The invalid value as it is written; empty when there is none, and when it is secret."""
-    label: str = ""
-    """Section, setting and value, as messages name them."""
-    commands: tuple[str, ...] = ()
-    """Commands to paste that are the remedy."""
-    warning: bool = False
-    """Whether the service runs nevertheless."""
+    remedy: str = ""  # Empty when the message says what is expected
+    line: int = 0  # The line in the file, counted from 1; 0 when it is unknown, as always with UCI
+    section: str = ""  # The section's name in the schema, such as mqtt; empty when the mistake concerns no section
+    name: str = ""  # The section as in `uci set`: its name, or its type and number. Empty with TOML.
+    setting: str = ""  # Empty when the mistake concerns the whole section
+    value: str = ""  # The invalid value as it is written; empty when there is none, and when it is secret
+    label: str = ""  # Section, setting and value, as messages name them
+    commands: tuple[str, ...] = ()  # Commands to paste that are the remedy
+    warning: bool = False  # Whether the service runs nevertheless
 
     def __str__(self) -> str:
         """The mistake in one line, without the commands."""
@@ -72,23 +60,15 @@ class ConfigError(Exception):
 class Problem(NamedTuple):
     """A mistake in the configuration, in no notation yet."""
 
-    section: str
-    """The section's name; empty when the configuration has no backend."""
-    number: int
-    """Counts the sections of that name from 0."""
-    setting: str = ""
-    """The setting's name; empty when the mistake concerns the whole section."""
-    reason: str = ""
-    """The reason and the remedy, as in SettingError."""
+    section: str  # The section's name; empty when the configuration has no backend
+    number: int  # Counts the sections of that name from 0
+    setting: str = ""  # The setting's name; empty when the mistake concerns the whole section
+    reason: str = ""  # The reason and the remedy, as in SettingError
     remedy: str = ""
-    value: object = NOTHING
-    """The invalid value, NOTHING or HIDDEN."""
-    missing: bool = False
-    """Whether the setting has to be added."""
-    instead: tuple[str, object] | None = None
-    """An alternative remedy: another setting of the section, and its value."""
-    warning: bool = False
-    """Whether the service runs nevertheless."""
+    value: object = NOTHING  # The invalid value, NOTHING or HIDDEN
+    missing: bool = False  # Whether the setting has to be added
+    instead: tuple[str, object] | None = None  # An alternative remedy: another setting of the section, and its value
+    warning: bool = False  # Whether the service runs nevertheless
 
     def explain(
         self, write: Callable[[object], str], assign: Callable[[str, object], str], add: str, hint: str = ""
@@ -139,8 +119,7 @@ def read_config(tables: Mapping[str, Sequence[Table]], problems: list[Problem], 
 def _read_section(known: Section, number: int, table: Table, problems: list[Problem]) -> Any:
     """Convert a section. Returns None and adds to `problems` when there are mistakes."""
     values: dict[str, Any] = {}
-    refused: set[str] = set()
-    """Settings, each of which has one problem at most."""
+    refused: set[str] = set()  # Settings, each of which has one problem at most
     before = len(problems)
 
     def refuse(name: str, error: SettingError) -> None:

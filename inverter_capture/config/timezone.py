@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from inverter_capture.config.values import SettingError, ValueType, check_name, nearest
 from inverter_capture.protocol.clock import QUARTER_HOUR, ClockError
 
-OFFSETS = range(-12 * 3600, 14 * 3600 + 1, QUARTER_HOUR)
-"""The offsets from UTC, in seconds, that time zones can have."""
+OFFSETS = range(-12 * 3600, 14 * 3600 + 1, QUARTER_HOUR)  # The offsets from UTC, in seconds, that time zones can have
 
 # Where such inverters are sold, and one zone at least for each offset there is.
 _ZONES = (
@@ -40,8 +39,7 @@ _STEADY_ZONES = {
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d\d))?", re.ASCII | re.IGNORECASE)
 
-OPENWRT_FILE = "/etc/openwrt_release"
-"""Exists on OpenWrt."""
+OPENWRT_FILE = "/etc/openwrt_release"  # Exists on OpenWrt
 
 
 def check_timezone(value: str) -> str:

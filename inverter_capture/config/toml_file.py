@@ -34,8 +34,7 @@ SYNTAX_REMEDIES = {
 """By the beginning of tomllib's message."""
 
 NO_END = "not TOML: no end"
-SYNTAX_MISTAKES_MAX = 20
-"""Lines that are not TOML of which the rest of the file is looked at."""
+SYNTAX_MISTAKES_MAX = 20  # Lines that are not TOML of which the rest of the file is looked at
 BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
 
 Lines = dict[tuple[str, int, str], int]
@@ -275,8 +274,7 @@ def find_lines(text: str) -> Lines:
     """The lines of the sections and settings in a valid TOML text."""
     lines: Lines = {}
     last: dict[str, int] = {}
-    section: list[str] = []
-    """The header's names that settings belong to."""
+    section: list[str] = []  # The header's names that settings belong to
     for line, statement in statements(text):
         match = _STATEMENT.match(statement)
         if match is None:

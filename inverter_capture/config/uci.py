@@ -27,16 +27,13 @@ from inverter_capture.config.toml_file import assign, code, header
 from inverter_capture.config.values import BOOLEAN, SettingError
 from inverter_capture.text import shorten
 
-PACKAGE = "inverter-capture"
-"""The name of the UCI file."""
+PACKAGE = "inverter-capture"  # The name of the UCI file
 CONFIG_FILE = f"/etc/config/{PACKAGE}"
 APPLY = (f"uci commit {PACKAGE}", f"/etc/init.d/{PACKAGE} restart")
 """The commands that let the service use changed settings."""
 
-SERVICE = "service"
-"""The type of the section that only the init script reads."""
-SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")
-"""Its only option."""
+SERVICE = "service"  # The type of the section that only the init script reads
+SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")  # Its only option
 BACKEND_ENABLED = Setting(BOOLEAN, True, False, "Whether this backend is used")
 """An option of each repeated section, in addition to its settings."""
 ENABLED = "enabled"
@@ -48,8 +45,7 @@ EXAMPLES = {"device": "br-lan", "org": "home", "bucket": "inverter", "username":
 
 ON = ("1", "on", "true", "yes", "enabled")
 OFF = ("0", "off", "false", "no", "disabled")
-BOOLEANS = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)
-"""The booleans that OpenWrt's config_get_bool accepts."""
+BOOLEANS = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)  # The booleans that OpenWrt's config_get_bool accepts
 
 _STATEMENT = re.compile(r"(package|config|option|list) ([^\s']+)(?: '([^']*(?:'\\''[^']*)*)')?(?:\n\s*|\Z)", re.ASCII)
 
@@ -58,12 +54,9 @@ class UciSection(NamedTuple):
     """A section of UCI."""
 
     type: str
-    name: str
-    """The section's name; empty for an anonymous section."""
-    number: int
-    """Counts the sections of that type from 0."""
-    options: dict[str, list[str]]
-    """The value of each option or the items of each list, without empty ones."""
+    name: str  # The section's name; empty for an anonymous section
+    number: int  # Counts the sections of that type from 0
+    options: dict[str, list[str]]  # The value of each option or the items of each list, without empty ones
 
     @property
     def reference(self) -> str:
@@ -140,13 +133,11 @@ class Settings:
 
     def __init__(self, sections: list[UciSection], name: str) -> None:
         self._name = name
-        self._used: dict[str, list[UciSection]] = {}
-        """The sections to convert, by type."""
+        self._used: dict[str, list[UciSection]] = {}  # The sections to convert, by type
         self._all = sections
         self._disabled: list[UciSection] = []
         self._mistakes: list[Mistake] = []
-        self._strays = False
-        """Whether there are sections of unknown types."""
+        self._strays = False  # Whether there are sections of unknown types
         for section in sections:
             self._add(section)
         self._tables = {name: list(map(to_table, sections)) for name, sections in self._used.items()}

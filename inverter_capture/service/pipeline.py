@@ -87,7 +87,7 @@ class Pipeline:
         return Status(
             started=started,
             device=self._config.device,
-            capturing=capture is not None and (isinstance(capture, FileCapture) or capture.capturing),
+            capturing=capture is not None and capture.capturing,
             problem=self._problem,
             packets=self._decoder.packets.counts.packets,
             reports=counts.known,
@@ -99,7 +99,7 @@ class Pipeline:
 
     @property
     def _problem(self) -> str:
-        return self._capture.problem if isinstance(self._capture, LiveCapture) else ""
+        return "" if self._capture is None else self._capture.problem
 
     def open(self) -> None:
         """Open the device. Raises CaptureError when it exists but cannot be opened."""

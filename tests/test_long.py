@@ -1,4 +1,4 @@
-"""What takes minutes, shorter than `make soak` and `make fuzz`. The other tests run beside it on the other processor."""
+"""Short runs of `make soak` and `make fuzz`. In `make test`, the other tests run beside them."""
 
 from __future__ import annotations
 

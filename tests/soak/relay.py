@@ -10,6 +10,7 @@ import select
 import socket
 import sys
 import time
+from contextlib import suppress
 
 LOST, DOUBLED, REORDERED = 0.02, 0.03, 0.05
 HELD_SECONDS = 0.05
@@ -33,7 +34,7 @@ def main() -> None:
         readable, _, _ = select.select([near, far], [], [], wait)
         while held and held[0][0] <= time.monotonic():
             _, device, frame = held.pop(0)
-            device.send(frame)
+            send(device, frame)
         for device in readable:
             frame, address = device.recvfrom(65536)
             if address[2] == socket.PACKET_OUTGOING or chance.random() < LOST:
@@ -42,7 +43,13 @@ def main() -> None:
                 if chance.random() < REORDERED:
                     held.append((time.monotonic() + HELD_SECONDS, other[device], frame))
                 else:
-                    other[device].send(frame)
+                    send(other[device], frame)
+
+
+def send(device: socket.socket, frame: bytes) -> None:
+    # Nothing passes a device that is down.
+    with suppress(OSError):
+        device.send(frame)
 
 
 if __name__ == "__main__":

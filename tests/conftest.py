@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from tests.programs import Dongle
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CAPTURES = Path(__file__).parent / "captures"
+
+NOT_PERMITTED = re.compile("permitted|Permission denied|no permission to capture")
 
 # Machines are slow in their own ways: no deadlines. In CI the same examples each time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,9 +42,21 @@ def own_loopback() -> None:
         leave_for_own_namespace()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Without root, a test that fails because something is not permitted is skipped, with that as the reason."""
+    report = yield
+    if os.geteuid() and report.failed and (reason := NOT_PERMITTED.search(report.longreprtext)):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), 0, f"Skipped: needs root: {reason[0]}")
+    return report
+
+
 @pytest.fixture
 def network() -> Iterator[Network]:
     """A network for one test."""
+    if os.geteuid():
+        pytest.skip("needs root: network namespaces")
     with Network() as made:
         yield made
 

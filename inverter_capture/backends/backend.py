@@ -31,6 +31,7 @@ class Backend(ABC):
     on_earlier: Callable[[Reading], None] = staticmethod(lambda _: None)
     """Called with the newest reading that an earlier run of the service has published, for each inverter, as far as the
     destination can tell. In any thread, before or after the first `put`. Must return at once."""
+    ended = False  # Whether the destination is closed for good
 
     def __init__(self, name: str) -> None:
         """`name`: for the log; unique among the backends of one configuration."""
@@ -139,6 +140,9 @@ class Backend(ABC):
         if status != self._told:
             self._told = status
             self.on_change()
+
+    def note_status(self) -> None:  # noqa: B027 (for backends that publish it)
+        """Note that the status of the service has changed. May be called from any thread. Returns at once."""
 
     def check(self) -> str | None:
         """Test the connection and the permissions without delivering a reading. Returns the problem, or None.

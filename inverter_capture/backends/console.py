@@ -37,11 +37,11 @@ class Console(Backend):
         self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
         self._writing = False  # Whether a reading has left the queue and is not written yet
-        self._closed = False  # Whether standard output is closed for good
+        self._importing = False
 
     def put(self, reading: Reading) -> None:
         with self._changed:
-            if self._closed:
+            if self.ended:
                 self.dropped += 1
                 return
             self._waiting.append(reading)
@@ -52,9 +52,15 @@ class Console(Backend):
                     self._fail("nothing reads standard output; dropping the oldest readings")
             self._changed.notify_all()
 
+    def begin_import(self) -> None:
+        self._importing = True
+
+    def end_import(self) -> None:
+        self._importing = False
+
     def wait_for_room(self, seconds: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self._closed or len(self._waiting) < WAITING_MAX, seconds)
+            return self._changed.wait_for(lambda: self.ended or len(self._waiting) < WAITING_MAX, seconds)
 
     def reconfigure(self, section: ConsoleConfig, zone: tzinfo | None) -> None:
         with self._changed:
@@ -98,10 +104,10 @@ class Console(Backend):
                 else:
                     self.dropped += 1 + len(self._waiting)
                     self._waiting.clear()
-                    self._closed = True
+                    self.ended = True
                 self._changed.notify_all()
             self._tell_change()
-            if self._closed:
+            if self.ended:
                 return
 
     def _write(self, data: bytes) -> bool:
@@ -117,6 +123,9 @@ class Console(Backend):
             except OSError as error:
                 if error.errno in (errno.EPIPE, errno.EBADF):
                     self._fail(f"standard output is closed ({error.strerror}); dropping readings")
+                    return False
+                if self._importing:
+                    self._fail(f"cannot write to standard output ({error.strerror}); dropping readings")
                     return False
                 self._fail(f"cannot write to standard output ({error.strerror}); trying again")
                 with self._changed:

@@ -122,16 +122,6 @@ def field(
     return Field(id, registers, group, name, quantity, default, confidence, limit, derived)
 
 
-def join(of: tuple[str, ...], also: tuple[str, ...] = ()) -> Derived:
-    """The sum of these fields."""
-    return Derived(of, also=also)
-
-
-def rest(first: str, second: str, *, unless_zero: tuple[str, ...]) -> Derived:
-    """The first field minus the second, at least 0. Absent when all of `unless_zero` are 0."""
-    return Derived((first, second), rest=True, unless_zero=unless_zero)
-
-
 TITLES: dict[str, str] = {
     "aux_power": "Auxiliary port power",
     "battery_charge_today": "Battery charge energy today",

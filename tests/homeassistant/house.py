@@ -37,7 +37,9 @@ class House:
         self.serial = profile.serial
         self.moment = datetime.now(UTC)
         """Of the newest reading, which holds these values."""
-        self.values: dict[str, int | float] = Inverter(profile, self.moment).report(self.moment).values
+        # It has been running for a while, so that its battery management system is heard.
+        inverter = Inverter(profile, self.moment - timedelta(hours=1))
+        self.values: dict[str, int | float] = inverter.report(self.moment).values
         self.entities: dict[str, Entity] = {}
         """By what follows the serial number in their ids, as `look` has found them."""
         self.counted_at = 0.0
@@ -80,6 +82,15 @@ class House:
                 if entry["device_id"] == device["id"]
             }
         return self.entities
+
+    def enable(self, *keys: str) -> None:
+        """Switch entities on, as soon as they are there. Home Assistant loads them half a minute later."""
+        self.wait(lambda: set(keys) <= set(self.look()), "entities")
+        with self._home.converse() as page:
+            for key in keys:
+                page.ask("config/entity_registry/update", entity_id=self.entities[key].id, disabled_by=None)
+        self.wait(lambda: set(keys) <= set(self.states()), "states")
+        self.look()
 
     def states(self) -> dict[str, Json]:
         """Of the entities, by the same."""

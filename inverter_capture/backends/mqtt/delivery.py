@@ -14,7 +14,7 @@ from datetime import tzinfo
 from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.backoff import RESTART_SECONDS, Backoff
 from inverter_capture.backends.mqtt.connection import Connection, MqttError
-from inverter_capture.backends.mqtt.homeassistant import OFFLINE, Topics
+from inverter_capture.backends.mqtt.homeassistant import OFFLINE, ORIGIN, Service, Topics
 from inverter_capture.backends.mqtt.session import Session, Shared
 from inverter_capture.backends.status import StatusSource
 from inverter_capture.config.schema import MqttConfig
@@ -25,12 +25,12 @@ RECONNECT_SECONDS_MAX = 4.0
 """Maximum seconds between attempts while the broker cannot be reached. It is to be up to date 10 s after its return."""
 REFUSED_SECONDS = 60.0
 """Seconds between attempts after a failure that lasts until a setting is changed, here or at the broker."""
-STABLE_SECONDS = 120.0
-"""Seconds after which a connection counts as stable, and ends a series of closed connections."""
-SERIES = 3
-"""Number of closed connections in a row that is logged as a failure. The restart of a broker closes one."""
-CHECK_SECONDS = 5.0
-"""Timeout in seconds of `check` for its own messages to come back."""
+STABLE_SECONDS = 120.0  # Seconds after which a connection counts as stable, and ends a series of closed connections
+SERIES = 3  # Number of closed connections in a row that is logged as a failure. The restart of a broker closes one.
+CHECK_SECONDS = 5.0  # Timeout in seconds of `check` for its own messages to come back
+
+LUCI_MENU = "/usr/share/luci/menu.d/luci-app-inverter-capture.json"
+LUCI_PAGE = "cgi-bin/luci/admin/services/inverter-capture"  # A file of the LuCI app, and the path of its page
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ class Mqtt(Backend):
         self._wake_reader = self._wake_writer = -1
         """The ends of a pipe while the thread runs: a byte written to it interrupts the thread's wait."""
         self._backoff = Backoff()
-        self._broken = 0
-        """Connections in a row that the broker closed."""
+        self._broken = 0  # Connections in a row that the broker closed
         self._was_ready = False
 
     def start(self) -> None:
@@ -111,6 +110,11 @@ class Mqtt(Backend):
                 inverter.presence.stale_after = section.stale_after
             self._changed.notify_all()
         self._wake()
+
+    def note_status(self) -> None:
+        if not self._shared.status_changed:
+            self._shared.status_changed = True
+            self._wake()
 
     def check(self) -> str | None:
         return _check(self._config)
@@ -172,7 +176,9 @@ class Mqtt(Backend):
         return 0
 
     def _deliver(self, connection: Connection, config: MqttConfig) -> None:
-        session = Session(connection, config, self._shared, self._status_source, self.on_earlier)
+        session = Session(
+            connection, config, self._shared, self._status_source, _service(config, connection), self.on_earlier
+        )
         self._connected = True
         stable_at = time.monotonic() + STABLE_SECONDS
         is_heard = True
@@ -229,12 +235,21 @@ def client_id(config: MqttConfig) -> str:
 
     A broker closes the connection of a client when another one connects with the same ID, so each needs its own.
     """
-    if config.client_id:
-        return config.client_id
+    # Brokers must take 23 characters, and may refuse more.
+    return config.client_id or f"{ORIGIN}-{_service_id(config)}"
+
+
+def _service_id(config: MqttConfig) -> str:
     import zlib
 
-    # Brokers must take 23 characters, and may refuse more.
-    return f"inverter-capture-{zlib.crc32(f'{_machine()} {config.base_topic}'.encode()) & 0xFFFFFF:06x}"
+    return f"{zlib.crc32(f'{_machine()} {config.base_topic}'.encode()) & 0xFFFFFF:06x}"
+
+
+def _service(config: MqttConfig, connection: Connection) -> Service:
+    """This service, with its page in LuCI, where that is installed and the broker is not on the router itself."""
+    address = connection.address
+    page = f"http://{address}/{LUCI_PAGE}" if address and os.path.exists(LUCI_MENU) else ""
+    return Service(_service_id(config), os.uname().nodename, page)
 
 
 def _machine() -> str:

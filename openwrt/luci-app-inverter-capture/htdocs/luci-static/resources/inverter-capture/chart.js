@@ -52,7 +52,8 @@ const Chart = baseclass.extend({
 
 	update(columns, now) {
 		this.columns = columns && columns.time ? columns : { time: [] };
-		this.now = now;
+		// An inverter's clock may be fast.
+		this.now = Math.max.apply(null, this.columns.time.slice(-1).concat(now));
 		this.draw();
 	},
 

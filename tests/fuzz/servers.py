@@ -11,6 +11,7 @@ import threading
 
 from inverter_capture.backends.influxdb2.write_api import WriteApi
 from inverter_capture.backends.mqtt.connection import Connection, MqttError
+from inverter_capture.backends.mqtt.homeassistant import Service
 from inverter_capture.backends.mqtt.session import Session, Shared
 from inverter_capture.backends.status import no_status
 from inverter_capture.config.schema import InfluxDb2Config, MqttConfig
@@ -48,8 +49,12 @@ PIECES += [
     b"\xff",
 ]
 SERIAL = "2211229876"
+SERVICE = Service("fuzz", "router", "")
 STATE = json.dumps({"timestamp": 1795000000000000000, "time": "", "serial": SERIAL, "values": {"battery_soc": 5}})
-TOPICS = [f"inverter-capture/{SERIAL}/state", "inverter-capture/status", "homeassistant/status", "x"]
+DISCOVERY = """{"device": {"identifiers": ["x"]}, "origin": {"name": "inverter-capture"},
+"availability": [{"topic": "other/status"}], "components": {"battery_soc": {"platform": "sensor"}}}"""
+TOPICS = [f"inverter-capture/{SERIAL}/state", "inverter-capture/status", "homeassistant/status", "other/status"]
+TOPICS += [f"homeassistant/device/inverter-capture-{name}/config" for name in (SERIAL, "fuzz")]
 JSON_PIECES = [b"null", b"-1", b"1e999", b"[" * 3000, b'"values"', b"{}", b"NaN", b"true", b'"\\ud800"', b"\xff"]
 
 
@@ -128,7 +133,7 @@ class Broker:
             connection = Connection(self._config, "fuzz", will=("inverter-capture/status", b"offline"))
             try:
                 connection.open()
-                session = Session(connection, self._config, Shared(), no_status, lambda reading: None)
+                session = Session(connection, self._config, Shared(), no_status, SERVICE, lambda reading: None)
                 session.open()
                 session.serve(self._wake, lambda: False)
             except MqttError as error:
@@ -158,7 +163,7 @@ class Broker:
     def _publish(self) -> bytes:
         chance = self._chance
         topic = chance.choice(TOPICS).encode()
-        text = chance.choice([STATE.encode(), b"online", b""])
+        text = chance.choice([STATE.encode(), DISCOVERY.encode(), b"online", b""])
         text = changed(text, chance, JSON_PIECES)
         kind = chance.choice([0x30, 0x31, 0x31, 0x33, 0x32, 0x35])
         number = b"\0\7" if kind & 6 else b""

@@ -433,6 +433,19 @@ def test_unknown_settings() -> None:
     )
 
 
+def test_what_a_lost_line_may_have_set_is_not_missing() -> None:
+    assert complaint('[pcap]\ndevice: "lo"\n[[console]]').startswith("2: not TOML: Expected '=' after a key")
+
+
+def test_a_setting_has_one_mistake() -> None:
+    assert len(complaints(influxdb2('schema = "narrow"', "tags = { group = 'x', name = 'y' }"))) == 1
+    # Nothing is concluded from a value that is wrong.
+    assert complaint(influxdb2("org = ", "bucket = ", "db = 5")).startswith("9: [[influxdb2]] db = 5: ")
+    assert complaint(influxdb2("token = ", 'authentication = "nne"')).startswith("9: [[influxdb2]] authentication = ")
+    assert complaint(influxdb2("token = 5")).startswith("9: [[influxdb2]] token = (hidden): ")
+    assert "url = 5" in complaint(mqtt("url = 5", 'certificate = "c"'))
+
+
 def test_addresses_have_other_names_elsewhere() -> None:
     text = '[[mqtt]]\nserver = "broker"\nport = 1883\nenabled = true\n'
     remedy = "unknown setting: write address and port in url, such as mqtt://192.168.1.10:1883"

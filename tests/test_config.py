@@ -444,6 +444,8 @@ def test_a_setting_has_one_mistake() -> None:
     assert complaint(influxdb2("token = ", 'authentication = "nne"')).startswith("9: [[influxdb2]] authentication = ")
     assert complaint(influxdb2("token = 5")).startswith("9: [[influxdb2]] token = (hidden): ")
     assert "url = 5" in complaint(mqtt("url = 5", 'certificate = "c"'))
+    assert complaint(influxdb2("org = ", 'og = "o"')).startswith("9: [[influxdb2]] og: unknown setting: ")
+    assert complaint(influxdb2("token = ", 'tokn = "t"')).startswith("9: [[influxdb2]] tokn: unknown setting: ")
 
 
 def test_addresses_have_other_names_elsewhere() -> None:

@@ -160,13 +160,13 @@ class InfluxDb2Config(SectionConfig):
     def check(self) -> Iterator[SettingError]:
         if self.path == _INFLUXDB2_PATH and self.authentication == "token" and self.db == "":
             for name in ("org", "bucket"):
-                if not getattr(self, name):
+                if getattr(self, name) == "":
                     yield SettingError(setting=name, missing=True)
         for name in ("group", "name", "unit"):
             if self.schema == "narrow" and name in (self.tags or ()):
                 reason = f"the narrow schema writes a tag {name} of its own"
                 yield SettingError(reason, "choose another name", setting="tags")
-        if self.authentication in (None, "none"):
+        if self.authentication in (None, "none") or self.token is None:
             return
         if not self.token:
             yield SettingError(setting="token", missing=True, instead=("authentication", "none"))

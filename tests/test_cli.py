@@ -434,7 +434,7 @@ def test_check_reads_standard_input() -> None:
     assert wrong(bad) == "standard input:4: [[console]] x: unknown setting: known are format"
     unset = run_program("check", "-", input=b"config pcap\n\n")
     assert (unset.code, unset.out) == (3, "")
-    assert "not configured yet" in unset.err
+    assert "no backend is enabled" in unset.err
 
 
 def test_check_as_json() -> None:

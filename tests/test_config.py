@@ -284,6 +284,7 @@ def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
             "[pcap]\ndevice = br-lan",
             '2: not TOML: text without quotes: write device = "br-lan"',
         ),
+        ("[pcap]\ndevice = \u201clo\u201d", "2: not TOML: Invalid value: write straight quotes"),
         ("[pcap]\nfile = True", "2: not TOML: text without quotes: write file = true"),
         ("[pcap]\ndevice =", "2: not TOML: Invalid value: write text in quotes; true, false and numbers without"),
         (
@@ -432,6 +433,24 @@ def test_unknown_settings() -> None:
     )
 
 
+def test_addresses_have_other_names_elsewhere() -> None:
+    text = '[[mqtt]]\nserver = "broker"\nport = 1883\nenabled = true\n'
+    remedy = "unknown setting: write address and port in url, such as mqtt://192.168.1.10:1883"
+    assert complaints(GOOD + text)[1:] == [
+        f"6: [[mqtt]] server: {remedy}",
+        f"7: [[mqtt]] port: {remedy}",
+        "8: [[mqtt]] enabled: only backends in UCI have this option: remove it",
+    ]
+
+
+def test_a_file_of_another_format(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("# Settings\n\nconfig pcap 'pcap'\n\toption device 'lo'\n")
+    assert "in UCI's format, not TOML: inverter-capture uci" in refused(str(path))
+    assert all("not TOML: Expected '=' after" in message for message in complaints("pcap:\n  device: lo\n"))
+    assert len(complaints("x: 1\n" * 100)) == 8
+
+
 def test_a_setting_of_another_section() -> None:
     assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of log: move it there"
 
@@ -528,6 +547,10 @@ def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
 
 def test_the_systems_zone_needs_no_zone_data(zone_data: Path) -> None:
     assert parse('[[console]]\n[pcap]\ndevice = "x"\ntimezone = "local"', "c.toml").pcap.timezone == "local"
+
+
+def test_a_zone_name_of_a_thousand_parts() -> None:
+    assert "unknown time zone" in complaint(f'[[console]]\n[pcap]\ndevice = "x"\ntimezone = "a{".a" * 1000}/b"\n')
 
 
 def zone_complaint(name: str) -> str:

@@ -191,10 +191,10 @@ def test_enabled_without_settings_it_says_which_to_set(router: Router) -> None:
     router.run("uci", "set", f"{NAME}.service.enabled=1")
     service = Service(router)
     assert service.init("start", fails=True) == Told(None, [NAME], False)
-    (line,) = service.log
-    assert line.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: not configured yet: ")
-    assert f"uci set {NAME}.pcap.device=" in line
-    assert f"uci set {NAME}.influxdb2.enabled=1" in line
+    device, backend, *commands = service.log
+    assert device.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: pcap 'pcap' option device: missing: uci set ")
+    assert backend.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: no backend is enabled: paste ")
+    assert f"daemon.err {NAME}: uci set {NAME}.influxdb2.enabled=1" in commands
     assert service.leftovers == []
 
 

@@ -526,7 +526,7 @@ def test_of_too_many_inverters_the_one_that_is_silent_goes(mqtt: Any, broker: Mo
             backend.put(reading(number))
             backend.put(reading(number, f"FORGED{number:04}"))
             assert backend.wait_until_empty(10)
-        assert power(listener.of(STATE))[-1] == 2 * INVERTERS_MAX - 1
+        listener.wait_for(STATE, lambda heard: power(heard)[-1] == 2 * INVERTERS_MAX - 1)
         assert [heard.text for heard in listener.of(AVAILABILITY)] == ["online"]
         assert backend.status().delivered == 4 * INVERTERS_MAX
 

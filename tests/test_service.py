@@ -270,6 +270,7 @@ def test_many_signals_are_one(tmp_path: Path) -> None:
 # --- outputs ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: captures on a device")
 def test_closed_standard_streams_are_not_taken_by_others(tmp_path: Path) -> None:
     # A device's descriptor in the place of standard output would send readings onto the wire.
     config = write_config(tmp_path / "c.toml", "lo")
@@ -405,7 +406,7 @@ def never() -> Config:
 def test_an_error_of_ours_in_a_file_is_told_and_fails(
     day_config: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(self: Decoder, packet: object) -> None:
+    def fail(self: Decoder, *packets: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(Decoder, "receive", fail)

@@ -37,8 +37,7 @@ def events_of(
             if abs(by) > STEP_NANOSECONDS:
                 events += decoder.clock_set(by)
                 packets = [_restamped(packet, by, now) for packet in packets]
-        for packet in packets:
-            events += decoder.receive(packet)
+        events += decoder.receive(*packets)
         if capture.live:
             events += decoder.advance(time.time_ns())
         if events and capture.dongles is not None and capture.dongles.heed(events):

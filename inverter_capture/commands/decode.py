@@ -49,8 +49,7 @@ class DecodeCommand:
         self._held: deque[str] | None = None if last is None else deque(maxlen=last)
         """The last readings, to be printed at the end."""
         self._inverters: dict[str, None] = {}
-        self._times: list[int] = []
-        """The first and the last time of all readings."""
+        self._times: list[int] = []  # The first and the last time of all readings
 
     def run(self, paths: Sequence[str]) -> list[str]:
         """Print all readings. Returns the problems, one line each. Raises FilterError, OSError for standard output."""

@@ -28,7 +28,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from operator import itemgetter
 from typing import NamedTuple
 
 from inverter_capture.protocol.counts import Counts
@@ -106,7 +107,7 @@ class Guard:
             self._remember(reading.serial, inverter)
         else:
             inverter = inverter.copied()
-        held = inverter.judge(_Moment(clock, reading.time), reading)
+        held = inverter.judge(clock, reading)
         believed = reading
         if held:
             self.counts.held += len(held)
@@ -147,6 +148,11 @@ class _Moment:
         self.time = time
         self.periods = _periods(clock)  # Numbers of the current day, month and year
 
+    @property
+    def day(self) -> date:
+        """The day by the inverter's clock."""
+        return self._clock.date()
+
     def coming(self, period: str) -> int:
         """The period a little later: counters may be reset shortly before the clock's midnight."""
         return _periods(self._clock + _GRACE)[period]
@@ -179,7 +185,7 @@ class _Value(NamedTuple):
 class _Inverter:
     """The fields of an inverter, and its last reading with the result of the check."""
 
-    __slots__ = ("believed", "confirmed", "fields", "held", "kind", "reading", "time")
+    __slots__ = ("believed", "confirmed", "fields", "held", "kind", "reading", "settled", "time")
 
     def __init__(self) -> None:
         self.kind: Kind | None = None
@@ -189,21 +195,28 @@ class _Inverter:
         self.believed = Reading("", 0, {})
         self.held: list[Held] = []
         self.confirmed = 0  # Number of changes that the last reading has confirmed
+        self.settled: _Settled | None = None
 
     def copied(self) -> _Inverter:
         """A copy with the same accepted values."""
+        self._unsettle()
         other = copy(self)
         other.fields = [copy(judge) for judge in self.fields]
         return other
 
-    def judge(self, moment: _Moment, reading: Reading) -> list[Held]:
+    def judge(self, clock: datetime, reading: Reading) -> list[Held]:
         """The values of a reading to hold back."""
-        if reading.kind is not self.kind:
-            self._become(reading.kind)
-        time, values, periods = moment.time, reading.values, moment.periods
+        self.confirmed = 0
+        time, values = reading.time, reading.values
         steady = 0 < time - self.time <= _SILENCE
         self.time = time
-        self.confirmed = 0
+        if steady and self.settled is not None and self.settled.accepts(clock, reading):
+            return []
+        self._unsettle()
+        if reading.kind is not self.kind:
+            self._become(reading.kind)
+        moment = _Moment(clock, time)
+        periods = moment.periods
         held = []
         for field in self.fields:
             value = values.get(field.name)
@@ -226,7 +239,13 @@ class _Inverter:
                 held.append(Held(reading.serial, field.name, value, field.value, why))
             elif field.overruled:
                 self.confirmed += 1
+        self.settled = _Settled.of(self.fields, moment, reading)
         return held
+
+    def _unsettle(self) -> None:
+        if self.settled is not None:
+            self.settled.tell_fields()
+            self.settled = None
 
     def recall(self, moment: _Moment, reading: Reading) -> None:
         """Accept the counters of an earlier reading, for fields without an accepted value."""
@@ -247,6 +266,58 @@ class _Inverter:
             if field.limit is not None
         ]
         self.kind = kind
+
+
+class _Settled:
+    """Checks all fields together while nothing special happens, since that is faster than each for itself.
+
+    It begins with a reading of which all values were accepted, and lasts for the day.
+    """
+
+    __slots__ = ("_absent", "_count", "_day", "_fields", "_kind", "_time", "_values", "_values_of")
+
+    @classmethod
+    def of(cls, fields: list[_Judge], moment: _Moment, reading: Reading) -> _Settled | None:
+        """Begin with this reading, if its values allow it."""
+        present = [field for field in fields if field.name in reading.values]
+        for field in present:
+            if field.time != moment.time or field.belongs != moment.periods[field.period] or field.doubted:
+                return None
+        return cls(fields, present, moment, reading) if len(present) > 1 else None
+
+    def __init__(self, fields: list[_Judge], present: list[_Judge], moment: _Moment, reading: Reading) -> None:
+        self._kind = reading.kind
+        self._day = moment.day
+        self._fields = present
+        self._absent = [field.name for field in fields if field.name not in reading.values]
+        self._values_of = itemgetter(*(field.name for field in present))
+        self._values: tuple[float, ...] = self._values_of(reading.values)
+        self._time = reading.time
+        self._count = 0  # Readings accepted since then
+
+    def accepts(self, clock: datetime, reading: Reading) -> bool:
+        """Whether a reading of the same day has the same fields, and all values are slightly later and larger."""
+        if clock.date() != self._day or reading.kind is not self._kind:
+            return False
+        if not reading.values.keys().isdisjoint(self._absent):
+            return False
+        try:
+            values: tuple[float, ...] = self._values_of(reading.values)
+        except KeyError:
+            return False
+        for field, before, value in zip(self._fields, self._values, values, strict=True):
+            if value != before and not field.lowest <= value - before <= field.highest:
+                return False
+        self._values = values
+        self._time = reading.time
+        self._count += 1
+        return True
+
+    def tell_fields(self) -> None:
+        """Each field checks its next value for itself."""
+        for field, value in zip(self._fields, self._values, strict=True):
+            field.value, field.time = value, self._time
+            field.agreed += self._count
 
 
 class _Judge:

@@ -90,7 +90,7 @@ class Decoder:
         self._latest: dict[int, tuple[Flow, int]] = {}  # By stream: its flow and the time of its last segment
         self._dongles: dict[Flow, None] = {}
         self._recent: dict[bytes, None] = {}
-        self._ahead: list[tuple[Flow, int, Report]] = []
+        self._ahead: list[Decoded] = []
         """Flows, times and reports that are ahead of the capture's clock, which may be wrong."""
 
     @property
@@ -98,10 +98,16 @@ class Decoder:
         """When to call `advance` unless a packet arrives before (ns since the epoch); None: never."""
         return self.streams.deadline
 
-    def receive(self, packet: Packet) -> list[Event]:
-        """The events of this packet."""
-        segment = self.packets.parse(packet)
-        return [] if segment is None else self._messages(self.streams.receive(segment))
+    def receive(self, *packets: Packet) -> list[Event]:
+        """The events of these packets.
+
+        All of them pass one stage before the next one begins: this is faster, since a processor's cache holds a stage.
+        """
+        stream_events: list[StreamEvent] = []
+        for segment in map(self.packets.parse, packets):
+            if segment is not None:
+                stream_events += self.streams.receive(segment)
+        return self._messages(stream_events)
 
     def advance(self, time: int) -> list[Event]:
         """The events of waiting until this time (ns since the epoch)."""
@@ -112,7 +118,7 @@ class Decoder:
         self.streams.clock_set(by)
         self._latest = {stream: (flow, time + by) for stream, (flow, time) in self._latest.items()}
         ahead, self._ahead = self._ahead, []
-        return [self._read(flow, time + by, report) for flow, time, report in ahead]
+        return [self._read(event._replace(time=event.time + by)) for event in ahead]
 
     def close(self) -> list[Event]:
         """The capture has ended: the events of the data that was waiting."""
@@ -133,9 +139,10 @@ class Decoder:
                 else:
                     flow, time = self._latest.pop(event.stream)
                     events += self._events(flow, time, self._parsers.pop(event.stream).close())
-        return events
+        return [self._read(event) if isinstance(event, Decoded) else event for event in events]
 
     def _events(self, flow: Flow, time: int, messages: list[Message]) -> list[Event]:
+        """The events of messages, without readings yet."""
         events: list[Event] = []
         for message in messages:
             if message.from_dongle:
@@ -168,11 +175,12 @@ class Decoder:
             return [Unknown(time, flow, report)]
         self.counts.known += 1
         self.streams.prove(flow)
-        return [self._read(flow, time, Report(report.serial, report.clock, report.data, layout, learnt))]
+        report = Report(report.serial, report.clock, report.data, layout, learnt)
+        return [Decoded(time, flow, report, None)]
 
-    def _read(self, flow: Flow, time: int, report: Report) -> Decoded:
+    def _read(self, event: Decoded) -> Decoded:
         ahead = self.readings.counts.ahead
-        reading = self.readings.read(report, time)
+        event = Decoded(event.time, event.flow, event.report, self.readings.read(event.report, event.time))
         if self.readings.counts.ahead > ahead:
-            self._ahead = [*self._ahead, (flow, time, report)][-AHEAD_MAX:]
-        return Decoded(time, flow, report, reading)
+            self._ahead = [*self._ahead, event][-AHEAD_MAX:]
+        return event

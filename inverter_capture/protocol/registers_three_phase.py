@@ -358,5 +358,4 @@ def _alike(one: Quantity, other: Quantity) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in scale)
 
 
-COMMON_FIELDS = _common()
-"""The fields common to both, for an inverter that may be either."""
+COMMON_FIELDS = _common()  # The fields common to both, for an inverter that may be either

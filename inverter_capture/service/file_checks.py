@@ -15,8 +15,7 @@ from inverter_capture.protocol.clock import ClockError, FileClocks
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder
 from inverter_capture.text import counted
 
-SURVEYED_READINGS = 100
-"""Readings whose clocks are compared before an import begins."""
+SURVEYED_READINGS = 100  # Readings whose clocks are compared before an import begins
 UNKNOWN = (
     "reports of unknown length, which are not decoded: {}; please report what `inverter-capture decode --raw "
     "--anonymise FILE` prints"

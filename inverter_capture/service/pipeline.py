@@ -16,7 +16,7 @@ from inverter_capture.capture.dongle_filter import DongleFilter
 from inverter_capture.capture.dongle_search import DongleSearch
 from inverter_capture.capture.events import Capture, events_of
 from inverter_capture.capture.file import FileCapture
-from inverter_capture.capture.libpcap import CaptureError, FilterError
+from inverter_capture.capture.libpcap import CaptureError
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.admission import Admission
@@ -36,7 +36,7 @@ CHANGE_SECONDS = 2  # Maximum time in seconds that `reconfigure` waits for new s
 
 _log = logging.getLogger(__name__)
 
-Deliver = Callable[[Reading], None]
+Deliver = Callable[[list[Reading]], None]
 
 
 class Pipeline:
@@ -45,7 +45,7 @@ class Pipeline:
     def __init__(
         self, config: PcapConfig, deliver: Deliver, ended: Callable[[], None], on_change: Callable[[], None]
     ) -> None:
-        """The callbacks are called in the thread: `deliver` with each reading, `ended` at its end, `on_change` after
+        """The callbacks are called in the thread: `deliver` with readings, `ended` at its end, `on_change` after
         reports and when capturing becomes possible or impossible.
 
         Raises CaptureError for a capture file that cannot be read.
@@ -122,12 +122,6 @@ class Pipeline:
         """Wait at most this time for the thread to finish."""
         self._thread.join(seconds)
 
-    def close(self) -> None:
-        """Close the capture. Only while the thread does not run."""
-        with self._replacing:
-            if self._capture is not None:
-                self._capture.close()
-
     def reconfigure(self, config: PcapConfig) -> bool:
         """Apply changed settings, with a checked filter, to a live capture. Streams that are decoded in part continue.
 
@@ -177,12 +171,14 @@ class Pipeline:
             else:
                 self._keep_capturing()
         except CaptureError as error:
-            self.failure = f"[pcap] device = {error}"
+            self.failure = f"[pcap] {error.setting} = {error}"
         except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
             _log.exception("an error in inverter-capture itself, please report it")
             self.failure = f"{self._config.device}: the capture file was not read to its end"
         finally:
-            self.close()
+            with self._replacing:
+                if self._capture is not None:
+                    self._capture.close()
             self._ended()
 
     def _keep_capturing(self) -> None:
@@ -239,8 +235,8 @@ class Pipeline:
             try:
                 capture = LiveCapture(after.device, after.filter or self._dongles)
             except CaptureError as error:
-                setting = "filter" if isinstance(error, FilterError) else "device"
-                _log.error("[pcap] %s = %s; the capture continues with the previous device and filter", setting, error)
+                told = "[pcap] %s = %s; the capture continues with the previous device and filter"
+                _log.error(told, error.setting, error)
                 after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
             else:
                 self._replace_capture(capture)
@@ -255,8 +251,7 @@ class Pipeline:
     def _replace_capture(self, capture: LiveCapture) -> None:
         # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
         assert isinstance(self._capture, LiveCapture)
-        for packet in self._capture.drain():
-            self._handle(self._decoder.receive(packet))
+        self._handle(self._decoder.receive(*self._capture.drain()))
         with self._replacing:
             self._capture.close()
             self._capture = capture
@@ -271,11 +266,14 @@ class Pipeline:
     def _handle(self, events: list[Event]) -> None:
         for event in events:
             self._report_log.observe(event)
+        readings = []
+        for event in events:
             if isinstance(event, Decoded) and event.reading is not None:
-                self._readings += 1
                 if self._config.file:
                     self._clocks.add(event.report, event.reading, event.time)
-                self._deliver(self._guarded(event, event.reading))
+                readings.append(self._guarded(event, event.reading))
+        self._readings += len(readings)
+        self._deliver(readings)
 
     def _admit(self, report: Report, flow: Flow, captured: int) -> bool:
         now = captured if self._config.file else time.monotonic_ns()

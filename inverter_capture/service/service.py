@@ -162,16 +162,18 @@ class Service:
 
     # --- readings ---
 
-    def _deliver(self, reading: Reading) -> None:
-        self._monitoring.take(reading)
+    def _deliver(self, readings: list[Reading]) -> None:
+        for reading in readings:
+            self._monitoring.take(reading)
         for _, backend in self._backends:
-            try:
-                self._make_room(backend)
-                backend.put(reading)
-            except Exception:  # noqa: BLE001 (the other backends get the reading)
-                if backend not in self._failed:
-                    self._failed.add(backend)
-                    _log.exception("%s: an error in inverter-capture itself, please report it", backend.name)
+            for reading in readings:
+                try:
+                    self._make_room(backend)
+                    backend.put(reading)
+                except Exception:  # noqa: BLE001 (the other backends get the reading)
+                    if backend not in self._failed:
+                        self._failed.add(backend)
+                        _log.exception("%s: an error in inverter-capture itself, please report it", backend.name)
         if self._backends and all(backend.ended for _, backend in self._backends):
             self._wishes.put(_END)
 

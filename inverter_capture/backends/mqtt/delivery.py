@@ -25,16 +25,12 @@ RECONNECT_SECONDS_MAX = 4.0
 """Maximum seconds between attempts while the broker cannot be reached. It is to be up to date 10 s after its return."""
 REFUSED_SECONDS = 60.0
 """Seconds between attempts after a failure that lasts until a setting is changed, here or at the broker."""
-STABLE_SECONDS = 120.0
-"""Seconds after which a connection counts as stable, and ends a series of closed connections."""
-SERIES = 3
-"""Number of closed connections in a row that is logged as a failure. The restart of a broker closes one."""
-CHECK_SECONDS = 5.0
-"""Timeout in seconds of `check` for its own messages to come back."""
+STABLE_SECONDS = 120.0  # Seconds after which a connection counts as stable, and ends a series of closed connections
+SERIES = 3  # Number of closed connections in a row that is logged as a failure. The restart of a broker closes one.
+CHECK_SECONDS = 5.0  # Timeout in seconds of `check` for its own messages to come back
 
 LUCI_MENU = "/usr/share/luci/menu.d/luci-app-inverter-capture.json"
-LUCI_PAGE = "cgi-bin/luci/admin/services/inverter-capture"
-"""A file of the LuCI app, and the path of its page."""
+LUCI_PAGE = "cgi-bin/luci/admin/services/inverter-capture"  # A file of the LuCI app, and the path of its page
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +52,7 @@ class Mqtt(Backend):
         self._wake_reader = self._wake_writer = -1
         """The ends of a pipe while the thread runs: a byte written to it interrupts the thread's wait."""
         self._backoff = Backoff()
-        self._broken = 0
-        """Connections in a row that the broker closed."""
+        self._broken = 0  # Connections in a row that the broker closed
         self._was_ready = False
 
     def start(self) -> None:

@@ -26,14 +26,12 @@ SUPPORT_URL = "https://github.com/inverter-capture/inverter-capture"
 
 ONLINE, OFFLINE = b"online", b"offline"
 
-STATE_LENGTH_MAX = 255
-"""Maximum length of an entity's state in Home Assistant, in characters."""
+STATE_LENGTH_MAX = 255  # Maximum length of an entity's state in Home Assistant, in characters
 
 OTHER = "other"
 """The state for numbers without a known meaning. Home Assistant must be told all possible states in advance."""
 
-_BINARY = ("connectivity", "running")
-"""Device classes of fields that become binary sensors."""
+_BINARY = ("connectivity", "running")  # Device classes of fields that become binary sensors
 _PROBLEM_FIELDS = ("inverter_warnings", "inverter_faults")
 """Their texts are attributes of one binary sensor, so their own entities are disabled by default."""
 _ICONS = {
@@ -44,10 +42,8 @@ _ICONS = {
     "inverter_warnings": "mdi:alert",
     "sd_status": "mdi:sd",
 }
-_IDLE_WATTS = 50
-"""A battery with less power, in either direction, is idle: the inverter itself takes some."""
-_CELLS_VOLTS = 51.2
-"""The nominal voltage of low-voltage batteries: 16 cells of lithium iron phosphate."""
+_IDLE_WATTS = 50  # A battery with less power, in either direction, is idle: the inverter itself takes some
+_CELLS_VOLTS = 51.2  # The nominal voltage of low-voltage batteries: 16 cells of lithium iron phosphate
 _BACKENDS = {"influxdb2": "InfluxDB", "mqtt": "MQTT", "console": "Console"}
 """How people call the backends, by the first word of their names."""
 
@@ -59,8 +55,7 @@ class Topics(NamedTuple):
     """The topics of one base topic and one discovery prefix."""
 
     base: str
-    prefix: str
-    """Prefix of Home Assistant's discovery topics; empty for no discovery."""
+    prefix: str  # Prefix of Home Assistant's discovery topics; empty for no discovery
 
     @property
     def service(self) -> str:
@@ -106,8 +101,7 @@ class Device(NamedTuple):
     fields: tuple[str, ...]
     """Ids of the fields in its reports, in the order of the register table, without those of a missing BMS."""
     software: str = ""
-    rated_power: float = 0
-    """In watts; 0 when unknown."""
+    rated_power: float = 0  # In watts; 0 when unknown
 
     def after(self, reading: Reading) -> Device:
         """The inverter after another reading. A value that is absent from the reading is kept."""
@@ -133,36 +127,28 @@ class Device(NamedTuple):
 class Service(NamedTuple):
     """This service as Home Assistant's discovery describes it."""
 
-    id: str
-    """Differs between routers."""
-    host: str
-    """The router's name."""
-    page: str
-    """URL of its page in LuCI; empty for none."""
+    id: str  # Differs between routers
+    host: str  # The router's name
+    page: str  # URL of its page in LuCI; empty for none
 
 
 class Derived(NamedTuple):
     """A component of inverters that follows from fields."""
 
-    fields: tuple[str, ...]
-    """It is absent when one of these is."""
-    value: Callable[..., float | str]
-    """Of the fields' values, in this order."""
+    fields: tuple[str, ...]  # It is absent when one of these is
+    value: Callable[..., float | str]  # Of the fields' values, in this order
     component: Json
 
 
 class RetainedState(NamedTuple):
     """The state that an earlier run of the service has published, as far as it is needed again."""
 
-    reading: Reading
-    """The newest reading; its layout is not known."""
-    clock_behind: int
-    """Seconds by which the inverter's clock is behind this system's."""
+    reading: Reading  # The newest reading; its layout is not known
+    clock_behind: int  # Seconds by which the inverter's clock is behind this system's
     device: Device
 
 
-UNKNOWN = Device(SINGLE_PHASE, ())
-"""An inverter without a reading."""
+UNKNOWN = Device(SINGLE_PHASE, ())  # An inverter without a reading
 
 
 def _losses(pv: float, discharge: float, charge: float, output: float) -> float:

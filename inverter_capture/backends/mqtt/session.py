@@ -19,22 +19,15 @@ from inverter_capture.config.schema import MqttConfig
 from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
 
-STATE_BYTES_MAX = 64 * 1024
-"""Maximum size of a retained state in bytes. Larger ones are ignored."""
-LEARN_SECONDS = 0.5
-"""Seconds to wait for retained messages after the answer to a subscription."""
-ECHO_SECONDS = 5.0
-"""Timeout in seconds for our own messages to come back."""
-AGAIN_SECONDS = 1.5
-"""Seconds that Home Assistant needs after its `online` until it has subscribed to everything."""
+STATE_BYTES_MAX = 64 * 1024  # Maximum size of a retained state in bytes. Larger ones are ignored.
+LEARN_SECONDS = 0.5  # Seconds to wait for retained messages after the answer to a subscription
+ECHO_SECONDS = 5.0  # Timeout in seconds for our own messages to come back
+AGAIN_SECONDS = 1.5  # Seconds that Home Assistant needs after its `online` until it has subscribed to everything
 SETTLE_SECONDS = 2.0
 """Seconds after a change of the service's status until it is published: after a reading, until it is delivered."""
-STATUS_SECONDS = 60.0
-"""Minimum seconds between two states of the service."""
-COLLECT_SECONDS = 1.0
-"""Seconds between states published while a file is imported."""
-CLOSE_SECONDS = 1.0
-"""Timeout in seconds for the last confirmations, and again for DISCONNECT."""
+STATUS_SECONDS = 60.0  # Minimum seconds between two states of the service
+COLLECT_SECONDS = 1.0  # Seconds between states published while a file is imported
+CLOSE_SECONDS = 1.0  # Timeout in seconds for the last confirmations, and again for DISCONNECT
 
 
 _log = logging.getLogger(__name__)
@@ -45,16 +38,11 @@ class Inverter:
 
     def __init__(self, stale_after: float) -> None:
         self.presence = Presence(stale_after)
-        self.reading: Reading | None = None
-        """The newest reading. None while only the state of an earlier run is known."""
-        self.left: bytes | None = None
-        """The retained state of an earlier run."""
-        self.device = homeassistant.UNKNOWN
-        """The inverter as discovery describes it."""
-        self.waiting = False
-        """Whether the reading is not sent yet."""
-        self.sending: set[int] = set()
-        """Numbers of the messages with readings that the broker has not confirmed."""
+        self.reading: Reading | None = None  # The newest reading. None while only the state of an earlier run is known.
+        self.left: bytes | None = None  # The retained state of an earlier run
+        self.device = homeassistant.UNKNOWN  # The inverter as discovery describes it
+        self.waiting = False  # Whether the reading is not sent yet
+        self.sending: set[int] = set()  # Numbers of the messages with readings that the broker has not confirmed
 
     @property
     def importance(self) -> tuple[bool, float]:
@@ -75,14 +63,11 @@ class Shared:
         self.inverters: dict[str, Inverter] = {}
         self.delivered = 0
         self.dropped = 0
-        self.importing = False
-        """Whether a file is being imported: only its newest reading is published."""
-        self.status_changed = False
-        """Whether the status of the service has changed since it was published."""
+        self.importing = False  # Whether a file is being imported: only its newest reading is published
+        self.status_changed = False  # Whether the status of the service has changed since it was published
         self.yielded: set[str] = set()
         """Serial numbers of the inverters that another service announces to Home Assistant."""
-        self.learned = False
-        """Whether the retained states of an earlier run have been read, or given up."""
+        self.learned = False  # Whether the retained states of an earlier run have been read, or given up
 
     def add(self, serial: str, stale_after: float) -> Inverter:
         """Add an inverter. At `INVERTERS_MAX` another one is removed: first one without a reading in this run, then the
@@ -108,8 +93,7 @@ class Session:
         on_earlier: Callable[[Reading], None],
     ) -> None:
         """`connection` is open. `on_earlier` as in Backend."""
-        self.refused: list[str] = []
-        """Topics whose messages did not come back. The reader clears the list."""
+        self.refused: list[str] = []  # Topics whose messages did not come back. The reader clears the list.
         self._connection = connection
         self._config = config
         self._topics = Topics(config.base_topic, config.discovery_prefix)
@@ -117,26 +101,20 @@ class Session:
         self._status = status
         self._service = service
         self._on_earlier = on_earlier
-        self._echoes: set[str] = set()
-        """Topics whose messages have not come back yet."""
+        self._echoes: set[str] = set()  # Topics whose messages have not come back yet
         self._echoes_until = 0.0
-        self._told: dict[str, bool] = {}
-        """The published availability, by serial number."""
+        self._told: dict[str, bool] = {}  # The published availability, by serial number
         self._announced: dict[str, Callable[..., bytes]] = {}
         """What makes the announced discovery of each device, by topic, with `gone` as in homeassistant.py."""
-        self._devices: dict[str, Device] = {}
-        """The announced inverters, by serial number."""
-        self._backends: list[str] = []
-        """The names of the announced backends."""
+        self._devices: dict[str, Device] = {}  # The announced inverters, by serial number
+        self._backends: list[str] = []  # The names of the announced backends
         self._others: dict[str, dict[str, bytes]] = {}
         """By the status topics of other services: their discovery of inverters, by serial number. Empty when it is left
         to the other, which is online."""
         self._again_at: float | None = None
         self._next_at = 0.0
-        self._status_at: float | None = time.monotonic() + SETTLE_SECONDS
-        """When the state of the service is due."""
-        self._status_sent = b"", 0.0
-        """The published state of the service, and its monotonic time."""
+        self._status_at: float | None = time.monotonic() + SETTLE_SECONDS  # When the state of the service is due
+        self._status_sent = b"", 0.0  # The published state of the service, and its monotonic time
 
     @property
     def settled(self) -> bool:

@@ -1,19 +1,19 @@
-// For ESLint: the pages of the LuCI app, and the stand-in for LuCI's runtime in their tests.
+// Configuration of ESLint for the pages of the LuCI app, and for the replacement of LuCI's runtime in their tests.
 
 import { createRequire } from 'node:module';
 
-// From where ESLint itself is.
+// From the directory where ESLint is installed.
 const recommended = createRequire(process.argv[1])('@eslint/js').configs.recommended.rules;
 const names = list => Object.fromEntries(list.split(' ').map(name => [ name, 'readonly' ]));
 const errors = list => Object.fromEntries(list.split(' ').map(rule => [ rule, 'error' ]));
 const BROWSER = names('JSON Node ResizeObserver document fetch window');
 const LUCI = names('E L _ baseclass form fs poll rpc uci ui view chart flow status');
-const HTML = [ 'innerHTML', 'outerHTML', 'insertAdjacentHTML' ].map(property => ({ property, message: 'What comes from the network is no HTML.' }));
+const HTML = [ 'innerHTML', 'outerHTML', 'insertAdjacentHTML' ].map(property => ({ property, message: 'Text from the network must not become HTML.' }));
 
 export default [
 	{
 		files: [ 'openwrt/**/*.js' ],
-		// LuCI makes each file a function, which returns a class: hence commonjs. Its jsmin knows no template strings.
+		// commonjs, since LuCI makes each file a function that returns a class. Its jsmin does not support template strings.
 		languageOptions: { ecmaVersion: 2020, sourceType: 'commonjs', globals: { ...BROWSER, ...LUCI } },
 		rules: {
 			...recommended,

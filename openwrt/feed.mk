@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Common to the packages of this feed. Change the maintainer and the URL of the project here.
+# Variables of all packages of this feed. Set the maintainer and the URL of the project here.
 
 PKG_MAINTAINER:=inverter-capture maintainers <inverter-capture@example.org>
 PROJECT_URL:=https://example.org/inverter-capture
@@ -10,5 +10,5 @@ PROJECT_URL:=https://example.org/inverter-capture
 PYTHON3_OF_BYTECODE=python3-light (>=$(PYTHON3_VERSION)), \
 	python3-light (<$(PYTHON3_VERSION_MAJOR).$(shell expr $(PYTHON3_VERSION_MINOR) + 1))
 
-# Bytecode without columns: a sixth smaller. They only mark places in the source lines of tracebacks, which routers lack.
+# Bytecode without column numbers is a sixth smaller. Tracebacks need them only to mark source lines, which are not installed.
 export PYTHONNODEBUGRANGES:=1

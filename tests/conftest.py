@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.times import SECOND
-from tests.network import Network
+from tests.network import Network, leave_for_own_namespace
 from tests.programs import Dongle
 
 # A shell that starts the tests in the background has SIGINT ignored, in all that they start too.
@@ -21,15 +22,41 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CAPTURES = Path(__file__).parent / "captures"
 
+NOT_PERMITTED = re.compile("permitted|Permission denied|no permission to capture")
+
 # Machines are slow in their own ways: no deadlines. In CI the same examples each time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: when tests run side by side, it ends with the others."""
+    items.sort(key=lambda item: item.path.name != "test_long.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_loopback() -> None:
+    """Other tests on this machine, with their dongles and servers, are on another loopback device."""
+    if os.geteuid() == 0:
+        leave_for_own_namespace()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Without root, a test that fails because something is not permitted is skipped, with that as the reason."""
+    report = yield
+    if os.geteuid() and report.failed and (reason := NOT_PERMITTED.search(report.longreprtext)):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), 0, f"Skipped: needs root: {reason[0]}")
+    return report
+
+
 @pytest.fixture
 def network() -> Iterator[Network]:
     """A network for one test."""
+    if os.geteuid():
+        pytest.skip("needs root: network namespaces")
     with Network() as made:
         yield made
 

@@ -19,6 +19,7 @@ import pytest
 
 from inverter_capture import __version__
 from inverter_capture.protocol.registers import FIELDS
+from inverter_capture.service.file_checks import UNKNOWN
 from tests import wire
 from tests.conftest import CAPTURES
 from tests.network import BRIDGE, ROOT, Network, in_namespace
@@ -173,9 +174,61 @@ def test_decode_as_a_table(real: Path) -> None:
 
 def test_the_system_s_time_zone_is_the_default(real: Path) -> None:
     for zone, moment in (("UTC", "2022-11-05T08:32:46"), ("Asia/Kolkata", "2022-11-05T03:02:46")):
-        text = good(run_program("decode", real, "--format", "json", TZ=zone))
-        assert json.loads(text)["time"] == f"{moment}+00:00"
-        assert text == good(run_program("decode", real, "--format", "json", "--timezone", zone, TZ="America/New_York"))
+        done = run_program("decode", real, "--format", "json", TZ=zone)
+        assert json.loads(done.out)["time"] == f"{moment}+00:00"
+        assert done.code == 0
+        again = run_program("decode", real, "--format", "json", "--timezone", zone, TZ="America/New_York")
+        assert again.out == done.out
+
+
+@pytest.mark.parametrize(
+    ("zone", "distance"), [("UTC", "2 h ahead of"), ("Asia/Kolkata", "3 h 30 min behind"), ("Europe/Helsinki", "")]
+)
+def test_decode_says_which_time_zone_fits(zone: str, distance: str, real: Path) -> None:
+    done = run_program("decode", real, "--format", "json", "--timezone", zone)
+    assert done.code == 0
+    fits = f"warning: the inverter's clock is {distance} the capture's throughout: --timezone Africa/Johannesburg, or "
+    assert done.err.startswith(fits) if distance else not done.err
+
+
+def test_decode_prints_the_last_readings_and_a_summary() -> None:
+    text = good(run_program("decode", DAY, "--timezone", ZONE, "--last", "2"))
+    assert text.count("\nInverter ") + text.startswith("Inverter ") == 4  # headings, and their first groups
+    summary = "576 readings of 2 inverters, from 2024-06-20T22:00:05+00:00 to 2024-06-21T21:55:09+00:00\n"
+    assert text.endswith(summary)
+    assert good(run_program("decode", DAY, "--timezone", ZONE)).endswith(text.removesuffix(summary))
+
+
+def test_an_import_begins_with_a_time_zone_that_fits(tmp_path: Path) -> None:
+    config = tmp_path / "import.toml"
+    text = f'[pcap]\ndevice = "{DAY}"\nfile = true\n[[mqtt]]\nurl = "127.0.0.1:1"\n'
+    config.write_text(text)
+    message = wrong(run_program("run", config, TZ="UTC"))
+    assert message.startswith(f'{config}: [pcap] timezone = "local": the inverter\'s clock is 2 h ahead of the capture')
+    assert 'set it to "Africa/Johannesburg"' in message
+    assert message.endswith("or confirm it with --timezone local")
+    words = [*PROGRAM, "run", str(config)]
+    for zone, more in (("UTC", ["--timezone", "local"]), (ZONE, [])):
+        with Program([*words, *more], TZ=zone) as program:
+            program.wait_until_said("inverter 2205164738: ")
+            program.stop()
+    config.write_text(text.replace("file = true", 'file = true\ntimezone = "UTC"'))
+    with Program(words) as program:
+        program.wait_until_said("inverter 2205164738: ")
+        program.stop()
+    assert "unknown time zone" in wrong(run_program("run", config, "--timezone", "Europe/Pariss"))
+
+
+def test_run_says_why_nothing_came_of_a_file(tmp_path: Path, real_report: bytes) -> None:
+    empty = write_reports(tmp_path / "empty.pcap")
+    done = run_program("run", write_config(tmp_path / "c.toml", empty, file=True))
+    assert done.code == 1
+    assert f'error: [pcap] device = "{empty}": no reading: 6 packets in all, ' in done.err
+    longer = real_report[:9] + (307).to_bytes(2, "big") + real_report[11:] + bytes(range(26))
+    path = write_reports(tmp_path / "unknown.pcap", longer)
+    done = run_program("run", write_config(tmp_path / "c.toml", path, file=True))
+    assert done.code == 1
+    assert f'error: [pcap] device = "{path}": {UNKNOWN.format(1)}' in done.err
 
 
 def dumped_bytes(text: str) -> bytes:
@@ -235,7 +288,7 @@ def test_reports_of_unknown_length_are_counted_and_can_be_dumped(tmp_path: Path,
     path = write_reports(tmp_path / "unknown.pcap", longer, longer[:42] + b"\x3b" + longer[43:])
     done = run_program("decode", path, "--format", "json")
     assert (done.code, done.out) == (1, "")
-    assert done.errors == ["error: reports of unknown length, which are not decoded: 2; --raw shows them"]
+    assert done.errors == [f"error: {UNKNOWN.format(2)}"]
     text = good(run_program("decode", path, "--raw", "--anonymise"))
     assert text.count("318 bytes, layout unknown") == 2
     assert dumped_bytes(text)[:318] == longer.replace(SERIAL.encode(), b"ANON000001")
@@ -334,7 +387,7 @@ def test_progress_is_for_terminals_only(tmp_path: Path) -> None:
     data = DAY.read_bytes()
     with path.open("wb") as file:
         file.write(data[:24] + data[24:] * 8)
-    words = [*PROGRAM, "decode", str(path)]
+    words = [*PROGRAM, "decode", "--timezone", ZONE, str(path)]
     with Program(words) as program, Terminal(words, out=False) as terminal:
         text = terminal.read_all()
         assert program.wait() == 0
@@ -344,8 +397,9 @@ def test_progress_is_for_terminals_only(tmp_path: Path) -> None:
 
 
 def test_decode_of_files_to_a_terminal_is_not_torn(real: Path) -> None:
-    with Terminal([*PROGRAM, "decode", "--format", "json", str(real), str(real)], NO_COLOR="1") as terminal:
-        assert good(run_program("decode", "--format", "json", real, real)) == terminal.read_all()
+    arguments = ["decode", "--timezone", ZONE, "--format", "json", str(real), str(real)]
+    with Terminal([*PROGRAM, *arguments], NO_COLOR="1") as terminal:
+        assert good(run_program(*arguments)) == terminal.read_all()
 
 
 # --- check --------------------------------------------------------------------------------------------------------
@@ -380,7 +434,7 @@ def test_check_reads_standard_input() -> None:
     assert wrong(bad) == "standard input:4: [[console]] x: unknown setting: known are format"
     unset = run_program("check", "-", input=b"config pcap\n\n")
     assert (unset.code, unset.out) == (3, "")
-    assert "not configured yet" in unset.err
+    assert "no backend is enabled" in unset.err
 
 
 def test_check_as_json() -> None:
@@ -565,7 +619,7 @@ def test_discover_where_nothing_is(tmp_path: Path) -> None:
     )
     assert "cannot be read (No such file" in wrong(run_program("discover", tmp_path / "missing.pcap"), 1)
     empty = write_reports(tmp_path / "empty.pcap")
-    assert wrong(run_program("discover", empty), 1).startswith(f'"{empty}": no report is in this capture file')
+    assert wrong(run_program("discover", empty), 1).startswith(f'"{empty}": no reading: 6 packets in all, ')
 
 
 def test_discover_on_a_live_device(network: Network, tmp_path: Path) -> None:

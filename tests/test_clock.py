@@ -20,6 +20,7 @@ from inverter_capture.protocol.clock import (
     QUARTER_HOUR,
     ClockError,
     ClockWatch,
+    FileClocks,
     off_by_quarters,
 )
 from inverter_capture.protocol.readings import Reading
@@ -48,6 +49,29 @@ class Inverter:
         return self.watch.check(
             Report(self.serial, clock, b""), Reading(self.serial, moment * SECOND, {}), captured * SECOND + SECOND // 2
         )
+
+
+def file_error(*offs: int) -> ClockError | None:
+    """What is wrong with a file of reports whose clocks are wrong by so many seconds."""
+    clocks = FileClocks()
+    for number, off in enumerate(offs):
+        captured = NOW + 300 * number
+        clock = datetime.fromtimestamp(captured + off, UTC).replace(tzinfo=None)
+        reading = Reading(SERIAL, (captured + off) * SECOND, {})
+        clocks.add(Report(SERIAL, clock, b""), reading, captured * SECOND)
+    return clocks.error
+
+
+def test_the_clocks_in_a_file() -> None:
+    assert file_error() is None
+    assert file_error(7200) == ClockError(7200, 7200, NOW)
+    assert file_error(*[-6300 + WRONG] * 20) == ClockError(-6300, -6300, NOW + 300 * 19)
+    # Summer and winter.
+    assert file_error(*[7200] * 10, *[3600] * 10) == ClockError(3600, 3600, NOW + 300 * 19)
+    # One that is right, many that are not off by quarter hours, and such as are both.
+    assert file_error(*[7200] * 20, 0) is None
+    assert file_error(*[7200] * 10, *[7200 + 400] * 10) is None
+    assert file_error(400) is None
 
 
 @pytest.mark.parametrize("off", [0, 60, -60, 110, -110])

@@ -284,6 +284,7 @@ def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
             "[pcap]\ndevice = br-lan",
             '2: not TOML: text without quotes: write device = "br-lan"',
         ),
+        ("[pcap]\ndevice = \u201clo\u201d", "2: not TOML: Invalid value: write straight quotes"),
         ("[pcap]\nfile = True", "2: not TOML: text without quotes: write file = true"),
         ("[pcap]\ndevice =", "2: not TOML: Invalid value: write text in quotes; true, false and numbers without"),
         (
@@ -432,6 +433,39 @@ def test_unknown_settings() -> None:
     )
 
 
+def test_what_a_lost_line_may_have_set_is_not_missing() -> None:
+    assert complaint('[pcap]\ndevice: "lo"\n[[console]]').startswith("2: not TOML: Expected '=' after a key")
+
+
+def test_a_setting_has_one_mistake() -> None:
+    assert len(complaints(influxdb2('schema = "narrow"', "tags = { group = 'x', name = 'y' }"))) == 1
+    # Nothing is concluded from a value that is wrong.
+    assert complaint(influxdb2("org = ", "bucket = ", "db = 5")).startswith("8: [[influxdb2]] db = 5: ")
+    assert complaint(influxdb2("token = ", 'authentication = "nne"')).startswith("9: [[influxdb2]] authentication = ")
+    assert complaint(influxdb2("token = 5")).startswith("9: [[influxdb2]] token = (hidden): ")
+    assert "url = 5" in complaint(mqtt("url = 5", 'certificate = "c"'))
+    assert complaint(influxdb2("org = ", 'og = "o"')).startswith("9: [[influxdb2]] og: unknown setting: ")
+    assert complaint(influxdb2("token = ", 'tokn = "t"')).startswith("9: [[influxdb2]] tokn: unknown setting: ")
+
+
+def test_addresses_have_other_names_elsewhere() -> None:
+    text = '[[mqtt]]\nserver = "broker"\nport = 1883\nenabled = true\n'
+    remedy = "unknown setting: write address and port in url, such as mqtt://192.168.1.10:1883"
+    assert complaints(GOOD + text)[1:] == [
+        f"6: [[mqtt]] server: {remedy}",
+        f"7: [[mqtt]] port: {remedy}",
+        "8: [[mqtt]] enabled: only backends in UCI have this option: remove it",
+    ]
+
+
+def test_a_file_of_another_format(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("# Settings\n\nconfig pcap 'pcap'\n\toption device 'lo'\n")
+    assert "in UCI's format, not TOML: inverter-capture uci" in refused(str(path))
+    assert all("not TOML: Expected '=' after" in message for message in complaints("pcap:\n  device: lo\n"))
+    assert len(complaints("x: 1\n" * 100)) == 8
+
+
 def test_a_setting_of_another_section() -> None:
     assert complaint(GOOD + "level = 1") == "5: [[console]] level: a setting of log: move it there"
 
@@ -528,6 +562,10 @@ def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
 
 def test_the_systems_zone_needs_no_zone_data(zone_data: Path) -> None:
     assert parse('[[console]]\n[pcap]\ndevice = "x"\ntimezone = "local"', "c.toml").pcap.timezone == "local"
+
+
+def test_a_zone_name_of_a_thousand_parts() -> None:
+    assert "unknown time zone" in complaint(f'[[console]]\n[pcap]\ndevice = "x"\ntimezone = "a{".a" * 1000}/b"\n')
 
 
 def zone_complaint(name: str) -> str:
@@ -1163,6 +1201,7 @@ def test_a_password_in_the_url_is_not_shown() -> None:
     message = complaint(mqtt(f'url = "mqtt://me:{SECRET}@broker"'))
     assert message.startswith("6: [[mqtt]] url = (hidden): ")
     assert "own settings" in message
+    assert complaint(mqtt(f'url = "ftp://me:{SECRET}@broker"')).startswith("6: [[mqtt]] url = (hidden): unknown scheme")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from inverter_capture.commands import discover_report
 from inverter_capture.commands.discover_report import INTERVALS_MAX, SERIALS_MAX, SURVEYED_MAX, Survey
 from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.messages import Message
@@ -242,3 +245,13 @@ def test_a_clock_that_is_simply_wrong() -> None:
 def test_a_report_from_the_future_that_was_not_believed() -> None:
     event = report_event(NOW)._replace(reading=None)
     assert row(survey_of(event).report(), "clock") == "unknown"
+
+
+def test_on_openwrt_the_settings_are_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discover_report, "OPENWRT_FILE", str(tmp_path))
+    for device, file in (("br lan", False), ("/tmp/a.pcap", True)):
+        report = survey_of(report_event(NOW), device=device, file=file).report()
+        *commands, commit, restart = report.partition("\n\n")[2].splitlines()
+        assert (commit, restart) == ("uci commit inverter-capture", "/etc/init.d/inverter-capture restart")
+        words = [shlex.split(command)[2].removeprefix("inverter-capture.@pcap[0].") for command in commands]
+        assert words == ([] if file else [f"device={device}"]) + ["filter=host 192.168.0.202 and tcp port 51100"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from inverter_capture import __version__
 from inverter_capture.backends.mqtt import homeassistant
-from inverter_capture.backends.mqtt.homeassistant import OTHER, USUAL, Device, Topics
+from inverter_capture.backends.mqtt.homeassistant import OTHER, UNKNOWN, Device, Service, Topics
 from inverter_capture.backends.status import BackendStatus, no_status
 from inverter_capture.protocol.inverter_kinds import (
     HIGH_VOLTAGE,
@@ -31,11 +31,14 @@ from tests import tables
 SERIAL = "AB12cd34EF"
 STALE_AFTER = 900.0
 TOPICS = Topics("inverter-capture", "homeassistant")
+SERVICE = Service("a1b2c3", "OpenWrt", "http://192.168.1.1/cgi-bin/luci/admin/services/inverter-capture")
+USUAL = Device(SINGLE_PHASE, tuple(field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[292])))
 BACKENDS = (
     BackendStatus("influxdb2 http://192.168.1.10:8086", True, 10, 2, 1, ""),
     BackendStatus("influxdb2 http://192.168.1.10:8086", True, 10, 0, 0, ""),
     BackendStatus("mqtt mqtt://höhe", True, 10, 0, 0, ""),
 )
+DERIVED = {"battery_state", "battery_capacity_energy", "losses_power", "losses_total"}
 WORDS = ("inverter_warnings", "inverter_faults", "inverter_state", "sd_status", "generator_relay", "grid_connected")
 
 UNITS = {
@@ -48,6 +51,7 @@ UNITS = {
     "battery": "%",
     "duration": ("h", "d", "min", "s"),
     "apparent_power": "VA",
+    "energy_storage": "kWh",
     "power_factor": "%",
 }
 """What Home Assistant takes for each class; it takes more, but we need no others."""
@@ -65,7 +69,8 @@ inverter_warnings inverter_warnings_problem last_reading load_consumption_today 
 load_frequency load_power pv_current_1 pv_current_2 pv_power pv_power_1 pv_power_2 pv_production_today
 pv_production_total pv_voltage_1 pv_voltage_2
 """
-"""Those that are enabled, but for the backends'."""
+"""The entities of an inverter in the first version, but for the backends'."""
+RETIRED = {"inverter_faults_problem", "inverter_warnings_problem"}
 
 
 def device(kind: Kind, layout: Layout | None = None) -> Device:
@@ -76,8 +81,15 @@ def device(kind: Kind, layout: Layout | None = None) -> Device:
 
 def announced(serial: str = SERIAL, gone: dict[str, Any] | None = None, inverter: Device = USUAL) -> dict[str, Any]:
     payload: dict[str, Any] = json.loads(
-        homeassistant.device_payload(serial, TOPICS, BACKENDS, STALE_AFTER, gone, inverter)
+        homeassistant.device_payload(serial, inverter, SERVICE, TOPICS, STALE_AFTER, gone)
     )
+    return payload
+
+
+def service_announced(
+    backends: tuple[BackendStatus, ...] = BACKENDS, gone: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    payload: dict[str, Any] = json.loads(homeassistant.service_payload(SERVICE, backends, TOPICS, gone))
     return payload
 
 
@@ -92,9 +104,8 @@ def state(
     kind: Kind = SINGLE_PHASE,
     layout: Layout = LAYOUTS[292],
 ) -> dict[str, Any]:
-    status = no_status()._replace(reports=3, backends=BACKENDS)
     reading = Reading(SERIAL, time, values, kind, layout)
-    payload: dict[str, Any] = json.loads(homeassistant.state_payload(reading, 1200.4, status))
+    payload: dict[str, Any] = json.loads(homeassistant.state_payload(reading, 1200.4))
     return payload
 
 
@@ -120,6 +131,8 @@ def test_the_device() -> None:
         "manufacturer": "Sunsynk or Deye",
         "model": "Hybrid inverter",
         "serial_number": SERIAL,
+        "via_device": "inverter-capture-a1b2c3",
+        "configuration_url": SERVICE.page,
     }
     assert payload["origin"]["name"] == "inverter-capture"
     assert payload["origin"]["sw_version"] == __version__
@@ -131,6 +144,55 @@ def test_the_device() -> None:
     ]
     assert payload["availability_mode"] == "all"
     assert re.fullmatch(r"homeassistant/device/[A-Za-z0-9_-]+/config", TOPICS.device(SERIAL))
+
+
+def test_the_service() -> None:
+    payload = service_announced()
+    assert payload["device"] == {
+        "identifiers": ["inverter-capture-a1b2c3"],
+        "name": "inverter-capture on OpenWrt",
+        "manufacturer": "inverter-capture",
+        "model": "Service on the router",
+        "sw_version": __version__,
+        "configuration_url": SERVICE.page,
+    }
+    assert payload["availability"] == [{"topic": "inverter-capture/status"}]
+    assert payload["state_topic"] == "inverter-capture/service"
+    found = payload["components"]
+    assert [component["name"] for component in found.values()] == [
+        *("Problem", "Reports received", "Values held back"),
+        *("InfluxDB 192.168.1.10: waiting", "InfluxDB 192.168.1.10: dropped"),
+        *("InfluxDB 192.168.1.10:8086: waiting", "InfluxDB 192.168.1.10:8086: dropped"),
+        *("MQTT höhe: waiting", "MQTT höhe: dropped"),
+    ]
+    status = no_status()._replace(reports=3, backends=(*BACKENDS[1:], BACKENDS[0]._replace(problem="it is away")))
+    state = json.loads(homeassistant.service_state_payload(status))
+    for key, component in found.items():
+        assert component["entity_category"] == "diagnostic"
+        assert component["unique_id"] == f"inverter_capture_a1b2c3_{key}"
+        assert "expire_after" not in component
+        lookup(state, component["value_template"])
+    assert (state["problem"], state["problems"]) == ("ON", {"InfluxDB 192.168.1.10:8086": "it is away"})
+    assert (state["reports"], state["held_back"], state["version"]) == (3, 0, __version__)
+    assert state["backends"]["influxdb2_http_192_168_1_10_8086_2"] == {"connected": True, "waiting": 2, "dropped": 1}
+    fine = json.loads(homeassistant.service_state_payload(no_status()._replace(problem="no such device")))
+    assert fine["problems"] == {"capture": "no such device"}
+    assert json.loads(homeassistant.service_state_payload(no_status()))["problem"] == "OFF"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("influxdb2 http://192.168.1.10:8086", "InfluxDB 192.168.1.10"),
+        ("influxdb2 https://[fd00::1]:8086", "InfluxDB [fd00::1]"),
+        ("mqtt mqtt://broker", "MQTT broker"),
+        ("mqtt unix:///run/mosquitto", "MQTT /run/mosquitto"),
+        ("console", "Console"),
+    ],
+)
+def test_short_names(name: str, label: str) -> None:
+    found = service_announced((BackendStatus(name, True, 0, 0, 0, ""),))["components"]
+    assert [component["name"] for component in found.values()][3:] == [f"{label}: waiting", f"{label}: dropped"]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +210,8 @@ def test_every_field(kind: Kind, table: tables.Table) -> None:
     for row in tables.certain(table):
         name = row["id"]
         component = found.pop(name)
-        assert component.get("enabled_by_default", True) == (row["publish"] == "default"), name
+        is_enabled = row["publish"] == "default" and name not in ("inverter_warnings", "inverter_faults")
+        assert component.get("enabled_by_default", True) == is_enabled, name
         if row["device_class"] in ("connectivity", "running"):
             assert component["platform"] == "binary_sensor"
             assert component["device_class"] == row["device_class"]
@@ -168,9 +231,12 @@ def test_every_field(kind: Kind, table: tables.Table) -> None:
                 decimals = 0 if kind is HIGH_VOLTAGE and name == "pv_power" else len(row["scale"].partition(".")[2])
                 assert component["suggested_display_precision"] == decimals, name
         assert "entity_category" not in component
-    problems = {"inverter_warnings_problem": "Warning", "inverter_faults_problem": "Fault"}
-    assert {key: found.pop(key)["name"] for key in problems} == problems
-    assert {component["entity_category"] for component in found.values()} == {"diagnostic"}
+    assert found.pop("problem")["name"] == "Problem"
+    derived = {name for name in DERIVED if kind is not HIGH_VOLTAGE or name != "battery_capacity_energy"}
+    assert found.keys() == derived | {"last_reading"}
+    assert found["last_reading"]["entity_category"] == "diagnostic"
+    # Home Assistant lists each change of a time as an activity.
+    assert not found["last_reading"]["enabled_by_default"]
 
 
 def test_what_home_assistant_wants() -> None:
@@ -199,8 +265,8 @@ def test_what_home_assistant_wants() -> None:
 
 def test_ids_of_the_first_version_are_there_or_retired() -> None:
     """Whoever has history under them would lose it."""
-    assert set(FIRST_IDS.split()) <= components().keys() | homeassistant.RETIRED.keys()
-    assert not components().keys() & homeassistant.RETIRED.keys()
+    assert set(FIRST_IDS.split()) <= components().keys() | RETIRED
+    assert not components().keys() & RETIRED
 
 
 def test_names_read_well_below_the_name_of_the_device() -> None:
@@ -230,9 +296,9 @@ def test_backends_with_one_name_are_told_apart() -> None:
 
 def test_every_template_finds_something() -> None:
     payload = state({})
-    for component in components().values():
+    for key, component in components().items():
         template = component["value_template"]
-        if component["platform"] == "sensor":
+        if component["platform"] == "sensor" or key == "problem":
             lookup(payload, template)
         else:
             problem = r"\{none: 'None', 0: 'OFF'\}\.get\(value_json\['values'\]\.(\w+) \| default\(none\), 'ON'\)"
@@ -265,15 +331,36 @@ def test_a_state() -> None:
         "inverter_warnings": {"codes": [], "raw": None},
         "inverter_faults": {"codes": ["F35 no grid", "F64 heatsink over-temperature"], "raw": 1 << 34 | 1 << 63},
     }
-    assert payload["service"] == {
-        "version": __version__,
-        "reports": 3,
-        "backends": {
-            "influxdb2_http_192_168_1_10_8086": {"connected": True, "waiting": 2, "dropped": 1},
-            "influxdb2_http_192_168_1_10_8086_2": {"connected": True, "waiting": 0, "dropped": 0},
-            "mqtt_mqtt_h_he": {"connected": True, "waiting": 0, "dropped": 0},
-        },
+    assert payload["problem"] == "ON"
+    assert payload["problems"] == {"warnings": [], "faults": payload["codes"]["inverter_faults"]["codes"]}
+    assert state({"inverter_faults": 0, "inverter_warnings": 0})["problem"] == "OFF"
+    assert state({"inverter_warnings": 2})["problem"] == "ON"
+    assert state({})["problem"] is None
+
+
+def test_what_follows_from_fields() -> None:
+    assert state({})["derived"] == dict.fromkeys(DERIVED)
+    for watts, text in ((-51, "charging"), (-49, "idle"), (0, "idle"), (49, "idle"), (50, "discharging")):
+        assert state({"battery_power": watts})["derived"]["battery_state"] == text
+    assert state({"battery_capacity": 100})["derived"]["battery_capacity_energy"] == 5.12
+    assert state({"battery_power": -1000, "pv_power": 3000, "inverter_power": 1900})["derived"]["losses_power"] == 100
+    totals = {
+        "pv_production_total": 12345.7,
+        "battery_discharge_total": 4487.0,
+        "battery_charge_total": 4821.1,
+        "inverter_energy_total": 11320.4,
     }
+    assert state(totals)["derived"]["losses_total"] == 691.2
+
+
+def test_a_battery_without_bms_has_no_entities_of_one() -> None:
+    silent = Reading(SERIAL, 0, {"battery_soc": 50})
+    first = UNKNOWN.after(silent)
+    assert not [name for name in first.fields if name.startswith("bms_")]
+    told = first.after(Reading(SERIAL, 1, {"bms_soc": 50}))
+    assert told == device(SINGLE_PHASE, LAYOUTS[292])
+    # For a while it may say nothing.
+    assert told.after(silent) == told
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.integers(0, 65535))
@@ -300,8 +387,8 @@ def test_nothing_that_json_does_not_know() -> None:
 @given(st.integers(0, 2**63 - 1), st.floats(-1e6, 1e6))
 def test_what_is_left_is_read_again(time: int, behind: float) -> None:
     reading = Reading(SERIAL, time, {"grid_power": -5, "grid_import_total": 6536.4})
-    payload = homeassistant.state_payload(reading, behind, no_status())
-    assert homeassistant.read_state(SERIAL, payload) == (reading, round(behind), USUAL.after(reading))
+    payload = homeassistant.state_payload(reading, behind)
+    assert homeassistant.read_state(SERIAL, payload) == (reading, round(behind), UNKNOWN.after(reading))
     assert homeassistant.read_state("other", payload) is None
 
 
@@ -310,15 +397,23 @@ def test_what_is_left_is_read_again(time: int, behind: float) -> None:
 )
 def test_what_others_leave_is_no_state(payload: bytes) -> None:
     assert homeassistant.read_state(SERIAL, payload) is None
-    assert homeassistant.removals(payload, homeassistant.device_payload(SERIAL, TOPICS, (), STALE_AFTER)) == {}
+    assert homeassistant.removals(payload, homeassistant.device_payload(SERIAL, USUAL, SERVICE, TOPICS, 9)) == {}
+    assert homeassistant.announcer(payload) == ""
 
 
 # What is no more
 
 
-def test_what_is_gone_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, STALE_AFTER)
-    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:], STALE_AFTER)
+def test_who_has_announced_an_inverter() -> None:
+    other = TOPICS._replace(base="other")
+    for topics in (TOPICS, other):
+        payload = homeassistant.device_payload(SERIAL, USUAL, SERVICE, topics, STALE_AFTER)
+        assert homeassistant.announcer(payload) == topics.service
+
+
+def test_what_is_gone_is_removed() -> None:
+    before = homeassistant.service_payload(SERVICE, BACKENDS, TOPICS)
+    now = homeassistant.service_payload(SERVICE, BACKENDS[2:], TOPICS)
     assert homeassistant.removals(now, now) == {}
     assert homeassistant.removals(now, before) == {}
     gone = homeassistant.removals(before, now)
@@ -326,10 +421,9 @@ def test_what_is_gone_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
         f"influxdb2_http_192_168_1_10_8086{number}_{what}" for number in ("", "_2") for what in ("waiting", "dropped")
     }
     assert all(component == {"platform": "sensor"} for component in gone.values())
-    told = json.loads(homeassistant.device_payload(SERIAL, TOPICS, BACKENDS[2:], STALE_AFTER, gone))
+    told = service_announced(BACKENDS[2:], gone)
     assert told["components"] == json.loads(now)["components"] | gone
-    monkeypatch.setitem(homeassistant.RETIRED, "moon_phase", "binary_sensor")
-    assert homeassistant.removals(b"", now) == {"moon_phase": {"platform": "binary_sensor"}}
+    assert homeassistant.removals(b"", now) == {}
 
 
 # Kinds of inverters
@@ -348,19 +442,20 @@ THREE_PHASES = Layout([(14, 15), (20, 21), (210, 223), (500, 558), (586, 730)])
     ids=str,
 )
 def test_what_is_announced_is_what_reports_hold(kind: Kind, layout: Layout) -> None:
-    inverter = USUAL.after(Reading(SERIAL, 0, {}, kind, layout))
+    values: dict[str, int | float] = dict.fromkeys(kind.fields_by_id.keys() - {"firmware_main"}, 0)
+    inverter = UNKNOWN.after(Reading(SERIAL, 0, values, kind, layout))
     assert inverter == device(kind, layout)
     found = components(inverter)
     names = {field.id for field in kind.fields_in(layout)}
     assert names <= found.keys()
     assert not (found.keys() & KINDS["single-phase"].fields_by_id.keys()) - names
-    assert ("inverter_faults_problem" in found) == ("inverter_faults" in names)
+    assert ("problem" in found) == ("inverter_faults" in names)
     payload = state({}, kind=kind, layout=layout)
     assert payload["kind"] == kind.name
     assert payload["values"] == dict.fromkeys(payload["values"])
-    for component in found.values():
+    for key, component in found.items():
         template = component["value_template"]
-        if component["platform"] == "sensor":
+        if component["platform"] == "sensor" or key == "problem":
             lookup(payload, template)
         else:
             assert re.findall(r"\['values'\]\.(\w+)", template)[0] in payload["values"]
@@ -383,12 +478,12 @@ def test_the_energy_dashboard_has_one_set_of_names() -> None:
 
 def test_the_device_tells_its_software_and_its_power() -> None:
     values: dict[str, int | float] = {"firmware_main": 0x3388, "rated_power": 5000.0}
-    known = USUAL.after(Reading(SERIAL, 0, values, SINGLE_PHASE, LAYOUTS[306]))
+    known = UNKNOWN.after(Reading(SERIAL, 0, values, SINGLE_PHASE, LAYOUTS[306]))
     told = announced(inverter=known)["device"]
     assert (told["sw_version"], told["model"]) == ("3388", "Hybrid inverter, 5 kW")
     assert known.after(Reading(SERIAL, 0, {}, SINGLE_PHASE, LAYOUTS[306])) == known
     values = {"firmware_main": 0x1098 << 16 | 0x3101, "rated_power": 29900.0}
-    told = announced(inverter=USUAL.after(Reading(SERIAL, 0, values, HIGH_VOLTAGE, THREE_PHASES)))["device"]
+    told = announced(inverter=UNKNOWN.after(Reading(SERIAL, 0, values, HIGH_VOLTAGE, THREE_PHASES)))["device"]
     assert (told["sw_version"], told["model"]) == ("3101-1098", "Three-phase hybrid inverter, 29.9 kW")
 
 
@@ -397,22 +492,22 @@ def test_the_device_tells_its_software_and_its_power() -> None:
 )
 def test_an_inverter_is_known_again_from_the_state_that_it_left(kind: Kind, layout: Layout) -> None:
     reading = Reading(SERIAL, 1, {"firmware_main": 0x3388, "rated_power": 5000.0}, kind, layout)
-    payload = homeassistant.state_payload(reading, 0, no_status())
+    payload = homeassistant.state_payload(reading, 0)
     known = homeassistant.read_state(SERIAL, payload)
-    assert known == (reading._replace(layout=Reading(SERIAL, 1, {}).layout), 0, USUAL.after(reading))
+    assert known == (reading._replace(layout=Reading(SERIAL, 1, {}).layout), 0, UNKNOWN.after(reading))
 
 
 def test_states_of_earlier_versions_and_of_others() -> None:
-    older = {"values": dict.fromkeys(row["id"] for row in tables.SINGLE_PHASE)}
+    older = {"values": dict.fromkeys((row["id"] for row in tables.SINGLE_PHASE), 0)}
     assert len(homeassistant.read_device(older).fields) == len(tables.SINGLE_PHASE)
     others: list[Any] = [{}, {"values": []}, {"kind": "four-phase", "values": {}}, {"values": {"firmware_main": "x"}}]
     for state in others:
-        assert homeassistant.read_device(state) == USUAL
+        assert homeassistant.read_device(state) == UNKNOWN
 
 
 def test_fields_that_reports_no_longer_hold_are_removed() -> None:
-    before = homeassistant.device_payload(
-        SERIAL, TOPICS, BACKENDS, STALE_AFTER, device=device(SINGLE_PHASE, LAYOUTS[306])
+    before, now = (
+        homeassistant.device_payload(SERIAL, device(SINGLE_PHASE, LAYOUTS[length]), SERVICE, TOPICS, STALE_AFTER)
+        for length in (306, 302)
     )
-    now = homeassistant.device_payload(SERIAL, TOPICS, BACKENDS, STALE_AFTER, device=device(SINGLE_PHASE, LAYOUTS[302]))
     assert homeassistant.removals(before, now) == {"work_mode": {"platform": "sensor"}}

@@ -684,7 +684,7 @@ def test_reminders(server: FaultyServer, log: pytest.LogCaptureFixture, monkeypa
         for text in others:
             assert re.fullmatch(
                 rf"influxdb2 {server.url}: nothing delivered since \d{{4}}-\d\d-\d\d \d\d:\d\d "
-                r"\(.*correct token \(401\)\); waiting: 7 readings, dropped: 0",
+                r"\(.*correct token \(401\)\); waiting: 7 readings, dropped: 0 readings",
                 text,
             ), text
 

@@ -180,7 +180,8 @@ def test_just_installed_it_says_what_to_do(router: Router) -> None:
     assert service.init("start") == Told(None, [NAME], False)
     (line,) = service.log
     assert line == (
-        f"daemon.notice {NAME}: not enabled: make your settings in /etc/config/{NAME}, then: "
+        f"daemon.notice {NAME}: not enabled: make your settings in /etc/config/{NAME} "
+        f"(`{NAME} check` says which), then: "
         f"uci set {NAME}.@service[0].enabled=1; uci commit; /etc/init.d/{NAME} start"
     )
     assert service.runs == []  # no time is lost at boot
@@ -191,10 +192,10 @@ def test_enabled_without_settings_it_says_which_to_set(router: Router) -> None:
     router.run("uci", "set", f"{NAME}.service.enabled=1")
     service = Service(router)
     assert service.init("start", fails=True) == Told(None, [NAME], False)
-    (line,) = service.log
-    assert line.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: not configured yet: ")
-    assert f"uci set {NAME}.pcap.device=" in line
-    assert f"uci set {NAME}.influxdb2.enabled=1" in line
+    device, backend, *commands = service.log
+    assert device.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: pcap 'pcap' option device: missing: uci set ")
+    assert backend.startswith(f"daemon.err {NAME}: /etc/config/{NAME}: no backend is enabled: paste ")
+    assert f"daemon.err {NAME}: uci set {NAME}.influxdb2.enabled=1" in commands
     assert service.leftovers == []
 
 

@@ -125,6 +125,8 @@ def test_what_the_app_installs(packages: dict[str, Package]) -> None:
         source = path.read_bytes()
         assert installed[name] == (jsmin(source) if path.suffix == ".js" else source), name
     assert package.data["./usr/libexec/rpcd/inverter-capture"][0].mode == 0o755
+    # All that is installed, minified as LuCI's build does it. Translations are packages of their own there.
+    assert sum(map(len, installed.values())) < 60 * 1024
     assert package.fields()["Depends"] == "libc, luci-base, python3-light, inverter-capture"
     assert b"/etc/init.d/rpcd reload" in package.control["./postinst-pkg"][1]
 
@@ -354,10 +356,10 @@ def test_the_backends_from_bytecode_alone(release: str, router: Path, tmp_path: 
     )
     process = run(router, release, "usr/bin/inverter-capture", "check", "--connect", config)
     assert process.returncode == 1
-    assert sorted(process.stderr.splitlines()) == [
+    assert set(process.stderr.splitlines()) == {
         f'error: {config}:6: [[influxdb2]] host = "https://localhost:1": cannot be reached (Connection refused)',
         f'error: {config}:11: [[mqtt]] url = "mqtts://localhost:1": cannot be reached (Connection refused)',
-    ]
+    }
 
 
 def test_a_traceback_tells_file_and_line(router: Path) -> None:

@@ -52,6 +52,7 @@ SERVICE = TOPICS.service
 STATE = TOPICS.state(SERIAL)
 AVAILABILITY = TOPICS.availability(SERIAL)
 DEVICE = TOPICS.device(SERIAL)
+SERVICE_STATE = TOPICS.service_state
 
 OURS = (
     "inverter_capture.backends.mqtt.delivery",
@@ -95,6 +96,8 @@ def mqtt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
     monkeypatch.setattr(session, "AGAIN_SECONDS", 0.3)
     monkeypatch.setattr(session, "ECHO_SECONDS", 0.7)
     monkeypatch.setattr(session, "LEARN_SECONDS", 0.1)
+    monkeypatch.setattr(session, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(session, "STATUS_SECONDS", 1.0)
     monkeypatch.setattr(client, "ANSWER_SECONDS", 2.0)
     return backend
 
@@ -167,14 +170,19 @@ def test_what_a_broker_gets(mqtt: Any, broker: Mosquitto) -> None:
         assert (state["timestamp"], state["serial"]) == (sent.time, SERIAL)
         assert list(state["values"]) == [field.id for field in sent.fields]
         assert {name: value for name, value in state["values"].items() if value is not None} == sent.values
-        order = [heard.topic for heard in listener.heard]
-        assert order == [SERVICE, DEVICE, STATE, AVAILABILITY]
+        order = [heard.topic for heard in listener.heard if heard.topic != SERVICE_STATE]
+        ours = TOPICS.device(mqtt.client_id(MqttConfig(url="mqtt://a")).removeprefix("inverter-capture-"))
+        assert order == [ours, SERVICE, DEVICE, STATE, AVAILABILITY]
+        listener.wait_for(SERVICE_STATE)
     kept = retained(broker)
     assert kept[SERVICE] == "offline"
     assert kept[AVAILABILITY] == "online"
     assert json.loads(kept[STATE]) == state
-    assert kept[DEVICE] == homeassistant.device_payload(SERIAL, TOPICS, (), 900.0).decode()
-    assert len(kept) == 4
+    told = json.loads(kept[DEVICE])
+    assert told["components"]["grid_power"]["expire_after"] == 900
+    assert [f"homeassistant/device/{told['device']['via_device']}/config"] == [ours]
+    assert json.loads(kept[ours])["device"]["identifiers"] == [told["device"]["via_device"]]
+    assert kept.keys() == {ours, SERVICE, SERVICE_STATE, DEVICE, STATE, AVAILABILITY}
 
 
 def test_a_reading_is_one_message(mqtt: Any, broker: Mosquitto) -> None:
@@ -237,7 +245,7 @@ def test_an_inverter_of_which_more_is_known_is_announced_anew(mqtt: Any, broker:
                 listener.wait_for(STATE, at_least(2 * number + again + 1))
             components = listener.last(DEVICE)["components"]
             names = {field.id for field in sent.fields}
-            assert names <= components.keys()
+            assert {name for name in names if not name.startswith("bms_")} <= components.keys()
             assert not {"grid_voltage", "work_mode", "grid_voltage_l3", "pv_power"} & components.keys() - names
             assert listener.last(STATE)["values"] == dict.fromkeys(names) | {"grid_power": number}
         # What is gone is removed once, and then the rest told again.
@@ -256,40 +264,56 @@ def test_other_topics_and_no_discovery(mqtt: Any, broker: Mosquitto) -> None:
         with delivering(mqtt, broker.url, base_topic="a/b", discovery_prefix="") as backend:
             backend.put(reading(7))
             listener.wait_for_text(f"a/b/{SERIAL}/availability", "online")
+            listener.wait_for("a/b/service")
         assert {heard.topic for heard in listener.heard} == {
             "a/b/status",
+            "a/b/service",
             f"a/b/{SERIAL}/availability",
             f"a/b/{SERIAL}/state",
         }
 
 
-def test_diagnostics(mqtt: Any, broker: Mosquitto) -> None:
+def test_the_service_is_a_device(mqtt: Any, broker: Mosquitto) -> None:
     backends = [BackendStatus("influxdb2 http://a:8086", False, 0, 12, 3, "no")]
+    reports = 17
 
     def status() -> Status:
-        return no_status()._replace(reports=17, backends=(*backends, backend.status()))
+        return no_status()._replace(reports=reports, backends=(*backends, backend.status()))
 
     with Listener(broker) as listener:
         backend = mqtt.Mqtt(MqttConfig(url=broker.url), status)
+        backend.on_change = backend.note_status
         backend.start()
         backend.put(reading(7))
         listener.wait_for_text(AVAILABILITY, "online")
-        service = listener.last(STATE)["service"]
+        service = listener.wait_for(SERVICE_STATE)[-1].json
         assert service["reports"] == 17
         ours = f"mqtt_mqtt_127_0_0_1_{broker.port}"
+        # After delivery.
         assert service["backends"] == {
             "influxdb2_http_a_8086": {"connected": False, "waiting": 12, "dropped": 3},
             ours: {"connected": True, "waiting": 0, "dropped": 0},
         }
-        # After a reload there is another one.
+        assert (service["problem"], service["problems"]) == ("ON", {"InfluxDB a": "no"})
+        # After a reload there is another backend.
         backends[:] = [BackendStatus("console", True, 0, 0, 0, "")]
-        backend.put(reading(8))
-        listener.wait_for(STATE, lambda heard: power(heard)[-1] == 8)
-        removal, now = (heard.json["components"] for heard in listener.of(DEVICE)[-2:])
+        backend.note_status()
+        listener.wait_for(SERVICE_STATE, lambda heard: heard[-1].json["problem"] == "OFF")
+        device = next(heard.topic for heard in listener.heard if "capture on" in heard.text)
+        removal, now = (heard.json["components"] for heard in listener.of(device)[-2:])
         gone = ("influxdb2_http_a_8086_waiting", "influxdb2_http_a_8086_dropped")
         assert removal == now | {key: {"platform": "sensor"} for key in gone}
         assert "console_waiting" in now
         assert "influxdb2_http_a_8086_waiting" not in now
+        # Not more often than that, and only what has changed.
+        before = len(listener.of(SERVICE_STATE))
+        for number in range(30):
+            reports = 18 + number
+            backend.note_status()
+            backend.put(reading(number))
+            time.sleep(0.05)
+        listener.wait_for(SERVICE_STATE, lambda heard: heard[-1].json["reports"] == 47)
+        assert len(listener.of(SERVICE_STATE)) - before <= 4
         backend.stop()
         backend.join(5)
 
@@ -305,6 +329,66 @@ def test_what_an_earlier_version_had(mqtt: Any, broker: Mosquitto) -> None:
     assert first == now
     assert "moon" not in now
     assert removal == now | {"moon": {"platform": "binary_sensor"}}
+
+
+# Two services
+
+
+def test_another_service_with_our_topics_ends(mqtt: Any, broker: Mosquitto) -> None:
+    with Listener(broker) as listener, delivering(mqtt, broker.url, client_id="one") as one:
+        one.put(reading(7))
+        listener.wait_for_text(AVAILABILITY, "online")
+        with delivering(mqtt, broker.url, client_id="other"):
+            listener.wait_for(SERVICE, lambda heard: len(heard) >= 2)
+        listener.wait_for(SERVICE, lambda heard: [each.text for each in heard[-2:]] == ["offline", "online"])
+        time.sleep(0.5)
+        assert retained(broker)[SERVICE] == "online"
+        listener.say(SERVICE, "offline", retain=True)
+        listener.wait_for_text(SERVICE, "online")
+    assert retained(broker)[SERVICE] == "offline"
+
+
+def test_two_services_hear_one_inverter(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
+    """The first announces it; the other does when the first has ended. Then it stays with that one."""
+
+    def announced_by() -> str:
+        return homeassistant.announcer(retained(broker)[DEVICE].encode())
+
+    def other_yields() -> bool:
+        return "other/status, which has announced it before" in log.text
+
+    with Listener(broker) as listener, delivering(mqtt, broker.url, base_topic="other") as other:
+        with delivering(mqtt, broker.url) as one:
+            one.put(reading(7))
+            listener.wait_for_text(AVAILABILITY, "online")
+            other.put(reading(8))
+            wait_for(lambda: f"{SERVICE}, which has announced it before" in log.text, "line about that")
+            wait_for(lambda: announced_by() == SERVICE, "announcement of the first")
+            other.put(reading(9))
+            listener.wait_for(f"other/{SERIAL}/state", lambda heard: power(heard)[-1] == 9)
+            listener.say(TOPICS.home_assistant, "online")
+            time.sleep(1)
+            assert announced_by() == SERVICE
+        wait_for(lambda: announced_by() == "other/status", "takeover")
+        assert log.text.count("announced here") == 1
+        assert not other_yields()
+        with delivering(mqtt, broker.url) as one:
+            one.put(reading(10))
+            wait_for(other_yields, "line about that")
+            wait_for(lambda: announced_by() == "other/status", "announcement of the other")
+            assert log.text.count("announced it before") == 2
+            assert errors(log) == []
+
+
+def test_a_service_that_has_ended_does_not_keep_its_inverters(mqtt: Any, broker: Mosquitto) -> None:
+    """As after a change of base_topic."""
+    with Listener(broker) as listener:
+        for base in ("inverter-capture", "other"):
+            with delivering(mqtt, broker.url, base_topic=base) as backend:
+                backend.put(reading(7))
+                listener.wait_for(f"{base}/{SERIAL}/availability")
+                time.sleep(1)
+        assert homeassistant.announcer(retained(broker)[DEVICE].encode()) == "other/status"
 
 
 # The present
@@ -442,7 +526,7 @@ def test_of_too_many_inverters_the_one_that_is_silent_goes(mqtt: Any, broker: Mo
             backend.put(reading(number))
             backend.put(reading(number, f"FORGED{number:04}"))
             assert backend.wait_until_empty(10)
-        assert power(listener.of(STATE))[-1] == 2 * INVERTERS_MAX - 1
+        listener.wait_for(STATE, lambda heard: power(heard)[-1] == 2 * INVERTERS_MAX - 1)
         assert [heard.text for heard in listener.of(AVAILABILITY)] == ["online"]
         assert backend.status().delivered == 4 * INVERTERS_MAX
 
@@ -500,7 +584,8 @@ def test_home_assistant_comes(mqtt: Any, broker: Mosquitto) -> None:
         listener.say(TOPICS.home_assistant, "offline")
         listener.say(TOPICS.home_assistant, "online")
         listener.wait_for(AVAILABILITY)
-        assert [heard.topic for heard in listener.heard[2:]] == [DEVICE, STATE, AVAILABILITY]
+        heard = [each.topic for each in listener.heard if each.topic in (DEVICE, STATE, AVAILABILITY)]
+        assert heard == [DEVICE, STATE, AVAILABILITY]
         assert listener.of(STATE)[0].time - listener.of(TOPICS.home_assistant)[-1].time > 0.2
         assert backend.status().delivered == 1
 

@@ -144,6 +144,14 @@ def test_exactly_the_readings_of_each_scenario(name: str, seed: int) -> None:
     assert outcome(scenario) == scenario.expected
 
 
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_packets_together_are_read_as_one_by_one(name: str) -> None:
+    packets = [Packet(record.time, 1, record.data) for record in SCENARIOS[name](7).packets]
+    decoder = Decoder(UTC)
+    together = decoder.receive(*packets) + decoder.close()
+    assert together == decode(packets)
+
+
 @settings(max_examples=200)
 @given(strategies.scenarios)
 def test_exactly_the_readings_of_any_scenario(scenario: Scenario) -> None:

@@ -221,7 +221,7 @@ def test_what_comes_while_the_device_is_opened_anew(dongle: Dongle, monkeypatch:
         begin(*arguments)
 
     before = PcapConfig(device="lo", filter=dongle.filter, timezone=ZONE, guard=False)
-    one = Pipeline(before, found.append, lambda: None, lambda: None)
+    one = Pipeline(before, found.extend, lambda: None, lambda: None)
     one.open()
     one.start()
     try:

@@ -21,6 +21,8 @@ from tests.network import ROOT
 
 USER = "nobody"
 
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sees files with the eyes of another user")
+
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

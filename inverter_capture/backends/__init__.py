@@ -1,1 +1,1 @@
-"""Backends: where readings go. They know nothing of captures."""
+"""Backends deliver readings. They do not depend on captures."""

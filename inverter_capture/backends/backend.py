@@ -1,7 +1,10 @@
-"""The interface of a backend, which delivers readings to one destination."""
+"""The base class of the backends, each of which delivers readings to one destination."""
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import tzinfo
@@ -9,6 +12,9 @@ from typing import Any
 
 from inverter_capture.backends.status import BackendStatus
 from inverter_capture.protocol.readings import Reading
+from inverter_capture.text import counted, local_time_text
+
+_log = logging.getLogger(__name__)
 
 
 class Backend(ABC):
@@ -18,7 +24,6 @@ class Backend(ABC):
     once and shown by `status`.
     """
 
-    name: str  # For the log; unique among the backends of one configuration
     stop_seconds: float
     """Seconds granted for the last readings when the service stops. procd kills the service after five."""
     on_change: Callable[[], None] = staticmethod(lambda: None)
@@ -26,11 +31,30 @@ class Backend(ABC):
     on_earlier: Callable[[Reading], None] = staticmethod(lambda _: None)
     """Called with the newest reading that an earlier run of the service has published, for each inverter, as far as the
     destination can tell. In any thread, before or after the first `put`. Must return at once."""
-    _told: BackendStatus | None = None
+    ended = False  # Whether the destination is closed for good
+
+    def __init__(self, name: str) -> None:
+        """`name`: for the log; unique among the backends of one configuration."""
+        self.name = name
+        self._changed = threading.Condition()  # Held while the state is changed, or read by another thread
+        self._stopping = False
+        self._problem = ""  # Why nothing can be delivered. Empty when no problem is known.
+        self._failing_since: float | None = None  # Start of the problem, in seconds since the epoch
+        self._said: set[str] = set()  # Kinds of problems logged since the last delivery
+        self._told: BackendStatus | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @abstractmethod
+    def _run(self) -> None:
+        """Deliver until `stop`, in the thread."""
+
+    @abstractmethod
+    def _counts(self) -> tuple[int, int, int]:
+        """Number of readings delivered, waiting and dropped since `start`."""
+
     def start(self) -> None:
         """Start to deliver."""
+        self._thread.start()
 
     @abstractmethod
     def put(self, reading: Reading) -> None:
@@ -46,20 +70,26 @@ class Backend(ABC):
     def wait_for_room(self, seconds: float) -> bool:
         """Wait at most this time until `put` would not drop a reading. Returns whether that is so."""
 
-    @abstractmethod
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait at most this time until all readings are delivered. Returns whether they are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._counts()[1], seconds)
 
     def retry(self) -> None:  # noqa: B027 (the same)
         """If the backend waits after a failure, make it try again now. Returns at once."""
 
-    @abstractmethod
     def stop(self) -> None:
         """Ask the backend to make a last attempt to deliver the queued readings, and to finish. Returns at once."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
 
-    @abstractmethod
     def join(self, seconds: float) -> int:
         """Wait at most this time for the backend to finish. Returns the number of readings lost since `start`."""
+        self._thread.join(seconds)
+        with self._changed:
+            _, waiting, dropped = self._counts()
+            return waiting + dropped
 
     @abstractmethod
     def reconfigure(self, section: Any, zone: tzinfo | None) -> None:
@@ -68,9 +98,41 @@ class Backend(ABC):
         `zone` is the inverter's time zone, None the system's.
         """
 
-    @abstractmethod
     def status(self) -> BackendStatus:
         """The current state and counters. May be called from any thread. Returns at once."""
+        with self._changed:
+            counts = self._counts()
+            return BackendStatus(self.name, self._is_connected(), *counts, self._problem, self._failing_since)
+
+    def _is_connected(self) -> bool:
+        return self._failing_since is None
+
+    def _fail(self, problem: str, more: str = "") -> None:
+        """Record why nothing can be delivered. Each kind of problem is logged once, with `more`, until a delivery."""
+        with self._changed:
+            if self._failing_since is None:
+                self._failing_since = time.time()
+            self._problem = problem
+        # The text in parentheses, such as an explanation of a server, may hold numbers and times that change.
+        kind = problem.partition(" (")[0]
+        if kind not in self._said:
+            self._said.add(kind)
+            _log.error("%s: %s%s", self.name, problem, more)
+        self._tell_change()
+
+    def _recover(self) -> None:
+        """Record a delivery. Logged after a failure."""
+        with self._changed:
+            since, self._failing_since, self._problem = self._failing_since, None, ""
+        self._said.clear()
+        if since is not None:
+            began = local_time_text(since)
+            _log.info("%s: delivering again, after a failure since %s; %s", self.name, began, self._backlog())
+
+    def _backlog(self) -> str:
+        with self._changed:
+            _, waiting, dropped = self._counts()
+        return f"waiting: {counted(waiting, 'reading')}, dropped: {counted(dropped, 'reading')}"
 
     def _tell_change(self) -> None:
         """Call `on_change` if the status has changed. Backends call this wherever it may have."""
@@ -78,6 +140,9 @@ class Backend(ABC):
         if status != self._told:
             self._told = status
             self.on_change()
+
+    def note_status(self) -> None:  # noqa: B027 (for backends that publish it)
+        """Note that the status of the service has changed. May be called from any thread. Returns at once."""
 
     def check(self) -> str | None:
         """Test the connection and the permissions without delivering a reading. Returns the problem, or None.

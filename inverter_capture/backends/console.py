@@ -7,13 +7,10 @@ import logging
 import os
 import select
 import sys
-import threading
-import time
 from collections import deque
 from datetime import tzinfo
 
 from inverter_capture.backends.backend import Backend
-from inverter_capture.backends.status import BackendStatus
 from inverter_capture.config.schema import ConsoleConfig
 from inverter_capture.output.formats import Formatter, formatter
 from inverter_capture.output.terminal import has_colour, width
@@ -30,73 +27,47 @@ _log = logging.getLogger(__name__)
 class Console(Backend):
     """Writes readings to standard output in one format, unbuffered."""
 
-    name = "console"
     stop_seconds = 0.5
 
     def __init__(self, config: ConsoleConfig, zone: tzinfo | None) -> None:
         """`zone` is the time zone of the table's times, None the system's."""
+        super().__init__("console")
         self.delivered = 0
         self.dropped = 0
         self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
         self._writing = False  # Whether a reading has left the queue and is not written yet
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._closed = False  # Whether standard output is closed for good
-        self._problem: str | None = None
-        """The problem that was logged. None again when all queued readings are written."""
-        self._failing_since: float | None = None
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
+        self._importing = False
 
     def put(self, reading: Reading) -> None:
         with self._changed:
-            if self._closed:
+            if self.ended:
                 self.dropped += 1
                 return
             self._waiting.append(reading)
             if len(self._waiting) > WAITING_MAX:
                 self._waiting.popleft()
                 self.dropped += 1
-                if self._problem is None:
-                    self._say("console: nothing reads standard output; dropping the oldest readings")
+                if not self._problem:
+                    self._fail("nothing reads standard output; dropping the oldest readings")
             self._changed.notify_all()
+
+    def begin_import(self) -> None:
+        self._importing = True
+
+    def end_import(self) -> None:
+        self._importing = False
 
     def wait_for_room(self, seconds: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self._closed or len(self._waiting) < WAITING_MAX, seconds)
-
-    def wait_until_empty(self, seconds: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting and not self._writing, seconds)
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-
-    def join(self, seconds: float) -> int:
-        self._thread.join(seconds)
-        with self._changed:
-            return len(self._waiting) + self._writing + self.dropped
+            return self._changed.wait_for(lambda: self.ended or len(self._waiting) < WAITING_MAX, seconds)
 
     def reconfigure(self, section: ConsoleConfig, zone: tzinfo | None) -> None:
         with self._changed:
             self._formatter = _formatter(section, zone)
 
-    def status(self) -> BackendStatus:
-        with self._changed:
-            return BackendStatus(
-                name=self.name,
-                connected=self._problem is None,
-                delivered=self.delivered,
-                waiting=len(self._waiting) + self._writing,
-                dropped=self.dropped,
-                problem=self._problem or "",
-                failing_since=self._failing_since,
-            )
+    def _counts(self) -> tuple[int, int, int]:
+        return self.delivered, len(self._waiting) + self._writing, self.dropped
 
     def _run(self) -> None:
         while True:
@@ -128,16 +99,15 @@ class Console(Backend):
                 self._writing = False
                 if written:
                     self.delivered += 1
-                    if self._problem is not None and not self._waiting:
-                        _log.info("console: standard output takes readings again; %d were dropped", self.dropped)
-                        self._problem = self._failing_since = None
+                    if not self._waiting:
+                        self._recover()
                 else:
                     self.dropped += 1 + len(self._waiting)
                     self._waiting.clear()
-                    self._closed = True
+                    self.ended = True
                 self._changed.notify_all()
             self._tell_change()
-            if self._closed:
+            if self.ended:
                 return
 
     def _write(self, data: bytes) -> bool:
@@ -152,23 +122,16 @@ class Console(Backend):
                 writable.poll()
             except OSError as error:
                 if error.errno in (errno.EPIPE, errno.EBADF):
-                    self._say(f"console: standard output is closed ({error.strerror}); dropping readings")
+                    self._fail(f"standard output is closed ({error.strerror}); dropping readings")
                     return False
-                self._say(f"console: cannot write to standard output ({error.strerror}); trying again")
+                if self._importing:
+                    self._fail(f"cannot write to standard output ({error.strerror}); dropping readings")
+                    return False
+                self._fail(f"cannot write to standard output ({error.strerror}); trying again")
                 with self._changed:
                     if self._changed.wait_for(lambda: self._stopping, RETRY_SECONDS):
                         return False
         return True
-
-    def _say(self, problem: str) -> None:
-        with self._changed:
-            if problem == self._problem:
-                return
-            if self._problem is None:
-                self._failing_since = time.time()
-            self._problem = problem
-        _log.warning("%s", problem)
-        self._tell_change()
 
 
 def _formatter(config: ConsoleConfig, zone: tzinfo | None) -> Formatter:

@@ -19,7 +19,7 @@ from typing import Any, Self
 import pcap
 
 from inverter_capture.capture.dongle_filter import DongleFilter
-from inverter_capture.capture.libpcap import CaptureError, FilterError, link_type_of, set_filter, text_of
+from inverter_capture.capture.libpcap import CaptureError, link_type_of, set_filter, text_of
 from inverter_capture.protocol.packets import Packet
 
 SNAPSHOT_LENGTH = 8000
@@ -80,7 +80,7 @@ class LiveCapture:
         self._handle: Any = None
         self._index: int | None = None
         self._dropped_before = 0
-        self._problem: str | None = None  # The logged reason why nothing can be captured
+        self.problem = ""  # The logged reason why nothing can be captured. Empty when no problem is known.
         self._retry_at: float | None = None
         self._opened_at = 0.0
         self._fails_at_once = False  # Whether the device failed soon after it was opened, the last time
@@ -110,11 +110,6 @@ class LiveCapture:
     def capturing(self) -> bool:
         """Whether the device is open."""
         return self._handle is not None
-
-    @property
-    def problem(self) -> str:
-        """Why nothing can be captured, as logged. Empty when no problem is known."""
-        return self._problem or ""
 
     def wait(self, seconds: float | None) -> list[Packet]:
         """Wait for packets, at most this time (None: no limit). May return none before: after `wake`, or a change."""
@@ -257,12 +252,10 @@ class LiveCapture:
             try:
                 self._acquire(index)
             except CaptureError as error:
-                passing = isinstance(error, FilterError) and error.passing
                 if _device_state(self.device)[1] is None:
-                    if starting and not passing:
+                    if starting and not error.passing:
                         raise
-                    setting = "filter" if isinstance(error, FilterError) else "device"
-                    self._say(f"{setting} = {error}; trying again", fault=True)
+                    self._say(f"{error.setting} = {error}; trying again", fault=True)
                 self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _acquire(self, index: int) -> None:
@@ -316,13 +309,13 @@ class LiveCapture:
 
     def _say_capturing(self) -> None:
         _log.info("capturing %son %s", "" if self._index is None else "again ", self.device)
-        self._problem = None
+        self.problem = ""
 
     def _say(self, problem: str, *, fault: bool = False) -> None:
         """Log why nothing is captured: once until packets are captured again, and each `fault` that differs."""
-        if self._problem is None or (fault and problem != self._problem):
+        if not self.problem or (fault and problem != self.problem):
             _log.warning("[pcap] %s", problem)
-            self._problem = problem
+            self.problem = problem
 
 
 def _device_state(device: str) -> tuple[int, str | None]:

@@ -35,8 +35,7 @@ class DongleFilter:
     """The dongles that have sent reports on another port than the usual one, and the filter for them."""
 
     def __init__(self) -> None:
-        self.all_tcp = False
-        """Whether all TCP packets pass: for a file with more than `ENDPOINTS_MAX` dongles."""
+        self.all_tcp = False  # Whether all TCP packets pass: for a file with more than `ENDPOINTS_MAX` dongles
         self.endpoints: dict[Endpoint, None] = {}  # The longest silent one first
 
     def add(self, endpoint: Endpoint) -> None:

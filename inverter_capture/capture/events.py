@@ -11,8 +11,7 @@ from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.packets_to_readings import Decoder, Event
 from inverter_capture.protocol.times import SECOND
 
-WAIT_SECONDS_MAX = 3600
-"""Maximum time to wait for packets: after the clock was set, a deadline may be wrong."""
+WAIT_SECONDS_MAX = 3600  # Maximum time to wait for packets: after the clock was set, a deadline may be wrong
 STEP_NANOSECONDS = SECOND  # Smaller corrections of the clock are ignored
 
 Capture = FileCapture | LiveCapture
@@ -38,8 +37,7 @@ def events_of(
             if abs(by) > STEP_NANOSECONDS:
                 events += decoder.clock_set(by)
                 packets = [_restamped(packet, by, now) for packet in packets]
-        for packet in packets:
-            events += decoder.receive(packet)
+        events += decoder.receive(*packets)
         if capture.live:
             events += decoder.advance(time.time_ns())
         if events and capture.dongles is not None and capture.dongles.heed(events):

@@ -37,6 +37,8 @@ class FileCapture:
     """
 
     live = False
+    capturing = True
+    problem = ""
 
     def __init__(self, path: str, filter: str | DongleSearch) -> None:
         """`filter`: a filter of libpcap, or a search for the dongles.

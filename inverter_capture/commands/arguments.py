@@ -14,7 +14,6 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from inverter_capture import __version__
@@ -25,18 +24,16 @@ from inverter_capture.text import printable
 if TYPE_CHECKING:
     from inverter_capture.capture.libpcap import CaptureError
     from inverter_capture.config.problems import ConfigError, Mistake
+    from inverter_capture.config.schema import Config
 
 DONE, FAILED, WRONG_USE, UNSET = 0, 1, 2, 3
 
 _log = logging.getLogger(__name__)
 
-DISCOVER_SECONDS = 660
-"""Default duration in seconds: two reports of a dongle that sends one every five minutes."""
-SECONDS_MAX = 1_000_000
-SETTINGS_WIDTH_MAX = 100
-"""Maximum line length in characters of `settings`."""
-STATUS_FILE = "/var/run/inverter-capture/status.json"
-"""Path of the status file in OpenWrt's init script."""
+DISCOVER_SECONDS = 660  # Default duration in seconds: two reports of a dongle that sends one every five minutes
+NUMBER_MAX = 1_000_000
+SETTINGS_WIDTH_MAX = 100  # Maximum line length in characters of `settings`
+STATUS_FILE = "/var/run/inverter-capture/status.json"  # Path of the status file in OpenWrt's init script
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,81 +94,55 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="name", required=True)
 
-    run = commands.add_parser("run", help="capture and deliver, as configured, until SIGTERM or the end of the file")
-    run.add_argument("config", metavar="CONFIG.toml", help="- for standard input")
-    run.add_argument("--status", metavar="FILE", default="", help="keep a status file, for `status`; default: none")
-    run.add_argument("--syslog", action="store_true", help="log to the system log, unless run in a terminal")
-    run.set_defaults(command=_run)
+    def command(name: str, run: Callable[[argparse.Namespace], int], help: str) -> Callable[..., argparse.Action]:
+        added = commands.add_parser(name, help=help)
+        added.set_defaults(command=run)
+        return added.add_argument
 
-    status = commands.add_parser("status", help="show how the running service is doing")
-    status.add_argument("file", metavar="FILE", nargs="?", default=STATUS_FILE, help="default: %(default)s")
-    status.add_argument("--json", action="store_true", help="print the file itself, for scripts")
-    status.set_defaults(command=_status)
+    add = command("run", _run, "capture and deliver, as configured, until SIGTERM or the end of the file")
+    add("config", metavar="CONFIG.toml", help="- for standard input")
+    confirmed = "time zone of the inverter's clock, in place of the configured one; confirms it for an import"
+    add("--timezone", metavar="ZONE", default="", help=confirmed)
+    add("--status", metavar="FILE", default="", help="keep a status file, for `status`; default: none")
+    add("--syslog", action="store_true", help="log to the system log, unless run in a terminal")
 
-    check = commands.add_parser("check", help="check a configuration")
-    check.add_argument(
-        "config",
-        metavar="CONFIG",
-        nargs="?",
-        default="",
-        help="a TOML file or output of `uci export`, - for standard input; default: run `uci export`",
-    )
-    check.add_argument("--connect", action="store_true", help="also test the servers, without changing anything there")
-    check.add_argument("--json", action="store_true", help="print the mistakes as a list, for scripts")
-    check.set_defaults(command=_check)
+    add = command("status", _status, "show how the running service is doing")
+    add("file", metavar="FILE", nargs="?", default=STATUS_FILE, help="default: %(default)s")
+    add("--json", action="store_true", help="print the file itself, for scripts")
 
-    decode = commands.add_parser("decode", help="print the readings in capture files")
-    decode.add_argument(
-        "files", metavar="FILE", nargs="+", help="a capture file (pcap or pcapng), - for standard input"
-    )
-    decode.add_argument("--format", choices=FORMATS, default="table", help="default: table")
-    decode.add_argument(
-        "--timezone", metavar="ZONE", default="local", help="time zone of the inverter's clock; default: the system's"
-    )
-    decode.add_argument(
-        "--filter",
-        metavar="BPF",
-        default="",
-        help="packets to read, in tcpdump's syntax; default: the dongles are found",
-    )
-    decode.add_argument(
-        "--raw", action="store_true", help="with a table: also print each message in hex, and reports of unknown length"
-    )
-    decode.add_argument("--anonymise", action="store_true", help="replace serial numbers, for bug reports")
-    decode.set_defaults(command=_decode)
+    add = command("check", _check, "tell what is wrong with a configuration")
+    export = "output of `uci export`, - for standard input; default: run `uci export`"
+    add("config", metavar="CONFIG", nargs="?", default="", help=f"a TOML file or {export}")
+    add("--connect", action="store_true", help="also test the servers, without changing anything there")
+    add("--json", action="store_true", help="print the mistakes as a list, for scripts")
 
-    discover = commands.add_parser("discover", help="find dongles, and print the [pcap] section for them")
-    discover.add_argument("source", metavar="DEVICE-or-FILE", help="a network device, any, or a capture file")
-    discover.add_argument(
-        "--seconds",
-        metavar="N",
-        type=_seconds,
-        default=DISCOVER_SECONDS,
-        help="seconds to listen; default: %(default)s",
-    )
-    discover.add_argument("--json", action="store_true", help="print progress and result as JSON lines, for scripts")
-    discover.set_defaults(command=_discover)
+    add = command("decode", _decode, "print the readings in capture files")
+    add("files", metavar="FILE", nargs="+", help="a capture file (pcap or pcapng), - for standard input")
+    add("--last", metavar="N", type=_number, help="print only the last N readings, and a summary; default: all")
+    add("--format", choices=FORMATS, default="table", help="default: table")
+    zone = "time zone of the inverter's clock; default: the system's"
+    add("--timezone", metavar="ZONE", default="local", help=zone)
+    packets = "packets to read, in tcpdump's syntax; default: the dongles are found"
+    add("--filter", metavar="BPF", default="", help=packets)
+    add("--raw", action="store_true", help="with a table: also print messages in hex, and reports of unknown length")
+    add("--anonymise", action="store_true", help="replace serial numbers, for bug reports")
 
-    settings = commands.add_parser("settings", help="explain every setting")
-    settings.set_defaults(command=_settings)
+    add = command("discover", _discover, "find dongles, and print the settings for them")
+    add("source", metavar="DEVICE-or-FILE", help="a network device, any, or a capture file")
+    seconds = "seconds to listen; default: %(default)s"
+    add("--seconds", metavar="N", type=_number, default=DISCOVER_SECONDS, help=seconds)
+    add("--json", action="store_true", help="print progress and result as JSON lines, for scripts")
 
-    uci = commands.add_parser("uci", help="print OpenWrt's settings as a configuration for `run`")
-    uci.add_argument(
-        "file",
-        metavar="UCI-FILE",
-        nargs="?",
-        default="",
-        help="output of `uci export`, - for standard input; default: run `uci export`",
-    )
-    uci.set_defaults(command=_uci)
+    command("settings", _settings, "explain every setting")
+
+    add = command("uci", _uci, "print OpenWrt's settings as a configuration for `run`")
+    add("file", metavar="UCI-FILE", nargs="?", default="", help=export)
     return parser, commands.choices
 
 
-def _seconds(text: str) -> int:
-    if not (
-        text.isascii() and text.isdecimal() and len(text) <= len(str(SECONDS_MAX)) and 0 < int(text) <= SECONDS_MAX
-    ):
-        raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 1 to {SECONDS_MAX}')
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(NUMBER_MAX)) and 0 < int(text) <= NUMBER_MAX):
+        raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 1 to {NUMBER_MAX}')
     return int(text)
 
 
@@ -180,20 +151,37 @@ def _run(options: argparse.Namespace) -> int:
     from inverter_capture.config.problems import ConfigError
     from inverter_capture.config.toml_file import load
 
+    def load_again() -> Config:
+        return load(options.config, options.timezone) if options.config != "-" else _cannot_read_again()
+
     try:
-        config = load(options.config)
+        config = load(options.config, options.timezone)
+        if not options.timezone and (reason := _unconfirmed_zone(config)):
+            return _fail(WRONG_USE, f'{options.config}: [pcap] timezone = "local": {reason}')
         set_level(config.log.level)
         from inverter_capture.service.service import Service
         from inverter_capture.service.single import AnotherServiceError, only_service
 
         try:
             with only_service(options.status):
-                again = partial(load, options.config) if options.config != "-" else _cannot_read_again
-                return Service(config, again, status_path=options.status).run()
+                return Service(config, load_again, status_path=options.status).run()
         except AnotherServiceError as error:
             return _fail(FAILED, str(error))
     except (ConfigError, CaptureError) as error:
         return _refuse(options.config, error)
+
+
+def _unconfirmed_zone(config: Config) -> str:
+    """Why an import must not begin before its time zone is confirmed; empty when it may. Raises CaptureError."""
+    if not config.pcap.file or config.pcap.timezone != "local" or not (config.influxdb2 or config.mqtt):
+        return ""
+    from inverter_capture.service.file_checks import clock_error, explain_clocks
+
+    error = clock_error(config.pcap)
+    if error is None:
+        return ""
+    reason, remedy = explain_clocks(error, 'set it to "{}"')
+    return f"{reason}, and an import cannot be taken back: {remedy}, or confirm it with --timezone local"
 
 
 def _cannot_read_again() -> NoReturn:
@@ -234,7 +222,6 @@ def _check(options: argparse.Namespace) -> int:
     if is_terminal(sys.stderr):
         for mistake in mistakes:
             print(checked.show(mistake, colour=has_colour(sys.stderr)), file=sys.stderr)
-            print(*mistake.commands, sep="\n", end="\n" * bool(mistake.commands), file=sys.stderr)
     else:
         _tell(mistakes)
     if options.connect:
@@ -261,14 +248,24 @@ def _decode(options: argparse.Namespace) -> int:
     try:
         zone = named_zone(check_timezone(options.timezone))
     except SettingError as error:
-        return _fail(WRONG_USE, f"--timezone {options.timezone}: {error.reason}: {error.remedy}")
-    command = DecodeCommand(zone, options.format, filter=options.filter, raw=options.raw, anonymise=options.anonymise)
+        reason = ": ".join(filter(None, (error.reason, error.remedy)))
+        return _fail(WRONG_USE, f"--timezone {options.timezone}: {reason}")
+    command = DecodeCommand(
+        zone,
+        options.format,
+        filter=options.filter,
+        last=options.last,
+        raw=options.raw,
+        anonymise=options.anonymise,
+    )
     try:
         problems = command.run(options.files)
     except FilterError as error:
         return _fail(WRONG_USE, f"--filter {error}")
     except OSError as error:
         return _cannot_write(error)
+    if command.warning:
+        _log.warning("%s", command.warning)
     return _fail(FAILED, *problems) if problems else DONE
 
 
@@ -320,14 +317,12 @@ def _cannot_write(error: OSError) -> int:
 
 def _refuse(path: str, error: ConfigError | CaptureError) -> int:
     """Log why the configuration in this file cannot be used. Returns the exit code."""
-    from inverter_capture.capture.libpcap import CaptureError, FilterError
+    from inverter_capture.config.problems import ConfigError
 
-    if isinstance(error, FilterError):
-        return _fail(WRONG_USE, f"{path}: [pcap] filter = {error}")
-    if isinstance(error, CaptureError):
-        return _fail(FAILED, f"{path}: [pcap] device = {error}")
-    _tell(error.mistakes)
-    return UNSET if error.unset else WRONG_USE
+    if isinstance(error, ConfigError):
+        _tell(error.mistakes)
+        return UNSET if error.unset else WRONG_USE
+    return _fail(WRONG_USE if error.setting == "filter" else FAILED, f"{path}: [pcap] {error.setting} = {error}")
 
 
 def _tell(mistakes: Iterable[Mistake]) -> None:

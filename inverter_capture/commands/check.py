@@ -6,43 +6,31 @@ import json
 import os
 import ssl
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from inverter_capture.backends.certificates import authority_problem
+from inverter_capture.backends.connection_errors import authority_problem
 from inverter_capture.backends.create import create_backend
 from inverter_capture.backends.status import no_status
 from inverter_capture.capture.device import device_problem
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import FILTER_REMEDY, CaptureError, FilterError, check_filter
 from inverter_capture.commands.service_user import FILES, unreadable
-from inverter_capture.config.problems import ConfigError, Mistake, Problem, read_file
+from inverter_capture.config.problems import ConfigError, Mistake, Problem, is_uci, read_file
 from inverter_capture.config.schema import SECTIONS, Config, MqttConfig, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.config.toml_file import TomlFile, decode
-from inverter_capture.config.uci import CONFIG_FILE, Settings, export, is_export, read_settings
-from inverter_capture.config.values import BROKER_PORTS, split_port
+from inverter_capture.config.uci import CONFIG_FILE, Settings, export, read_settings
+from inverter_capture.config.values import BROKER_PORTS, SettingError, split_port
 from inverter_capture.text import printable
 
 STYLES = {"error": "1;31", "warning": "1;33", "help": "1;36"}
 
 
-class Odd(NamedTuple):
-    """Values that are allowed, but hardly meant."""
-
-    section: str
-    setting: str
-    low: float
-    high: float
-    """In seconds: what is not between these is odd."""
-    reason: str
-    remedy: str
-
-
 ODD = (
-    Odd("mqtt", "stale_after", 60, 6 * 3600, "dongles report every one to five minutes", "give the unit: 15 min"),
-    Odd("mqtt", "keepalive", 5, 300, "so long a lost connection may go unnoticed", "give 30, or a minute"),
-    Odd("influxdb2", "timeout", 1, 120, "servers answer within some seconds", "give 10, or a minute"),
+    ("mqtt", "stale_after", 60, 6 * 3600, "dongles report every one to five minutes", "give the unit: 15 min"),
+    ("mqtt", "keepalive", 5, 300, "so long a lost connection may go unnoticed", "give 30, or a minute"),
+    ("influxdb2", "timeout", 1, 120, "servers answer within some seconds", "give 10, or a minute"),
 )
+"""Settings in seconds: what is not between these two is allowed, but hardly meant; why, and the remedy."""
 
 
 class Checked:
@@ -51,10 +39,8 @@ class Checked:
     def __init__(self, path: str) -> None:
         """`path`: a TOML file or the output of `uci export`, - for standard input; if empty, `uci export` is called."""
         self.name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
-        self.mistakes: list[Mistake] = []
-        """All mistakes, warnings included."""
-        self.unset = False
-        """Whether nothing is wrong, but the device or a backend is not configured yet."""
+        self.mistakes: list[Mistake] = []  # All mistakes, warnings included
+        self.unset = False  # Whether nothing is wrong, but the device or a backend is not configured yet
         self._source: TomlFile | Settings | None = None
         self._config: Config | None = None
         try:
@@ -73,7 +59,7 @@ class Checked:
     def _read(self, path: str) -> TomlFile | Settings:
         wanted = "a TOML file, or what `uci export` prints"
         data = read_file(0 if path == "-" else path, self.name, wanted) if path else export()
-        return read_settings(data, self.name) if is_export(data) else TomlFile(decode(data, self.name), self.name)
+        return read_settings(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
 
     def try_backends(self) -> Iterator[tuple[str, Mistake | None]]:
         """The name of each backend, and what is wrong with it when its server is asked. Only when `is_right`."""
@@ -84,7 +70,7 @@ class Checked:
             backend = create_backend(section, zone, no_status)
             problem = backend.check()
             address = next(iter(section.settings))
-            found = Problem(name, number, address, problem or "", value=getattr(section, address))
+            found = Problem(name, number, address, SettingError(problem or ""), getattr(section, address))
             yield backend.name, self._source.describe([found])[0] if problem else None
 
     def show(self, mistake: Mistake, *, colour: bool) -> str:
@@ -95,15 +81,15 @@ class Checked:
 
         kind = "warning" if mistake.warning else "error"
         line, start, end = self._source.excerpt(mistake) if isinstance(self._source, TomlFile) else ("", 0, 0)
-        lines = [f"{style(kind, kind)}: " + ": ".join(filter(None, (mistake.label, mistake.message)))]
+        lines = [f"{style(kind, kind)}: " + printable(": ".join(filter(None, (mistake.label, mistake.message))))]
         if mistake.line:
-            lines.append(f"{'-->':>6} {mistake.file}:{mistake.line}")
-        if line.isprintable() and line:
+            lines.append(printable(f"{'-->':>6} {mistake.file}:{mistake.line}"))
+        if line and line.isprintable():
             marks = " " * start + style("^" * max(1, end - start), kind)
             lines += [f"{'|':>6}", f"{mistake.line:4} | {line}", f"{'|':>6} {marks}"]
         if mistake.remedy:
-            lines.append(f"{'=':>6} {style('help', 'help')}: {mistake.remedy}")
-        return "\n".join(printable(each) if "\x1b" not in each else each for each in lines) + "\n"
+            lines.append(f"{'=':>6} {style('help', 'help')}: {printable(mistake.remedy)}")
+        return "".join(f"{line}\n" for line in (*lines, *mistake.commands))
 
 
 def as_json(mistakes: list[Mistake]) -> str:
@@ -125,16 +111,16 @@ def _problems(config: Config) -> Iterator[Problem]:
     clients: dict[tuple[str, str], int] = {}
     for name, number, section in _numbered(config):
         yield from _file_problems(name, number, section)
-        for odd in ODD:
-            if odd.section == name and not odd.low <= getattr(section, odd.setting) <= odd.high:
-                value = getattr(section, odd.setting)
-                yield Problem(name, number, odd.setting, odd.reason, odd.remedy, value, warning=True)
+        for where, setting, low, high, reason, remedy in ODD:
+            if where == name and not low <= (value := getattr(section, setting)) <= high:
+                yield Problem(name, number, setting, SettingError(reason, remedy), value, warning=True)
         if isinstance(section, MqttConfig):
             client = (_server(section.url), section.client_id or f" {section.base_topic}")
             first = clients.setdefault(client, number)
             if first != number:
                 reason = f"the broker would take turns with section {first + 1} of mqtt, which is the same client"
-                yield Problem(name, number, "client_id", reason, "give each a client_id of its own, or remove one")
+                remedy = "give each a client_id of its own, or remove one"
+                yield Problem(name, number, "client_id", SettingError(reason, remedy))
 
 
 def _server(url: str) -> str:
@@ -154,18 +140,17 @@ def _capture_problems(config: Config) -> Iterator[Problem]:
             check_filter(config.pcap.filter)
     except FilterError as error:
         # One that does not fit the file, or with a name that no name server knows at the moment.
-        yield Problem("pcap", 0, "filter", error.reason, FILTER_REMEDY, config.pcap.filter)
+        yield Problem("pcap", 0, "filter", SettingError(error.reason, FILTER_REMEDY), config.pcap.filter)
     except CaptureError as error:
-        yield Problem("pcap", 0, "device", _reason(error, device), value=device)
-    problem = None if config.pcap.file else device_problem(device)
-    if problem:
-        remedy = "the service will wait for it"
-        yield Problem("pcap", 0, "device", _reason(problem, device), remedy, device, warning=True)
+        yield Problem("pcap", 0, "device", _reason(error, device), device)
+    if not config.pcap.file and (problem := device_problem(device)):
+        reason = _reason(problem, device, "the service will wait for it")
+        yield Problem("pcap", 0, "device", reason, device, warning=True)
 
 
-def _reason(error: object, value: str) -> str:
+def _reason(error: object, value: str, remedy: str = "") -> SettingError:
     """The text of a CaptureError without the value with which it begins."""
-    return str(error).removeprefix(f'"{value}": ')
+    return SettingError(str(error).removeprefix(f'"{value}": '), remedy)
 
 
 def _file_problems(name: str, number: int, section: SectionConfig) -> Iterator[Problem]:
@@ -173,6 +158,10 @@ def _file_problems(name: str, number: int, section: SectionConfig) -> Iterator[P
     files = {setting: getattr(section, setting, "") for setting in FILES}
     files = {setting: path for setting, path in files.items() if isinstance(path, str) and path}
     right = True
+
+    def refuse(setting: str, reason: str, remedy: str) -> Problem:
+        return Problem(name, number, setting, SettingError(reason, remedy), files[setting])
+
     for setting, path in files.items():
         try:
             if not os.path.isdir(path):
@@ -180,14 +169,14 @@ def _file_problems(name: str, number: int, section: SectionConfig) -> Iterator[P
                     pass
         except OSError as error:
             right = False
-            remedy = "check the path, and who may read the file"
-            yield Problem(name, number, setting, f"cannot be read ({error.strerror})", remedy, path)
+            reason = f"cannot be read ({error.strerror})"
+            yield refuse(setting, reason, "check the path, and who may read the file")
             continue
         if blocked := unreadable(path):
-            yield Problem(name, number, setting, *blocked, value=path)
+            yield refuse(setting, *blocked)
     if right and "verify" in files and authority_problem(files["verify"]):
-        reason, remedy = "contains no certificate in PEM format", "give the file of the server's CA certificate"
-        yield Problem(name, number, "verify", reason, remedy, files["verify"])
+        reason = "contains no certificate in PEM format"
+        yield refuse("verify", reason, "give the file of the server's CA certificate")
     if right and "certificate" in files:
         key = files.get("key")
         try:
@@ -195,5 +184,4 @@ def _file_problems(name: str, number: int, section: SectionConfig) -> Iterator[P
         except (ssl.SSLError, ValueError):
             reason = "not the key of this certificate, or one of the two is not in PEM format or encrypted"
             remedy = "give the certificate's own key" if key else "set key to the file of the certificate's key"
-            setting = "key" if key else "certificate"
-            yield Problem(name, number, setting, reason, remedy, files[setting])
+            yield refuse("key" if key else "certificate", reason, remedy)

@@ -17,17 +17,14 @@ from inverter_capture.commands.discover_report import Survey
 from inverter_capture.output.progress import ProgressBar, StatusLine
 from inverter_capture.protocol.packets_to_readings import Decoder
 from inverter_capture.protocol.times import SECOND
+from inverter_capture.service.file_checks import why_nothing
 from inverter_capture.service.signals import on_signals
 
 NOTHING_CAPTURED = (
     "no report was captured. Does the dongle's traffic pass here? Try the bridge of its network, or any, for at least "
     "ten minutes; a switch chip or hardware offload can carry traffic past the router's own processor"
 )
-NOTHING_IN_FILE = (
-    "no report is in this capture file. Was it captured where the dongle's traffic passes, for at least ten minutes, "
-    "and with whole packets (`tcpdump -s 0`)?"
-)
-
+HEARD = "a dongle was heard at {}, but no report yet: listen for at least ten minutes"
 
 Progress = Callable[[dict[str, Any]], object]
 
@@ -45,13 +42,14 @@ def discover(source: str, seconds: int, progress: Progress) -> tuple[Survey, lis
         problem = _read(source, survey)
     else:
         _listen(source, seconds, survey, progress)
-    if problem is None and not survey.found:
-        problem = f'"{source}": {NOTHING_IN_FILE if is_file else NOTHING_CAPTURED}'
+        if not survey.found:
+            heard = ", ".join(survey.counts["candidates"])
+            problem = f'"{source}": {HEARD.format(heard) if heard else NOTHING_CAPTURED}'
     return survey, [problem] if problem else []
 
 
 def _read(path: str, survey: Survey) -> str | None:
-    """Survey a capture file. Returns the error before its end, or None."""
+    """Survey a capture file. Returns why there is no report, or why the file was not read to its end, or None."""
     decoder = Decoder()
     problem = None
     with FileCapture(path, DongleSearch()) as capture, ProgressBar(lambda: capture.position, capture.size, path):
@@ -61,6 +59,8 @@ def _read(path: str, survey: Survey) -> str | None:
         except CaptureError as error:
             problem = str(error)
     survey.add(decoder.close())
+    if problem is None and not survey.found:
+        problem = f'"{path}": {why_nothing(decoder, [path], filtered=False)}'
     return problem
 
 

@@ -18,14 +18,10 @@ from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.report_log import BURST_SECONDS
 from inverter_capture.text import counted
 
-LAG_SECONDS_MAX = 120
-"""Maximum seconds from a report's time to its capture when the clock and the time zone are right."""
-INTERVALS_MAX = 1000
-"""Maximum number of intervals per dongle of which the median is taken."""
-SURVEYED_MAX = 64
-"""Maximum number of pairs of a host and a server port that are surveyed."""
-SERIALS_MAX = 8
-"""Maximum number of serial numbers per dongle."""
+LAG_SECONDS_MAX = 120  # Maximum seconds from a report's time to its capture when the clock and the time zone are right
+INTERVALS_MAX = 1000  # Maximum number of intervals per dongle of which the median is taken
+SURVEYED_MAX = 64  # Maximum number of pairs of a host and a server port that are surveyed
+SERIALS_MAX = 8  # Maximum number of serial numbers per dongle
 LAYOUT_TEXTS = {
     "known": "known layout",
     "learnt": "layout learnt from the poll map",
@@ -119,8 +115,7 @@ class _Dongle:
         self.reports = 0
         self._servers: set[str] = set()
         self._serials: dict[str, str] = {}
-        self._inverters: dict[str, str] = {}
-        """The kind of inverter by serial number; empty until it is known."""
+        self._inverters: dict[str, str] = {}  # The kind of inverter by serial number; empty until it is known
         self._lengths: dict[int, str] = {}
         self._map_heard = False
         self._intervals: list[int] = []

@@ -23,8 +23,7 @@ from inverter_capture.protocol.packets_to_readings import Decoded, Event, Heard,
 from inverter_capture.protocol.poll_maps import PollMap
 from inverter_capture.protocol.reports import Report
 
-ROW_LENGTH = 16
-"""Bytes per row: eight registers."""
+ROW_LENGTH = 16  # Bytes per row: eight registers
 
 _SERIAL_END = SERIAL_OFFSET + SERIAL_LENGTH
 _PARTS = (

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from inverter_capture.config.schema import REQUIRED, SECTIONS, Config, Section
-from inverter_capture.config.values import SettingError, nearest
+from inverter_capture.config.values import BROKER, URL, SettingError, nearest
 from inverter_capture.text import printable
 
-FILE_BYTES_MAX = 256 * 1024
-"""Maximum size of a configuration file in bytes."""
+ADDRESS_WORDS = ("address", "broker", "host", "hostname", "ip", "port", "server", "url")
+"""What elsewhere names an address or a part of it."""
+FILE_BYTES_MAX = 256 * 1024  # Maximum size of a configuration file in bytes
 
-NOTHING = object()
-"""The value of a problem without a value, or with an unknown setting, whose value may be a secret."""
-HIDDEN = object()
-"""The value of a problem with a secret."""
+NOTHING = object()  # The value of a problem without a value, or with an unknown setting, whose value may be a secret
+HIDDEN = object()  # The value of a problem with a secret
 
 
 class Mistake(NamedTuple):
@@ -29,24 +28,15 @@ class Mistake(NamedTuple):
 
     file: str
     message: str
-    remedy: str = ""
-    """Empty when the message says what is expected."""
-    line: int = 0
-    """The line in the file, counted from 1; 0 when it is unknown, as always with UCI."""
-    section: str = ""
-    """The section's name in the schema, such as mqtt; empty when the mistake concerns no section."""
-    name: str = ""
-    """The section as in `uci set`: its name, or its type and number. Empty with TOML."""
-    setting: str = ""
-    """Empty when the mistake concerns the whole section."""
-    value: str = ""
-    """The invalid value as it is written; empty when there is none, and when it is secret."""
-    label: str = ""
-    """Section, setting and value, as messages name them."""
-    commands: tuple[str, ...] = ()
-    """Commands to paste that are the remedy."""
-    warning: bool = False
-    """Whether the service runs nevertheless."""
+    remedy: str = ""  # Empty when the message says what is expected
+    line: int = 0  # The line in the file, counted from 1; 0 when it is unknown, as always with UCI
+    section: str = ""  # The section's name in the schema, such as mqtt; empty when the mistake concerns no section
+    name: str = ""  # The section as in `uci set`: its name, or its type and number. Empty with TOML.
+    setting: str = ""  # Empty when the mistake concerns the whole section
+    value: str = ""  # The invalid value as it is written; empty when there is none, and when it is secret
+    label: str = ""  # Section, setting and value, as messages name them
+    commands: tuple[str, ...] = ()  # Commands to paste that are the remedy
+    warning: bool = False  # Whether the service runs nevertheless
 
     def __str__(self) -> str:
         """The mistake in one line, without the commands."""
@@ -72,23 +62,12 @@ class ConfigError(Exception):
 class Problem(NamedTuple):
     """A mistake in the configuration, in no notation yet."""
 
-    section: str
-    """The section's name; empty when the configuration has no backend."""
-    number: int
-    """Counts the sections of that name from 0."""
-    setting: str = ""
-    """The setting's name; empty when the mistake concerns the whole section."""
-    reason: str = ""
-    """The reason and the remedy, as in SettingError."""
-    remedy: str = ""
-    value: object = NOTHING
-    """The invalid value, NOTHING or HIDDEN."""
-    missing: bool = False
-    """Whether the setting has to be added."""
-    instead: tuple[str, object] | None = None
-    """An alternative remedy: another setting of the section, and its value."""
-    warning: bool = False
-    """Whether the service runs nevertheless."""
+    section: str  # The section's name; empty when the configuration has no backend
+    number: int  # Counts the sections of that name from 0
+    setting: str = ""  # The setting's name; empty when the mistake concerns the whole section
+    error: SettingError = SettingError()
+    value: object = NOTHING  # The invalid value, NOTHING or HIDDEN
+    warning: bool = False  # Whether the service runs nevertheless
 
     def explain(
         self, write: Callable[[object], str], assign: Callable[[str, object], str], add: str, hint: str = ""
@@ -97,14 +76,14 @@ class Problem(NamedTuple):
 
         `add`: how to add a missing setting. `hint`: text after the expected value.
         """
-        reason, remedy = self.reason, self.remedy
-        if self.missing:
+        reason, remedy, instead = self.error.reason, self.error.remedy, self.error.instead
+        if self.error.missing:
             reason, remedy = "missing", f"{add} ({reason or SECTIONS[self.section].settings[self.setting].help})"
         elif not reason:
             spec = SECTIONS[self.section].settings[self.setting]
             such = f" such as {write(spec.type.example)}" if spec.type.example else ""
             reason = f"expected {spec.type.expected}{such}{hint} ({spec.help})"
-        return reason, f"{remedy}, or set {assign(*self.instead)}" if self.instead else remedy
+        return reason, f"{remedy}, or set {assign(*instead)}" if instead else remedy
 
 
 Table = Mapping[str, Any]
@@ -139,29 +118,26 @@ def read_config(tables: Mapping[str, Sequence[Table]], problems: list[Problem], 
 def _read_section(known: Section, number: int, table: Table, problems: list[Problem]) -> Any:
     """Convert a section. Returns None and adds to `problems` when there are mistakes."""
     values: dict[str, Any] = {}
-    refused: set[str] = set()
-    """Settings, each of which has one problem at most."""
+    refused: set[str] = set()  # Settings, each of which has one problem at most
     before = len(problems)
 
     def refuse(name: str, error: SettingError) -> None:
-        value = table.get(name, NOTHING)
+        value, spec = table.get(name, NOTHING), known.settings[name]
         if isinstance(value, SettingError):
             value = NOTHING
-        elif value is not NOTHING and (error.hide or known.settings[name].secret):
+        elif value is not NOTHING and (spec.secret or (spec.type in (URL, BROKER) and "@" in str(value))):
             value = HIDDEN
         if name not in refused:
             refused.add(name)
             values[name] = None
-            problems.append(
-                Problem(known.name, number, name, error.reason, error.remedy, value, error.missing, error.instead)
-            )
+            problems.append(Problem(known.name, number, name, error, value))
 
     for name, value in table.items():
         if name not in known.settings:
             if near := nearest(name, known.settings):
                 # It is not missing.
                 values.setdefault(near, None)
-            problems.append(Problem(known.name, number, name, *_explain_unknown(name, known)))
+            problems.append(Problem(known.name, number, name, _explain_unknown(name, known)))
             continue
         try:
             values[name] = known.settings[name].type.read(value)
@@ -175,11 +151,16 @@ def _read_section(known: Section, number: int, table: Table, problems: list[Prob
     return known.type(**values) if len(problems) == before else None
 
 
-def _explain_unknown(name: str, known: Section) -> tuple[str, str]:
-    owners = owning_sections(name)
-    if owners:
-        return f"a setting of {' or '.join(owner.name for owner in owners)}", "move it there"
-    return "unknown setting", suggest(name, known.settings)
+def _explain_unknown(name: str, known: Section) -> SettingError:
+    address = next((key for key, spec in known.settings.items() if spec.type in (URL, BROKER)), "")
+    if address and name in ADDRESS_WORDS:
+        example = known.settings[address].type.example
+        return SettingError("unknown setting", f"write address and port in {address}, such as {example}")
+    if name == "enabled":
+        return SettingError("only backends in UCI have this option", "remove it")
+    if owners := owning_sections(name):
+        return SettingError(f"a setting of {' or '.join(owner.name for owner in owners)}", "move it there")
+    return SettingError("unknown setting", suggest(name, known.settings))
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -191,6 +172,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def owning_sections(setting: str) -> list[Section]:
     """The sections that have a setting of this name."""
     return [known for known in SECTIONS.values() if setting in known.settings]
+
+
+def is_uci(data: bytes) -> bool:
+    """Whether this is of UCI's format, and not TOML."""
+    lines = (line.strip() for line in data.splitlines())
+    first = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    return first.split(b" ")[0] in (b"package", b"config") and b"=" not in first
 
 
 def read_file(file: str | int, name: str, wanted: str) -> bytes:

@@ -35,8 +35,7 @@ from inverter_capture.config.values import (
 )
 from inverter_capture.output.formats import FORMATS
 
-REQUIRED = object()
-"""Instead of a default: the setting is required."""
+REQUIRED = object()  # Instead of a default: the setting is required
 
 _INFLUXDB2_PATH = "/api/v2/write"
 
@@ -45,12 +44,9 @@ class Setting(NamedTuple):
     """One setting of a section."""
 
     type: ValueType
-    default: Any
-    """The default as after the check, or REQUIRED."""
-    secret: bool
-    """Whether the value is never shown, neither in messages nor in the section's repr."""
-    help: str
-    """The description, in one line that is correct for every format."""
+    default: Any  # The default as after the check, or REQUIRED
+    secret: bool  # Whether the value is never shown, neither in messages nor in the section's repr
+    help: str  # The description, in one line that is correct for every format
 
 
 def setting(type: ValueType, default: Any = REQUIRED, *, secret: bool = False, help: str) -> Any:
@@ -261,11 +257,9 @@ class Config(NamedTuple):
 class Section(NamedTuple):
     """A section of the configuration."""
 
-    name: str
-    """The same in every format."""
+    name: str  # The same in every format
     type: type[SectionConfig]
-    repeated: bool = False
-    """Whether it is a backend section, of which there can be any number."""
+    repeated: bool = False  # Whether it is a backend section, of which there can be any number
 
     @property
     def settings(self) -> dict[str, Setting]:

@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from inverter_capture.config.values import SettingError, ValueType, check_name, nearest
 from inverter_capture.protocol.clock import QUARTER_HOUR, ClockError
 
-OFFSETS = range(-12 * 3600, 14 * 3600 + 1, QUARTER_HOUR)
-"""The offsets from UTC, in seconds, that time zones can have."""
+OFFSETS = range(-12 * 3600, 14 * 3600 + 1, QUARTER_HOUR)  # The offsets from UTC, in seconds, that time zones can have
 
 # Where such inverters are sold, and one zone at least for each offset there is.
 _ZONES = (
@@ -40,8 +39,7 @@ _STEADY_ZONES = {
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d\d))?", re.ASCII | re.IGNORECASE)
 
-OPENWRT_FILE = "/etc/openwrt_release"
-"""Exists on OpenWrt."""
+OPENWRT_FILE = "/etc/openwrt_release"  # Exists on OpenWrt
 
 
 def check_timezone(value: str) -> str:
@@ -51,7 +49,8 @@ def check_timezone(value: str) -> str:
 
     try:
         zoneinfo.ZoneInfo(value)
-    except (KeyError, ImportError, ValueError, OSError):  # ImportError: any unknown name with python3-light on 3.11
+    # ImportError: any unknown name with python3-light on 3.11; RecursionError: a thousand dots in the name
+    except (KeyError, ImportError, ValueError, OSError, RecursionError):
         if zone := _zone_at(value):
             installed = "" if _offset(zone, datetime.now(UTC)) is not None else f", and {_install_data(zone)}"
             raise SettingError("an offset, not the name of a time zone", f"write {zone}{installed}") from None

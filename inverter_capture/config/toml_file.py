@@ -12,13 +12,14 @@ from inverter_capture.config.problems import (
     ConfigError,
     Mistake,
     Problem,
+    is_uci,
     owning_sections,
     read_config,
     read_file,
     suggest,
 )
 from inverter_capture.config.schema import SECTIONS, Config, Section
-from inverter_capture.config.values import ValueType, nearest
+from inverter_capture.config.values import SettingError, ValueType, nearest
 from inverter_capture.text import shorten
 
 SYNTAX_REMEDIES = {
@@ -26,6 +27,7 @@ SYNTAX_REMEDIES = {
     "Cannot overwrite": "it stands there twice: keep one",
     "Duplicate": "it stands there twice: keep one",
     "Expected newline": "write text in quotes, and one setting per line",
+    "Invalid hex value": "write a backslash twice, or the text in single quotes",
     "Illegal character": "end text on its line, with the quote that began it",
     "Invalid value": "write text in quotes; true, false and numbers without",
     "Unclosed": "close the bracket",
@@ -34,8 +36,7 @@ SYNTAX_REMEDIES = {
 """By the beginning of tomllib's message."""
 
 NO_END = "not TOML: no end"
-SYNTAX_MISTAKES_MAX = 20
-"""Lines that are not TOML of which the rest of the file is looked at."""
+SYNTAX_MISTAKES_MAX = 8
 BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
 
 Lines = dict[tuple[str, int, str], int]
@@ -54,10 +55,17 @@ _ASSIGNMENT = re.compile(r"""\s*([\w-]+)\s*=\s*(.*?)\s*(?:\s#[^"']*)?$""", re.AS
 _NAME = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""", re.ASCII)
 
 
-def load(path: str) -> Config:
-    """Read the configuration from a file, - for standard input. Raises ConfigError, also for an unreadable file."""
+def load(path: str, timezone: str = "") -> Config:
+    """Read the configuration from a file, - for standard input. Raises ConfigError, also for an unreadable file.
+
+    `timezone`: takes the place of the setting in the file, unless empty.
+    """
     name = "standard input" if path == "-" else path
-    return parse(decode(read_file(0 if path == "-" else path, name, "the path of a TOML file"), name), name)
+    data = read_file(0 if path == "-" else path, name, "the path of a TOML file")
+    if is_uci(data):
+        remedy = "inverter-capture uci writes the TOML for OpenWrt's settings"
+        raise ConfigError([Mistake(name, "in UCI's format, not TOML", remedy)])
+    return TomlFile(decode(data, name), name).config(timezone)
 
 
 def decode(data: bytes, name: str) -> str:
@@ -84,29 +92,33 @@ class TomlFile:
         self._name = name
         self._data: dict[str, Any] = {}
 
-    def config(self) -> Config:
-        """The configuration. Raises ConfigError."""
+    def config(self, timezone: str = "") -> Config:
+        """The configuration, with this time zone unless empty. Raises ConfigError."""
         mistakes, whole = self._parse()
+        if timezone and isinstance(self._data.get("pcap"), dict):
+            self._data["pcap"]["timezone"] = timezone
         problems: list[Problem] = []
         tables: dict[str, list[dict[str, Any]]] = {}
         for key, value in self._data.items():
             known = SECTIONS.get(key)
             if known is None or not is_section(value):
-                problems.append(Problem(key, 0, "", *explain_stray(key, value)))
+                problems.append(Problem(key, 0, error=explain_stray(key, value)))
                 continue
             tables[key] = value if isinstance(value, list) else [value]
             if known.repeated != isinstance(value, list):
                 often = "several times" if known.repeated else "once only"
-                problems.append(Problem(key, 0, "", f"this section can stand {often}", f"write {header(known)}"))
+                error = SettingError(f"this section can stand {often}", f"write {header(known)}")
+                problems.append(Problem(key, 0, error=error))
         config = read_config(tables, problems, strays=not whole or len(tables) < len(self._data))
         if config is None or mistakes:
             told = {mistake.line for mistake in mistakes}
+            problems = [problem for problem in problems if whole or not problem.error.missing]
             mistakes += [mistake for mistake in self.describe(problems) if mistake.line not in told]
             raise ConfigError(sorted(mistakes, key=lambda mistake: mistake.line))
         return config
 
     def _parse(self) -> tuple[list[Mistake], bool]:
-        """Parse the text, without the lines that are not TOML. Returns the mistakes, and whether no section is lost."""
+        """Parse the text, without the lines that are not TOML. Returns the mistakes, and whether all settings stay."""
         import tomllib
 
         text, whole = self._text, True
@@ -146,7 +158,7 @@ class TomlFile:
         return sorted(mistakes, key=lambda mistake: mistake.line)
 
     def _describe(self, problem: Problem) -> Mistake:
-        if not problem.section and not problem.reason:
+        if not problem.section and not problem.error.reason:
             headers = " or ".join(header(known) for known in SECTIONS.values() if known.repeated)
             return Mistake(self._name, "no backend", f"add a {headers} section for the readings to go to")
         label, value, shown, hint = self._header(problem.section), "", "", ""
@@ -190,21 +202,22 @@ def header(known: Section) -> str:
     return f"[[{known.name}]]" if known.repeated else f"[{known.name}]"
 
 
-def explain_stray(key: str, value: object) -> tuple[str, str]:
-    """What is wrong with a top-level key that is not a known section, and the remedy. Its value may be a secret."""
+def explain_stray(key: str, value: object) -> SettingError:
+    """What is wrong with a top-level key that is not a known section. Its value may be a secret."""
     if key in SECTIONS:
-        return "a section, not a setting", f"write {header(SECTIONS[key])} on a line of its own and its settings below"
+        remedy = f"write {header(SECTIONS[key])} on a line of its own and its settings below"
+        return SettingError("a section, not a setting", remedy)
     if is_section(value):
-        return "unknown section", suggest(key, SECTIONS)
+        return SettingError("unknown section", suggest(key, SECTIONS))
     settings = [name for known in SECTIONS.values() for name in known.settings]
     near = key if key in settings else nearest(key, settings)
     if near is None:
-        known_sections = ", ".join(map(header, SECTIONS.values()))
-        return "unknown setting outside any section", f"known sections are {known_sections}"
+        remedy = f"known sections are {', '.join(map(header, SECTIONS.values()))}"
+        return SettingError("unknown setting outside any section", remedy)
     place = f"below {' or '.join(map(header, owning_sections(near)))}"
     if near == key:
-        return "a setting outside any section", f"move it {place}"
-    return "unknown setting outside any section", f"did you mean {near}, {place}?"
+        return SettingError("a setting outside any section", f"move it {place}")
+    return SettingError("unknown setting outside any section", f"did you mean {near}, {place}?")
 
 
 def quotes_hint(value: object, type: ValueType) -> str:
@@ -228,6 +241,8 @@ def explain_syntax(error: Exception, text: str, name: str) -> Mistake:
         return Mistake(name, NO_END, "close its quotes or brackets", line)
     line = int(number)
     bare = _ASSIGNMENT.match(text.split("\n")[line - 1])
+    if bare and bare[2].startswith(tuple("\u201c\u201d\u201e\u2018\u2019")):
+        remedy = "write straight quotes"
     twice = re.match(r"Cannot declare \('(\w+)',\) twice", message)
     if message == "Invalid value" and bare and is_public(bare[1]) and re.match(r"[^\W\d][^@]*$", bare[2]):
         message, remedy = "text without quotes", f"write {assign(bare[1], _meant(bare[1], bare[2]))}"
@@ -253,7 +268,7 @@ def is_public(name: str) -> bool:
 
 
 def without_line(text: str, line: int) -> tuple[str, bool] | None:
-    """The text without the statement on this line, and whether no section is lost. None if it cannot be left out.
+    """The text without the statement on this line, and whether its setting stays. None if it cannot be left out.
 
     A setting stays, with an empty text as its value, so that it is not missing.
     """
@@ -268,15 +283,14 @@ def without_line(text: str, line: int) -> tuple[str, bool] | None:
         return "\n".join(lines), False
     empty = f'{match[1]} = ""' if match else ""
     lines[line - 1] = "" if lines[line - 1] == empty else empty
-    return "\n".join(lines), True
+    return "\n".join(lines), match is not None
 
 
 def find_lines(text: str) -> Lines:
     """The lines of the sections and settings in a valid TOML text."""
     lines: Lines = {}
     last: dict[str, int] = {}
-    section: list[str] = []
-    """The header's names that settings belong to."""
+    section: list[str] = []  # The header's names that settings belong to
     for line, statement in statements(text):
         match = _STATEMENT.match(statement)
         if match is None:

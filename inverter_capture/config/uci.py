@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from inverter_capture.config.problems import (
@@ -22,34 +22,30 @@ from inverter_capture.config.problems import (
     read_file,
     suggest,
 )
-from inverter_capture.config.schema import REQUIRED, SECTIONS, Config, Setting
+from inverter_capture.config.schema import SECTIONS, Config, Setting
 from inverter_capture.config.toml_file import assign, code, header
 from inverter_capture.config.values import BOOLEAN, SettingError
 from inverter_capture.text import shorten
 
-PACKAGE = "inverter-capture"
-"""The name of the UCI file."""
+PACKAGE = "inverter-capture"  # The name of the UCI file
 CONFIG_FILE = f"/etc/config/{PACKAGE}"
 APPLY = (f"uci commit {PACKAGE}", f"/etc/init.d/{PACKAGE} restart")
 """The commands that let the service use changed settings."""
 
-SERVICE = "service"
-"""The type of the section that only the init script reads."""
-SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")
-"""Its only option."""
+SERVICE = "service"  # The type of the section that only the init script reads
+SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")  # Its only option
 BACKEND_ENABLED = Setting(BOOLEAN, True, False, "Whether this backend is used")
 """An option of each repeated section, in addition to its settings."""
 ENABLED = "enabled"
 
-WAYS = {"mqtt": ["username", "password"], "influxdb2": []}
-"""The backends to propose to those who have none yet, with settings that they usually need beside the required ones."""
-EXAMPLES = {"device": "br-lan", "org": "home", "bucket": "inverter", "username": "inverter"}
+WAYS = {"mqtt": ("url", "username", "password"), "influxdb2": ("host", "org", "bucket", "token")}
+"""The settings that most people need, for those who have no backend yet."""
+EXAMPLES = {"org": "home", "bucket": "inverter", "token": "...", "username": "inverter", "password": "..."}
 """Values to propose for settings whose type has no example."""
 
 ON = ("1", "on", "true", "yes", "enabled")
 OFF = ("0", "off", "false", "no", "disabled")
-BOOLEANS = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)
-"""The booleans that OpenWrt's config_get_bool accepts."""
+BOOLEANS = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)  # The booleans that OpenWrt's config_get_bool accepts
 
 _STATEMENT = re.compile(r"(package|config|option|list) ([^\s']+)(?: '([^']*(?:'\\''[^']*)*)')?(?:\n\s*|\Z)", re.ASCII)
 
@@ -58,12 +54,9 @@ class UciSection(NamedTuple):
     """A section of UCI."""
 
     type: str
-    name: str
-    """The section's name; empty for an anonymous section."""
-    number: int
-    """Counts the sections of that type from 0."""
-    options: dict[str, list[str]]
-    """The value of each option or the items of each list, without empty ones."""
+    name: str  # The section's name; empty for an anonymous section
+    number: int  # Counts the sections of that type from 0
+    options: dict[str, list[str]]  # The value of each option or the items of each list, without empty ones
 
     @property
     def reference(self) -> str:
@@ -92,7 +85,7 @@ def export() -> bytes:
     try:
         done = subprocess.run(["uci", "export", PACKAGE], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except OSError as error:
-        remedy = "on OpenWrt, check the installation; elsewhere, write a TOML file for `run`"
+        remedy = "on OpenWrt, check the installation; elsewhere, name a TOML file"
         raise ConfigError([Mistake("uci", f"cannot be run ({error.strerror})", remedy)]) from None
     if done.returncode == 0:
         return done.stdout
@@ -100,11 +93,6 @@ def export() -> bytes:
         raise ConfigError([Mistake(CONFIG_FILE, "no such file", "install the package again, which brings it")])
     reason = " ".join(done.stderr.decode(errors="replace").split()) or f"`uci export` fails with {done.returncode}"
     raise ConfigError([Mistake(CONFIG_FILE, reason.removeprefix("uci: "), "correct the file there")])
-
-
-def is_export(data: bytes) -> bool:
-    """Whether this is what `uci export` prints, and not TOML."""
-    return data.lstrip().startswith((b"package ", b"config "))
 
 
 def read_settings(data: bytes, name: str) -> Settings:
@@ -140,13 +128,10 @@ class Settings:
 
     def __init__(self, sections: list[UciSection], name: str) -> None:
         self._name = name
-        self._used: dict[str, list[UciSection]] = {}
-        """The sections to convert, by type."""
+        self._used: dict[str, list[UciSection]] = {}  # The sections to convert, by type
         self._all = sections
-        self._disabled: list[UciSection] = []
         self._mistakes: list[Mistake] = []
-        self._strays = False
-        """Whether there are sections of unknown types."""
+        self._strays = False  # Whether there are sections of unknown types
         for section in sections:
             self._add(section)
         self._tables = {name: list(map(to_table, sections)) for name, sections in self._used.items()}
@@ -155,11 +140,9 @@ class Settings:
         """The settings, checked. Raises ConfigError."""
         problems: list[Problem] = []
         config = read_config(self._tables, problems, strays=self._strays)
-        if problems and not self._mistakes and all(map(is_unset, problems)):
-            raise ConfigError(self._unset(problems), unset=True)
         mistakes = [*self._mistakes, *self.describe(problems)]
         if config is None or mistakes:
-            raise ConfigError(mistakes)
+            raise ConfigError(mistakes, unset=not self._mistakes and all(map(is_unset, problems)))
         return config
 
     def toml(self) -> str:
@@ -182,7 +165,7 @@ class Settings:
             self._strays = True
             self._refuse(section, "unknown section type", suggest(section.type, [SERVICE, *SECTIONS]))
         elif known.repeated and not self._is_enabled(section):
-            self._disabled.append(section)
+            return
         elif not known.repeated and section.type in self._used:
             first, remedy = self._used[section.type][0], f"keep one: uci delete {PACKAGE}.{section.reference}"
             self._refuse(section, f"{first} is there already", remedy)
@@ -208,36 +191,27 @@ class Settings:
             label += f" option {shorten(option)} {shown}".rstrip()
         return Mistake(self._name, message, remedy, 0, section.type, section.reference, option, value, label)
 
-    def _unset(self, problems: list[Problem]) -> list[Mistake]:
-        """What is not configured yet. The last one has the commands for all ways on, with examples to be changed."""
-        commands: list[str] = []
-        mistakes = []
-        for problem in problems:
-            found = self._describe(problem)
-            if problem.section:
-                commands += self._examples(problem.section, [problem.setting])
-            else:
-                for name, extra in WAYS.items():
-                    commands += [f"# {SECTIONS[name].type.__doc__ or ''}".partition("\n")[0]]
-                    commands += self._examples(name, _needed(name) + extra, ENABLED)
-            mistakes.append(found._replace(message=f"not configured yet: {found.message}", remedy=""))
-        last = mistakes[-1]._replace(
-            remedy="paste these lines, of several ways on only one, with your values",
-            commands=(*commands, "# Then", *self._examples(SERVICE, [], ENABLED), *APPLY),
-        )
-        return [*mistakes[:-1], last]
+    def _ways(self) -> Iterator[str]:
+        """The commands that configure a backend, for each way, with examples to be changed."""
+        for name, settings in WAYS.items():
+            yield f"# {SECTIONS[name].type.__doc__ or ''}".partition("\n")[0]
+            yield from self._examples(name, settings)
+        yield "# Then"
+        yield from self._examples(SERVICE)
+        yield from APPLY
 
-    def _examples(self, name: str, settings: list[str], enable: str = "") -> list[str]:
-        """The commands that make these settings in a section of this type, which they add if there is none."""
-        found = next((section for section in self._all if section.type == name), None)
-        section = found or UciSection(name, name, 0, {})
-        commands = [] if found else [f"uci set {PACKAGE}.{name}={name}"]
+    def _examples(self, name: str, settings: tuple[str, ...] = ()) -> Iterator[str]:
+        """The commands that make these settings in a section of this type, and enable it."""
+        new = UciSection(name, name, 0, {})
+        section = next((section for section in self._all if section.type == name), new)
+        place = f"uci set {PACKAGE}.{section.reference}"
+        if section is new:
+            yield f"{place}={name}"
         for setting in settings:
             spec = SECTIONS[name].settings[setting]
-            given = [] if spec.secret else section.options.get(setting, [])
-            value = given[0] if given else spec.type.example or EXAMPLES.get(setting, "...")
-            commands.append(f"uci set {PACKAGE}.{section.reference}.{setting}={shlex.quote(str(value))}")
-        return commands + [f"uci set {PACKAGE}.{section.reference}.{enable}=1"] * bool(enable)
+            given = "" if spec.secret else "".join(section.options.get(setting, []))
+            yield f"{place}.{setting}={shlex.quote(given or str(spec.type.example or EXAMPLES[setting]))}"
+        yield f"{place}.{ENABLED}=1"
 
     def describe(self, problems: Iterable[Problem]) -> list[Mistake]:
         """The problems in UCI's notation."""
@@ -245,43 +219,25 @@ class Settings:
 
     def _describe(self, problem: Problem) -> Mistake:
         if not problem.section:
-            return Mistake(self._name, "no backend is enabled", self._command(problem))
-        section = self._section(problem)
+            remedy = "paste the lines of one of these ways, with your values"
+            return Mistake(self._name, "no backend is enabled", remedy, commands=tuple(self._ways()))
+        known = SECTIONS[problem.section]
+        used = self._used.get(known.name)
+        section = used[problem.number] if used else UciSection(known.name, known.name, 0, {})
         hidden = problem.value is HIDDEN
         value = "" if hidden or problem.value is NOTHING else show(section.options[problem.setting])
-        message, remedy = problem.explain(
-            write, lambda name, value: f"option {name} {write(value)}", self._command(problem)
-        )
+        add = "" if used else f"uci set {PACKAGE}.{known.name}={known.name}; "
+        add += f"uci set {PACKAGE}.{section.reference}.{problem.setting}=..."
+        message, remedy = problem.explain(write, lambda name, value: f"option {name} {write(value)}", add)
+        if known.repeated and remedy == suggest(problem.setting, known.settings):
+            remedy = suggest(problem.setting, [ENABLED, *known.settings])
         found = self._mistake(section, message, remedy, problem.setting, value, "(hidden)" if hidden else "")
         return found._replace(warning=problem.warning)
-
-    def _section(self, problem: Problem) -> UciSection:
-        if problem.section in self._used:
-            return self._used[problem.section][problem.number]
-        return UciSection(problem.section, problem.section, 0, {})  # the one that is missing
-
-    def _command(self, problem: Problem) -> str:
-        """The command that adds a missing setting or backend."""
-        name = problem.section
-        if name:
-            start = "" if name in self._used else f"uci set {PACKAGE}.{name}={name}, and "
-            return f"{start}uci set {PACKAGE}.{self._section(problem).reference}.{problem.setting}=..."
-        if self._disabled:
-            return f"uci set {PACKAGE}.{self._disabled[0].reference}.{ENABLED}=1"
-        backends = [known.name for known in SECTIONS.values() if known.repeated]
-        return f"uci set {PACKAGE}.home={backends[0]} (or {', '.join(backends[1:])}) and its options"
-
-
-def _needed(name: str) -> list[str]:
-    """The settings without which a section of this type cannot be used."""
-    settings = SECTIONS[name].settings
-    required = {option: spec.type.example for option, spec in settings.items() if spec.default is REQUIRED}
-    return [*required, *(error.setting for error in SECTIONS[name].type.contradictions(required) if error.missing)]
 
 
 def is_unset(problem: Problem) -> bool:
     """Whether the problem is a missing backend or a missing setting of a section that is always there."""
-    return not problem.section or (problem.missing and not SECTIONS[problem.section].repeated)
+    return not problem.section or (problem.error.missing and not SECTIONS[problem.section].repeated)
 
 
 def to_table(section: UciSection) -> dict[str, Any]:

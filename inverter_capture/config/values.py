@@ -9,18 +9,13 @@ from typing import Any, NamedTuple
 
 from inverter_capture.protocol.messages import SERIAL_LENGTH
 
-RESERVED_TAGS = ("time", "_field", "_measurement")
-"""Tags with which some version of InfluxDB refuses every line."""
+RESERVED_TAGS = ("time", "_field", "_measurement")  # Tags with which some version of InfluxDB refuses every line
 
-BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
-"""Default ports by URL scheme."""
+BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}  # Default ports by URL scheme
 
-UNIX_PATH_BYTES_MAX = 107
-"""Maximum length of a socket's path on Linux, in bytes."""
-TOPIC_BYTES_MAX = 200
-"""Maximum length of a topic prefix in bytes, far below MQTT's limit for a topic."""
-CLIENT_ID_BYTES_MAX = 128
-"""Maximum length in bytes. Brokers must accept 23 characters; most accept more."""
+UNIX_PATH_BYTES_MAX = 107  # Maximum length of a socket's path on Linux, in bytes
+TOPIC_BYTES_MAX = 200  # Maximum length of a topic prefix in bytes, far below MQTT's limit for a topic
+CLIENT_ID_BYTES_MAX = 128  # Maximum length in bytes. Brokers must accept 23 characters; most accept more.
 
 
 class SettingError(Exception):
@@ -37,32 +32,22 @@ class SettingError(Exception):
         setting: str = "",
         missing: bool = False,
         instead: tuple[str, object] | None = None,
-        hide: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
-        self.setting = setting
-        """The setting to change, when a section's `check` raises this."""
-        self.missing = missing
-        """Whether that setting has to be added."""
-        self.instead = instead
-        """An alternative remedy: another setting and its value."""
-        self.hide = hide
-        """Whether the value contains a secret although the setting is not secret."""
+        self.setting = setting  # The setting to change, when a section's `check` raises this
+        self.missing = missing  # Whether that setting has to be added
+        self.instead = instead  # An alternative remedy: another setting and its value
 
 
 class ValueType(NamedTuple):
     """The type of a setting."""
 
-    types: tuple[type, ...]
-    """The accepted types of TOML."""
-    expected: str
-    """The expected values in words that are correct for every format."""
-    check: Callable[[Any], Any]
-    """Checks a value of these types and returns it, normalised. Raises SettingError."""
-    example: object = None
-    """An example value for messages, or None."""
+    types: tuple[type, ...]  # The accepted types of TOML
+    expected: str  # The expected values in words that are correct for every format
+    check: Callable[[Any], Any]  # Checks a value of these types and returns it, normalised. Raises SettingError.
+    example: object = None  # An example value for messages, or None
 
     def read(self, value: object) -> Any:
         """Check a value and return it, normalised. Raises SettingError."""
@@ -125,7 +110,7 @@ def _check_server(rest: str) -> None:
     """Check the part of a URL after ://. Raises SettingError."""
     authority = rest.partition("/")[0]
     if "@" in authority:
-        raise SettingError("contains a user name or password", "move them to their own settings", hide=True)
+        raise SettingError("contains a user name or password", "move them to their own settings")
     if any(letter in rest for letter in "?# "):
         raise SettingError("contains a space, ? or #", "give the server's address only")
     name, port = split_port(authority)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import printable
@@ -18,24 +18,26 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
     reading's order, all of them numbers without a suffix, which InfluxDB stores as floats; the time is in nanoseconds.
     Raises ValueError for a measurement that is empty or starts with "#", the start of a comment in line protocol.
     """
+    values = reading.values
+    head = _head(measurement, tuple((tags or {}).items()), reading.serial)
+    return f"{head} {_fields(tuple(values)) % tuple(values.values())} {reading.time}" if values else ""
+
+
+@lru_cache(256)
+def _head(measurement: str, tags: tuple[tuple[str, str], ...], serial: str) -> str:
+    """What comes before the fields: the same for many readings."""
     if not measurement or measurement.startswith("#"):
         raise ValueError(f"the measurement {measurement!r} cannot be written: use a name that does not start with '#'")
-    fields = ",".join(f"{_field_key(name)}={value!r}" for name, value in reading.values.items())
-    if not fields:
-        return ""
-    names = {writable(name): writable(value) for name, value in (tags or {}).items() if name and value}
-    names["serial"] = writable(reading.serial)
-    head = escape_name(measurement, special=", ")
-    for name in sorted(names):
-        if names[name]:
-            head += f",{escape_name(name)}={escape_name(names[name])}"
-    return f"{head} {fields} {reading.time}"
+    names = {writable(name): writable(value) for name, value in tags if name and value}
+    names["serial"] = writable(serial)
+    written = [f"{escape_name(name)}={escape_name(value)}" for name, value in sorted(names.items()) if value]
+    return ",".join([escape_name(measurement, special=", "), *written])
 
 
-@cache
-def _field_key(name: str) -> str:
-    """The escaped field key, cached."""
-    return escape_name(name)
+@lru_cache(16)
+def _fields(names: tuple[str, ...]) -> str:
+    """A pattern for the values of these fields: the same for many readings."""
+    return ",".join(escape_name(name).replace("%", "%%") + "=%r" for name in names)
 
 
 def narrow_line_protocol(
@@ -65,7 +67,7 @@ def writable(text: str) -> str:
 def escape_name(text: str, special: str = ",= ") -> str:
     """A name or tag value, with the `special` characters escaped by backslashes."""
     if text.isascii() and text.isidentifier():
-        return text  # As every field's name is, and there are many.
+        return text
     text = writable(text)
     for letter in special:
         text = text.replace(letter, "\\" + letter)

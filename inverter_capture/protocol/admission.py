@@ -18,8 +18,7 @@ from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.times import SECOND
 
 NEW_MAX = 8  # Number of new inverters that are admitted at once
-NEW_SECONDS = 15 * 60
-"""Seconds after which one more is admitted."""
+NEW_SECONDS = 15 * 60  # Seconds after which one more is admitted
 SILENT_SECONDS = 24 * 3600
 """Seconds without a report after which another inverter may take the place. At night some inverters are silent."""
 SENDER_SECONDS = 15 * 60  # Seconds without a report from the sender after which another address becomes it

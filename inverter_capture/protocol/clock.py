@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from inverter_capture.protocol.times import SECOND
@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the commands that only read a configuration need no registe
 
 QUARTER_HOUR = 15 * 60  # Seconds. Time zones differ by whole quarter hours.
 CLOCK_TOLERANCE_SECONDS = 120  # Usual maximum error of inverter clocks
+THROUGHOUT = 0.9  # Minimum part of a file's clocks that are wrong by whole quarter hours; by chance it is a quarter
 BACKLOG_SECONDS = 60  # Reports of a backlog follow each other faster; live reports do not
 
 
@@ -43,9 +44,36 @@ class ClockWatch:
                 self._behind[report.serial] = (quarters, now if before is None or before[0] != quarters else before[1])
                 return None
             self._behind[report.serial] = before
-        wall = int(report.clock.replace(tzinfo=UTC).timestamp())
-        utc_offset = round((wall - now) / QUARTER_HOUR) * QUARTER_HOUR
-        return ClockError(quarters * QUARTER_HOUR, utc_offset, now)
+        return _clock_error(quarters, report.clock, now)
+
+
+class FileClocks:
+    """Compares the clocks of all reports in a capture file with its times."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+        self.right = 0  # Readings whose clock is right in the configured time zone
+        self.wrong = 0  # Readings whose clock is wrong by whole quarter hours
+        self._error: ClockError | None = None
+
+    def add(self, report: Report, reading: Reading, captured: int) -> None:
+        """Take a report captured at this time (ns since the epoch)."""
+        self.readings += 1
+        self.right += abs(reading.time - captured) <= CLOCK_TOLERANCE_SECONDS * SECOND
+        if quarters := off_by_quarters(reading, captured):
+            self.wrong += 1
+            self._error = _clock_error(quarters, report.clock, captured // SECOND)
+
+    @property
+    def error(self) -> ClockError | None:
+        """The error throughout the file: no clock is right, and nearly all are wrong by whole quarter hours."""
+        return None if self.right or self.wrong < THROUGHOUT * self.readings else self._error
+
+
+def _clock_error(quarters: int, clock: datetime, now: int) -> ClockError:
+    """The error of a clock that is ahead by so many quarter hours. `now`: seconds since the epoch."""
+    offset = round((clock.replace(tzinfo=UTC).timestamp() - now) / QUARTER_HOUR)
+    return ClockError(quarters * QUARTER_HOUR, offset * QUARTER_HOUR, now)
 
 
 def off_by_quarters(reading: Reading, captured: int) -> int:

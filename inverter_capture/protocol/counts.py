@@ -1,10 +1,10 @@
-"""Counters, as every stage keeps them."""
+"""Counters of a stage."""
 
 from __future__ import annotations
 
 
 class Counts:
-    """Numbers that begin at 0 and only rise. Subclasses name them in `__slots__`."""
+    """Counters that start at 0. Subclasses name them in `__slots__`."""
 
     __slots__: tuple[str, ...] = ()
 

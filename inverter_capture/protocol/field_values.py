@@ -1,7 +1,7 @@
 """Registers to values, by a function that is generated from the register table, as `dataclasses` generates methods.
 
-There is one for each kind of inverter and layout. To go through the table at each report would take several times as
-long. The source of such a function, `FieldValues.source`, looks like this:
+There is one function for each kind of inverter and layout: a loop over the table would take several times as long. The
+source of such a function, `FieldValues.source`, looks like this:
 
     def values_of(report):
         [r108, r183, r186, r187, r188, r189] = registers(report)
@@ -30,12 +30,11 @@ from inverter_capture.protocol.kind_detection import Told
 from inverter_capture.protocol.layouts import Layout
 from inverter_capture.protocol.quantities import Quantity
 
-Values = dict[str, int | float]
-"""By field id, in the order of the register table."""
+Values = dict[str, int | float]  # By field id, in the order of the register table
 
 
 class FieldValues:
-    """Takes the values of all fields whose scale is certain out of the reports of one layout."""
+    """Reads the values of all fields with a certain scale from reports of one layout."""
 
     def __init__(self, told: Told, layout: Layout) -> None:
         fields = _certain_fields(told, layout)
@@ -43,22 +42,18 @@ class FieldValues:
         self._wide = [] if told.high_words else [field.id for field in fields if _has_high_word(field, words)]
         """Fields with a high word that older firmware may leave 0."""
         self._bounds = [
-            (
-                field.id,
-                -inf if field.minimum is None else field.minimum,
-                inf if field.maximum is None else field.maximum,
-                _absent(field.quantity),
-            )
+            (field.id, -inf if low is None else low, inf if high is None else high, _absent(field.quantity))
             for field in fields
-            if field.minimum is not None or field.maximum is not None
+            for low, high in [(field.quantity.minimum, field.quantity.maximum)]
+            if low is not None or high is not None
         ]
-        """Field id, minimum, maximum, and the value that stands for a sensor that is not fitted."""
+        """Field id, minimum, maximum, and the value that stands for a missing sensor."""
         self._derived = [(field.id, set(field.derived.of)) for field in fields if field.derived is not None]
-        """Fields that follow from others, and those that they cannot do without."""
+        """Derived fields, and the fields that they need."""
         registers = layout.in_order({word for each in words.values() for word in each})
         # The sign is in the highest word. A mask takes bits without one.
         numbers = [field for field in fields if field.registers and not field.quantity.mask]
-        signed = {words[field.id][-1] for field in numbers if field.signed}
+        signed = {words[field.id][-1] for field in numbers if field.quantity.signed}
         self.source = "\n    ".join(_statements(fields, words, registers, are_certain=not self._wide))
         names: dict[str, Any] = {
             "registers": layout.struct(registers, signed).unpack_from,
@@ -70,12 +65,12 @@ class FieldValues:
         self._values_of: Callable[[bytes], tuple[Values, bool]] = names["values_of"]
 
     def read(self, report: bytes) -> tuple[Values, list[str]]:
-        """The values that are plausible and certain, and the ids of the fields that are outside their bounds."""
+        """The values that are plausible and certain, and the ids of fields with values outside their bounds."""
         values, is_plausible = self._values_of(report)
         return values, [] if is_plausible else self._leave_out(values)
 
     def _leave_out(self, values: Values) -> list[str]:
-        """Remove what is not plausible or not certain, and what follows from that."""
+        """Remove values that are not plausible or certain, and values derived from them."""
         implausible = []
         for name, low, high, absent in self._bounds:
             value = values.get(name, absent)
@@ -84,7 +79,7 @@ class FieldValues:
                 if value != absent:
                     implausible.append(name)
         for name in self._wide:
-            # What looks large is negative when the high word is missing.
+            # A large value may be a negative one whose high word is missing.
             if 0x8000 <= values[name] <= 0xFFFF:
                 del values[name]
         for name, parts in self._derived:
@@ -95,12 +90,12 @@ class FieldValues:
 
 @lru_cache(PLANS_MAX)
 def field_values(told: Told, layout: Layout) -> FieldValues:
-    """One of each is kept."""
+    """Cached."""
     return FieldValues(told, layout)
 
 
 def _certain_fields(told: Told, layout: Layout) -> list[Field]:
-    """The fields that a layout holds and whose scale is known, with that scale."""
+    """The fields in a layout whose scale is certain, with that scale."""
     factors = dict(told.factors)
     found: dict[str, Field] = {}
     for field in told.kind.fields_in(layout):
@@ -113,8 +108,7 @@ def _certain_fields(told: Told, layout: Layout) -> list[Field]:
     return list(found.values())
 
 
-_Words = dict[str, list[int]]
-"""By field id, the registers that a report holds of it, the low word first."""
+_Words = dict[str, list[int]]  # By field id, the registers that a report holds of it, the low word first
 
 
 def _words(field: Field, layout: Layout) -> list[int]:
@@ -126,7 +120,7 @@ def _has_high_word(field: Field, words: _Words) -> bool:
 
 
 def _statements(fields: list[Field], words: _Words, registers: list[int], *, are_certain: bool) -> list[str]:
-    """The function's lines. Only when `are_certain` it may find that nothing is to be left out."""
+    """The lines of the function. Unless `are_certain`, it always asks for the check of each value."""
     numbers: dict[str, str] = {}
     """By field id, what stands for the number that is to be divided: a register or a variable."""
     statements = [
@@ -136,16 +130,17 @@ def _statements(fields: list[Field], words: _Words, registers: list[int], *, are
     ]
     excesses = [] if are_certain else ["True"]
     for field in fields:
+        quantity = field.quantity
         number = _expression(field, words[field.id], numbers)
         if not number.isidentifier():
             statements.append(f"{field.id} = {number}")
             number = field.id
         numbers[field.id] = number
         statements.append(f'values["{field.id}"] = {number}' + (f" / {field.divisor}" if field.divisor != 1 else ""))
-        if field.maximum is not None:
-            excesses.append(f"{number} > {field.maximum * field.divisor}")
-        if field.minimum is not None and (field.signed or field.minimum > min(0, field.bias)):
-            excesses.append(f"{number} < {field.minimum * field.divisor}")
+        if quantity.maximum is not None:
+            excesses.append(f"{number} > {quantity.maximum * quantity.divisor}")
+        if quantity.minimum is not None and (quantity.signed or quantity.minimum > min(0, quantity.bias)):
+            excesses.append(f"{number} < {quantity.minimum * quantity.divisor}")
     for field in fields:
         if field.derived is not None and field.derived.unless_zero:
             sensors = " or ".join(numbers[name] for name in field.derived.unless_zero if name in numbers)
@@ -160,23 +155,23 @@ def _statements(fields: list[Field], words: _Words, registers: list[int], *, are
 
 
 def _expression(field: Field, words: list[int], numbers: dict[str, str]) -> str:
-    """A field's number from its registers, or from the numbers of the fields from which it follows."""
+    """The number of a field, from its registers, or from the numbers of other fields if it is derived."""
     if field.derived is not None:
         parts = [numbers[name] for name in (*field.derived.of, *field.derived.also) if name in numbers]
         return f"max(0, {' - '.join(parts)})" if field.derived.rest else " + ".join(parts)
-    if field.quantity.mask:
+    quantity = field.quantity
+    if mask := quantity.mask:
         # A mask takes one word.
-        mask = field.quantity.mask
         return f"(r{words[0]} & {mask:#06x}) >> {(mask & -mask).bit_length() - 1}"
     low, *others = words
     expression = f"r{low}" + "".join(f" + r{word} * {1 << 16 * place}" for place, word in enumerate(others, 1))
-    if field.factor != 1:
-        expression = f"({expression}) * {field.factor}"
-    return f"{expression} + {field.bias * field.divisor}" if field.bias else expression
+    if quantity.factor != 1:
+        expression = f"({expression}) * {quantity.factor}"
+    return f"{expression} + {quantity.bias * quantity.divisor}" if quantity.bias else expression
 
 
 def _absent(quantity: Quantity) -> float | None:
-    """The value that the raw number for a missing sensor comes to."""
+    """The value of the raw number that stands for a missing sensor."""
     if quantity.absent is None:
         return None
     return quantity.absent * quantity.factor / quantity.divisor + quantity.bias

@@ -35,8 +35,6 @@ class Field(NamedTuple):
     limit: int | None  # The limit of the quantity, or of the group's power
     derived: Derived | None = None
 
-    # From the quantity, as described there.
-
     @property
     def unit(self) -> str:
         return self.quantity.unit
@@ -46,40 +44,8 @@ class Field(NamedTuple):
         return self.quantity.divisor
 
     @property
-    def factor(self) -> int:
-        return self.quantity.factor
-
-    @property
-    def bias(self) -> int:
-        return self.quantity.bias
-
-    @property
-    def signed(self) -> bool:
-        return self.quantity.signed
-
-    @property
-    def minimum(self) -> int | None:
-        return self.quantity.minimum
-
-    @property
-    def maximum(self) -> int | None:
-        return self.quantity.maximum
-
-    @property
-    def device_class(self) -> str:
-        return self.quantity.device_class
-
-    @property
-    def state_class(self) -> str:
-        return self.quantity.state_class
-
-    @property
     def period(self) -> str:
         return self.quantity.period
-
-    @property
-    def net(self) -> bool:
-        return self.quantity.net
 
     @property
     def decimals(self) -> int:
@@ -120,16 +86,6 @@ def field(
     if quantity.by_group:
         limit = quantity.by_group * limits_kw[group.rstrip(" 2")]
     return Field(id, registers, group, name, quantity, default, confidence, limit, derived)
-
-
-def join(of: tuple[str, ...], also: tuple[str, ...] = ()) -> Derived:
-    """The sum of these fields."""
-    return Derived(of, also=also)
-
-
-def rest(first: str, second: str, *, unless_zero: tuple[str, ...]) -> Derived:
-    """The first field minus the second, at least 0. Absent when all of `unless_zero` are 0."""
-    return Derived((first, second), rest=True, unless_zero=unless_zero)
 
 
 TITLES: dict[str, str] = {

@@ -1,34 +1,35 @@
-"""Holds back values that cannot be true: one wrong counter spoils statistics for good.
+"""Holds back implausible values: one wrong counter damages statistics permanently.
 
-What it does: each guarded field of each inverter is judged alone, by its row in the register table of the inverter's
-kind. A value that breaks a rule is left out of its reading, and the rest of the reading stands. Once the readings that
-follow agree with it, and not with what was believed before, it is true after all: the inverter was reset, or what was
-believed was wrong.
+What it does: each guarded field of each inverter is checked separately, by its row in the register table of the
+inverter's kind. A value that breaks a rule is left out of its reading; the other values stay. If the following readings
+agree with the value, and not with the last accepted one, it is accepted: the inverter was reset, or the last accepted
+value was wrong.
 
 The rules:
-- The first value of a field is believed. But not a lifetime total of 0 or below the counter of the day, nor the 0 of a
-  day, month or year beside such a total: inverters that start say 0. What was published before a restart of the service
-  counts as earlier values (`recall`).
-- A lifetime total does not fall. The counter of a day, month or year falls only when that is over. Net counters count
-  in two directions, and can fall at any time.
-- No counter rises, and no net counter falls, faster than the field's limit, with some grace for clocks that are set.
-- What is no counter does not change by more than its limit from one reading to the next; a state of charge by as much
-  more for each hour between them.
-- A reading that comes late, since the dongle kept it, must fit between its neighbours.
+- The first value of a field is accepted. Exceptions: a total of 0 or below the counter of the day, and 0 in the counter
+  of a day, month or year with such a total, since inverters send 0 after their start. Values that were published before
+  a restart of the service count as earlier values (`recall`).
+- A total does not fall. The counter of a day, month or year falls only when its period ends. Net counters count both
+  directions, and can fall at any time.
+- No counter rises, and no net counter falls, faster than the field's limit, with a grace for clocks that are set.
+- Other fields do not change by more than the limit between two readings; a state of charge by the limit more for each
+  hour between them.
+- A reading that the dongle sends late must fit between the readings before and after it.
 
-The plan: `_Judge` remembers of a field the value that is believed, and of the values held back since then the last one
-and how many in a row agree up to it. Values that agree `READINGS_CONFIRM` times become the believed ones, zeros only
-after some time, however often the dongle reports. Nearly all values are a little more than the last, a little later:
-`_Inverter.judge` passes these without asking the judge.
+The plan: for each field, `_Judge` remembers the accepted value, the last of the values held back since then, and how
+many of these agree in a row. After `READINGS_CONFIRM` values that agree, the last one is accepted; zeros only after
+some time, since intervals differ. Nearly all values are slightly above the last one and slightly later:
+`_Inverter.judge` accepts these without a call of `_Judge`.
 
-No I/O and no clock: time comes with the readings. It may jump, and readings may come late.
+No I/O and no clock: times are those of the readings. They may jump, and readings may arrive late.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from operator import itemgetter
 from typing import NamedTuple
 
 from inverter_capture.protocol.counts import Counts
@@ -38,73 +39,66 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.times import SECOND
 
 READINGS_CONFIRM = 3
-"""That many readings that agree with each other are believed: the last of them is the first to be let through."""
+"""Number of consecutive readings that must agree to be accepted. The last of them is the first that is delivered."""
 
 ZEROS_CONFIRM = 6
 ZEROS_SECONDS = 20 * 60
-"""So many, for so long, when they say 0 and nothing or other things were believed as often as READINGS_CONFIRM. An
-inverter that starts says 0 for some minutes; one that was reset soon counts on from there, and then READINGS_CONFIRM
-will do."""
+"""The same for zeros, and the minimum time between the first and the last, unless fewer than READINGS_CONFIRM values
+were accepted before. An inverter sends 0 for some minutes after its start. One that was reset counts on soon, and then
+READINGS_CONFIRM applies."""
 
 HELD_MAX = 24
 HELD_SECONDS = 100 * 60
-"""After so many values held back in a row, for so long, the next is believed: better than none for ever."""
+"""After this number of values held back in a row, and this time, the next one is accepted, to end a series."""
 
-GRACE_SECONDS = 180
-"""Counters and clocks are not read at the same moment, and clocks are set by a little."""
+GRACE_SECONDS = 180  # Tolerance for times: counters and clock are not read at the same moment, and clocks are corrected
 
 LATE_SECONDS = 30 * 60
-"""So long into a day, month or year its counter may still show the last one's value."""
+"""Time from the start of a day, month or year during which its counter may still have the value of the last one."""
 
-SILENCE_SECONDS = 15 * 60
-"""After so long without a reading, those of the time between may still come."""
+SILENCE_SECONDS = 15 * 60  # After this time without a reading, readings of the time in between may still arrive
 
 LATENESS_MAX_SECONDS = 48 * 3600
-"""A reading that is older than another by more was not sent late: the inverter's clock was put back."""
+"""Maximum age of a reading that is sent late, compared with the last one. With an older one, the clock was set back."""
 
 _HOUR = 3600 * SECOND
 _GRACE = timedelta(seconds=GRACE_SECONDS)
 _SILENCE = SILENCE_SECONDS * SECOND
 _PERIODS = ("day", "month", "year")
-_UNKNOWN = -1
-"""No day, month or year: the value may belong to the present one or the one before."""
+_UNKNOWN = -1  # Instead of a day, month or year: the value belongs to the current one or the one before
 
 
 class Held(NamedTuple):
     """A value that was left out of its reading."""
 
     serial: str
-    field: str
-    """Its id."""
+    field: str  # The field id
     value: float
-    kept: float
-    """The value that is believed instead."""
-    why: str
+    kept: float  # The last accepted value
+    why: str  # The reason, for the log
 
 
 class GuardCounts(Counts):
-    """What became of doubtful values."""
+    """Counters of values."""
 
     __slots__ = ("confirmed", "held")
 
-    held: int
-    """Values left out."""
-    confirmed: int
-    """Changes that were doubted at first, and then believed."""
+    held: int  # Values held back
+    confirmed: int  # Changes that were held back first, and then accepted
 
 
 class Guard:
-    """Takes readings in the order in which they come, gives what is believed of them. Never raises on any values."""
+    """Checks readings in the order of their arrival. Never raises, whatever the values are."""
 
     def __init__(self) -> None:
         self.counts = GuardCounts()
         self._inverters: dict[str, _Inverter] = {}
 
     def check(self, clock: datetime, reading: Reading, *, learn: bool = True) -> tuple[Reading, list[Held]]:
-        """The reading without the values held back, and those. `clock` is the inverter's wall clock, without a zone.
+        """The reading without the values held back, and those. `clock`: the inverter's local time, without a zone.
 
-        The same reading again gets the same answer. Without `learn` the reading does not change what is believed. Of
-        more than INVERTERS_MAX inverters the one that has been silent for longest is forgotten.
+        The same reading again gets the same answer. Without `learn`, the reading does not change the accepted values.
+        Of more than INVERTERS_MAX inverters, the longest silent one is forgotten.
         """
         inverter = self._inverters.get(reading.serial) or _Inverter()
         if inverter.reading == reading:
@@ -113,7 +107,7 @@ class Guard:
             self._remember(reading.serial, inverter)
         else:
             inverter = inverter.copied()
-        held = inverter.judge(_Moment(clock, reading.time), reading)
+        held = inverter.judge(clock, reading)
         believed = reading
         if held:
             self.counts.held += len(held)
@@ -126,7 +120,7 @@ class Guard:
         return believed, held
 
     def recall(self, clock: datetime, reading: Reading) -> None:
-        """Believe what was published of an inverter before the service started, where nothing else is believed yet.
+        """Accept the values published before the service started, for fields without an accepted value.
 
         `clock` as in `check`.
         """
@@ -137,7 +131,7 @@ class Guard:
         inverter.recall(_Moment(clock, reading.time), reading)
 
     def _remember(self, serial: str, inverter: _Inverter) -> None:
-        """As the latest."""
+        """Store as the newest."""
         self._inverters.pop(serial, None)
         if len(self._inverters) >= INVERTERS_MAX:
             del self._inverters[next(iter(self._inverters))]
@@ -145,22 +139,26 @@ class Guard:
 
 
 class _Moment:
-    """When a reading was made: by UTC for what can have been counted since, by the inverter's clock for its periods."""
+    """The time of a reading: in UTC to measure time, and by the inverter's clock for the periods of counters."""
 
     __slots__ = ("_clock", "periods", "time")
 
     def __init__(self, clock: datetime, time: int) -> None:
         self._clock = clock
         self.time = time
-        self.periods = _periods(clock)
-        """A number for the day, month and year that it is."""
+        self.periods = _periods(clock)  # Numbers of the current day, month and year
+
+    @property
+    def day(self) -> date:
+        """The day by the inverter's clock."""
+        return self._clock.date()
 
     def coming(self, period: str) -> int:
-        """The same for a little later: counters may be reset just before the clock's midnight."""
+        """The period a little later: counters may be reset shortly before the clock's midnight."""
         return _periods(self._clock + _GRACE)[period]
 
     def seconds(self, period: str) -> int:
-        """Since the day, month or year has begun."""
+        """Seconds since the start of the day, month or year."""
         clock = self._clock
         if period == "day":
             days = 0
@@ -181,14 +179,13 @@ class _Value(NamedTuple):
 
     value: float
     time: int
-    belongs: int
-    """As _Judge has it."""
+    belongs: int  # As in _Judge
 
 
 class _Inverter:
-    """One inverter's fields, and its last reading with what was said of it."""
+    """The fields of an inverter, and its last reading with the result of the check."""
 
-    __slots__ = ("believed", "confirmed", "fields", "held", "kind", "reading", "time")
+    __slots__ = ("believed", "confirmed", "fields", "held", "kind", "reading", "settled", "time")
 
     def __init__(self) -> None:
         self.kind: Kind | None = None
@@ -197,29 +194,35 @@ class _Inverter:
         self.reading: Reading | None = None
         self.believed = Reading("", 0, {})
         self.held: list[Held] = []
-        self.confirmed = 0
-        """Changes that the last reading has confirmed."""
+        self.confirmed = 0  # Number of changes that the last reading has confirmed
+        self.settled: _Settled | None = None
 
     def copied(self) -> _Inverter:
-        """Another one that believes the same."""
+        """A copy with the same accepted values."""
+        self._unsettle()
         other = copy(self)
         other.fields = [copy(judge) for judge in self.fields]
         return other
 
-    def judge(self, moment: _Moment, reading: Reading) -> list[Held]:
-        """What of a reading is not to be believed."""
-        if reading.kind is not self.kind:
-            self._become(reading.kind)
-        time, values, periods = moment.time, reading.values, moment.periods
+    def judge(self, clock: datetime, reading: Reading) -> list[Held]:
+        """The values of a reading to hold back."""
+        self.confirmed = 0
+        time, values = reading.time, reading.values
         steady = 0 < time - self.time <= _SILENCE
         self.time = time
-        self.confirmed = 0
+        if steady and self.settled is not None and self.settled.accepts(clock, reading):
+            return []
+        self._unsettle()
+        if reading.kind is not self.kind:
+            self._become(reading.kind)
+        moment = _Moment(clock, time)
+        periods = moment.periods
         held = []
         for field in self.fields:
             value = values.get(field.name)
             if value is None:
                 continue
-            # What nearly all values are: a little later, a little more.
+            # Nearly all values are slightly later and slightly larger.
             if (
                 steady
                 and field.lowest <= value - field.value <= field.highest
@@ -236,10 +239,16 @@ class _Inverter:
                 held.append(Held(reading.serial, field.name, value, field.value, why))
             elif field.overruled:
                 self.confirmed += 1
+        self.settled = _Settled.of(self.fields, moment, reading)
         return held
 
+    def _unsettle(self) -> None:
+        if self.settled is not None:
+            self.settled.tell_fields()
+            self.settled = None
+
     def recall(self, moment: _Moment, reading: Reading) -> None:
-        """Believe the counters of an earlier reading, where nothing is believed yet."""
+        """Accept the counters of an earlier reading, for fields without an accepted value."""
         if self.kind is None:
             self._become(reading.kind)
         for field in self.fields:
@@ -248,7 +257,7 @@ class _Inverter:
                 field.recall(value, moment)
 
     def _become(self, kind: Kind) -> None:
-        """Judge by the table of another kind, since more is known of the inverter. What was the same stays."""
+        """Check by the table of another kind, which was detected now. Fields that are the same in both tables stay."""
         judges = {judge.name: judge for judge in self.fields}
         before = {} if self.kind is None else self.kind.fields_by_id
         self.fields = [
@@ -259,8 +268,60 @@ class _Inverter:
         self.kind = kind
 
 
+class _Settled:
+    """Checks all fields together while nothing special happens, since that is faster than each for itself.
+
+    It begins with a reading of which all values were accepted, and lasts for the day.
+    """
+
+    __slots__ = ("_absent", "_count", "_day", "_fields", "_kind", "_time", "_values", "_values_of")
+
+    @classmethod
+    def of(cls, fields: list[_Judge], moment: _Moment, reading: Reading) -> _Settled | None:
+        """Begin with this reading, if its values allow it."""
+        present = [field for field in fields if field.name in reading.values]
+        for field in present:
+            if field.time != moment.time or field.belongs != moment.periods[field.period] or field.doubted:
+                return None
+        return cls(fields, present, moment, reading) if len(present) > 1 else None
+
+    def __init__(self, fields: list[_Judge], present: list[_Judge], moment: _Moment, reading: Reading) -> None:
+        self._kind = reading.kind
+        self._day = moment.day
+        self._fields = present
+        self._absent = [field.name for field in fields if field.name not in reading.values]
+        self._values_of = itemgetter(*(field.name for field in present))
+        self._values: tuple[float, ...] = self._values_of(reading.values)
+        self._time = reading.time
+        self._count = 0  # Readings accepted since then
+
+    def accepts(self, clock: datetime, reading: Reading) -> bool:
+        """Whether a reading of the same day has the same fields, and all values are slightly later and larger."""
+        if clock.date() != self._day or reading.kind is not self._kind:
+            return False
+        if not reading.values.keys().isdisjoint(self._absent):
+            return False
+        try:
+            values: tuple[float, ...] = self._values_of(reading.values)
+        except KeyError:
+            return False
+        for field, before, value in zip(self._fields, self._values, values, strict=True):
+            if value != before and not field.lowest <= value - before <= field.highest:
+                return False
+        self._values = values
+        self._time = reading.time
+        self._count += 1
+        return True
+
+    def tell_fields(self) -> None:
+        """Each field checks its next value for itself."""
+        for field, value in zip(self._fields, self._values, strict=True):
+            field.value, field.time = value, self._time
+            field.agreed += self._count
+
+
 class _Judge:
-    """Judges the values of one field of one inverter."""
+    """Checks the values of one field of one inverter."""
 
     __slots__ = (
         "agreed",
@@ -287,39 +348,34 @@ class _Judge:
         self.name = field.id
         self.period = field.period
         self.beside = ""
-        """The id of the counter that tells whether a first value can be right: of a lifetime total, the day's; of
-        others, the total. Empty for a generator's, which can be 0 for ever."""
+        """The id of the counter to compare a first value with: for a total, that of the day; for others, the total.
+        Empty for a generator, whose counters may stay 0."""
         if field.unit == "kWh" and field.group != "Generator":
             self.beside = field.id.rpartition("_")[0] + ("_today" if field.period == "total" else "_total")
         self.limit = field.limit or 0
-        # What can change in no time at all, by the clock; the digits are cut off, too.
+        # The change that is possible within no time by the clock, with rounding.
         grace = self.limit * GRACE_SECONDS / 3600 + 2 / field.divisor
         self.highest = grace if field.period else self.limit
-        self.steady = bool(field.period) or field.device_class == "battery"
-        """Whether it may change by more, the more time has passed."""
-        self.lowest = -self.highest if field.net or not field.period else 0
+        self.steady = bool(field.period) or field.quantity.device_class == "battery"
+        """Whether the maximum change grows with the time between readings."""
+        self.lowest = -self.highest if field.quantity.net or not field.period else 0
         self.value: float = 0
         self.time = 0
-        self.belongs = _UNKNOWN
-        """The day, month or year in which the value was counted; it can still be the last one's."""
-        self.agreed = 0
-        """Values that came and were in order with the believed one, and itself. 0: there was none yet."""
-        self.doubted = self.doubted_since = 0
-        """Values in a row that were held back, and the time of the first."""
+        self.belongs = _UNKNOWN  # The day, month or year of the value, or _UNKNOWN
+        self.agreed = 0  # Number of values accepted in a row. 0: there is no accepted value yet.
+        self.doubted = self.doubted_since = 0  # Number of values held back in a row, and the time of the first one
         self.rival: _Value | None = None
         self.rivals = self.rivals_since = 0
-        """The last doubted value, how many in a row agree up to it, and the time of the first of them."""
-        self.before: _Value | None = None
-        """The last value of the time that readings sent late fill."""
-        self.overruled = False
-        """Whether the last value was believed against the one before."""
+        """The last value held back, how many agree in a row up to it, and the time of the first of these."""
+        self.before: _Value | None = None  # The last value before the gap that late readings fill
+        self.overruled = False  # Whether the last value was accepted against the accepted value before
 
     def recall(self, value: float, moment: _Moment) -> None:
-        """Take over what was believed before."""
+        """Accept a value of an earlier run."""
         self._believe(value, moment.time, self._first(value, moment), READINGS_CONFIRM)
 
     def judge(self, value: float, moment: _Moment, values: Mapping[str, float]) -> str:
-        """Why the value is held back; empty when it is believed. `values` are all of the reading's."""
+        """The reason why the value is held back; empty when it is accepted. `values`: those of the whole reading."""
         self.overruled = False
         time = moment.time
         if not self.agreed:
@@ -334,7 +390,7 @@ class _Judge:
             if time - kept.time > _SILENCE:
                 self.before = kept
         else:
-            # Kept by the dongle and sent late; or the inverter's clock was put back, and it has counted on.
+            # The reading was sent late, or the inverter's clock was set back while its counters went on.
             counted_on = self.lowest <= value - kept.value <= self.highest
             if not (counted_on and self.lowest) and self._fits_earlier(value, moment):
                 return ""
@@ -356,7 +412,7 @@ class _Judge:
         self.rivals = self.doubted = 0
 
     def _doubt(self, value: float, moment: _Moment) -> str:
-        """Hold the value back, unless it is the one that confirms."""
+        """Hold the value back, unless it confirms the values held back before."""
         belongs = None if self.rival is None else self._next(self.rival, value, moment)
         if belongs is None:
             belongs = self._first(value, moment)
@@ -371,7 +427,7 @@ class _Judge:
         if value == 0 and not 0 < self.agreed < READINGS_CONFIRM:
             is_confirmed = self.rivals >= ZEROS_CONFIRM and moment.time - self.rivals_since >= ZEROS_SECONDS * SECOND
         is_given_up = self.doubted > HELD_MAX and moment.time - self.doubted_since >= HELD_SECONDS * SECOND
-        # More than can have been counted since the period has begun is never right.
+        # A counter above the maximum since the start of its period is never accepted.
         if (is_confirmed or is_given_up) and self._possible(value, moment):
             self._believe(value, moment.time, belongs, READINGS_CONFIRM)
             self.overruled = True
@@ -383,16 +439,16 @@ class _Judge:
         return "it falls" if value < self.value and not self.lowest else "it changes faster than it can"
 
     def _next(self, kept: _Value, value: float, moment: _Moment) -> int | None:
-        """The period to which a value belongs that follows another; None when it cannot follow it."""
+        """The period of a value that follows another one; None when it cannot follow."""
         allowed = self.highest
-        # A net counter comes to exactly 0 hardly ever, in no more time than is granted to all.
+        # A net counter hardly ever changes to exactly 0: only the grace applies.
         elapsed = moment.time - kept.time
         if value and self.steady and (elapsed > 0 or not self.period):
             allowed += self.limit * abs(elapsed) / _HOUR
         period, coming = moment.periods[self.period], moment.coming(self.period)
         if (-allowed if self.lowest else 0) <= value - kept.value <= allowed:
             return kept.belongs if kept.belongs in (period, coming) else self._first(value, moment)
-        # It begins anew: at midnight, or at whatever hour the inverter finds that its day has changed.
+        # The counter starts again: at midnight, or whenever the inverter notices a new day.
         if kept.belongs not in (period, coming) and self._possible(value, moment):
             return period
         if coming not in (period, kept.belongs) and abs(value) <= self.highest:
@@ -400,14 +456,14 @@ class _Judge:
         return None
 
     def _fits_earlier(self, value: float, moment: _Moment) -> bool:
-        """Whether a reading that comes late fits between its neighbours, as far as they are known."""
+        """Whether a late reading fits between the readings before and after it, as far as they are known."""
         late = self.time - moment.time
         if late > LATENESS_MAX_SECONDS * SECOND:
             return False
         allowed = self.highest + self.limit * late / _HOUR
         belongs = self._first(value, moment)
         near = (-allowed if self.lowest else 0) <= self.value - value <= allowed
-        # It can be of an earlier period than the value that is believed.
+        # It may belong to an earlier period than the accepted value.
         if not near and (belongs == self.belongs or (belongs == _UNKNOWN and not self._young(moment))):
             return False
         if self.before is not None and moment.time >= self.before.time:
@@ -419,17 +475,17 @@ class _Judge:
         return True
 
     def _first(self, value: float, moment: _Moment) -> int:
-        """The period to which a value belongs of which nothing else is known."""
+        """The period of a value without another one to compare."""
         if self._young(moment) or not self._possible(value, moment):
             return _UNKNOWN
         return moment.periods[self.period]
 
     def _young(self, moment: _Moment) -> bool:
-        """Whether the period has only begun."""
+        """Whether the period has just begun."""
         return self.period in _PERIODS and moment.seconds(self.period) < LATE_SECONDS
 
     def _possible(self, value: float, moment: _Moment) -> bool:
-        """Whether so much can have been counted since the period has begun."""
+        """Whether the value is possible within the time since the start of the period."""
         if self.period not in _PERIODS:
             return True
         counted = self.highest + self.limit * moment.seconds(self.period) / 3600

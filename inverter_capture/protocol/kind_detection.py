@@ -1,12 +1,11 @@
-"""Which kind of inverter a report comes from, and how it scales what differs within its kind.
+"""Detects the kind of inverter that sent a report, and the scales that differ within a kind.
 
-Three-phase inverters are told by what is polled: registers from 500 up. The rest is told by values: identity registers
-where they are polled, else powers that must fit the voltages and currents beside them. Such an answer takes several
-readings that agree; one reading never decides anything. The fields that depend on an answer are left out as long as
-there is none, and of each reading that contradicts it. Only the scales that nearly all single-phase inverters have are
-assumed until values contradict them.
+Three-phase inverters are recognised by their polled registers, which are above 500. All else is detected from values:
+from identity registers if they are polled, otherwise by comparing powers with voltages and currents. A decision takes
+several readings that agree. Fields whose scale is not decided are left out, and so are they in each reading that
+contradicts the decision. Only the scales of nearly all single-phase inverters are assumed until values contradict them.
 
-Sources: what owners of these inverters found out, as several projects have it. No I/O and no clock.
+Sources: several projects of owners of these inverters. No I/O and no clock.
 """
 
 from __future__ import annotations
@@ -28,52 +27,46 @@ from inverter_capture.protocol.inverter_kinds import (
 from inverter_capture.protocol.layouts import Layout
 from inverter_capture.protocol.reports import Report
 
-READINGS_DECIDE = 3
-"""So many readings in a row that agree make an answer."""
+READINGS_DECIDE = 3  # Number of consecutive readings that must agree for a decision
 
-THREE_PHASE_FROM = 500
-"""Registers from here on are polled of three-phase inverters only."""
+THREE_PHASE_FROM = 500  # Registers from this one on exist only in three-phase inverters
 
+# Values of register 0.
 SINGLE_PHASE_TYPES = frozenset((2, 3, 0x0103, 0x0104, 0x0200, 0x0300))
 LOW_VOLTAGE_TYPES = frozenset((5, 0x0500))
 HIGH_VOLTAGE_TYPES = frozenset((6, 7, 8, 0x0600, 0x0601, 0x0602))
-"""What register 0 says."""
 
+# Values of the high byte of register 14 of three-phase inverters.
 LOW_VOLTAGE_HARDWARE = frozenset((0x20, 0x21))
 HIGH_VOLTAGE_HARDWARE = frozenset((0x31,))
-"""The high byte of register 14 of three-phase inverters."""
 
-LOW_VOLTAGE_WATTS_MAX = 20_000
-"""Larger inverters have high-voltage batteries."""
-RATED_WATTS_MAX = 100_000
-"""The largest inverters."""
+LOW_VOLTAGE_WATTS_MAX = 20_000  # Larger inverters have high-voltage batteries
+RATED_WATTS_MAX = 100_000  # The largest inverters
 
 WHOLE_KWH_RELEASE = 0x1098
-"""From this control firmware on, high-voltage inverters count the energies of a day in whole kWh."""
+"""From this control firmware on, high-voltage inverters count the energies of a day in kWh instead of 0.1 kWh."""
 
 SINGLE_PHASE_RANGES = {79: (4500, 6500), 182: (500, 1800), 183: (3800, 6400), 192: (4500, 6500)}
-"""What these registers hold in single-phase inverters, when it is not 0: the grid's frequency, the battery's
-temperature and voltage, and the load's frequency."""
+"""Ranges of registers of single-phase inverters, if not 0: grid frequency, battery temperature and voltage, and load
+frequency."""
 SETTING_RANGES = {182: (0, 11), 183: (0, 1)}
-"""What some of them hold in three-phase inverters: the grid's standard and frequency, each as a code."""
+"""Ranges of the same registers of three-phase inverters: codes of grid standard and grid frequency."""
 OPERATION_RANGES = SINGLE_PHASE_RANGES | {150: (900, 2800), 154: (900, 2800), 193: (4500, 6500)}
-"""What registers hold while a single-phase inverter works, when it is not 0: beside the above, voltages of the grid and
-the inverter in 0.1 V, and the inverter's frequency. Powers of any other reading are not compared."""
+"""Ranges while a single-phase inverter operates, if not 0: also grid and inverter voltage in 0.1 V, and inverter
+frequency. Powers are compared only in readings within these ranges."""
 
+# Minimum powers to compare: reactive currents and rounding distort smaller ones.
 BATTERY_WATTS_MIN = 200
 GRID_WATTS_MIN = 500
 CT_WATTS_MIN = 200
-"""Smaller powers are not told apart well: reactive currents and rounding disturb."""
-PV_CURRENT_MIN = 5
-"""In 0.1 A."""
-DOUBTFUL_LIMIT = 1000
-"""A.  A low-voltage battery with one BMS protocol gives its limits, so its current too, perhaps in 0.1 A."""
+PV_CURRENT_MIN = 5  # Minimum current to compare, in 0.1 A
+
+# With one BMS protocol, low-voltage batteries send limits, and perhaps the current, in 0.1 A.
+DOUBTFUL_LIMIT = 1000  # Amperes
 DOUBTFUL_PROTOCOL = 12
 
-GROWTH_KWH = 20
-"""After so much from the panels, their counters tell whether they count whole kWh."""
-GROWTH_GAP = timedelta(minutes=15)
-"""What the panels gave during a longer silence is not known."""
+GROWTH_KWH = 20  # PV energy after which the growth of the PV counters shows whether they count kWh or 0.1 kWh
+GROWTH_GAP = timedelta(minutes=15)  # Maximum time between readings for which the PV energy can be computed
 
 
 class Told(NamedTuple):
@@ -81,22 +74,22 @@ class Told(NamedTuple):
 
     kind: Kind
     factors: tuple[tuple[str, int | None], ...] = ()
-    """By `doubt` of quantities: by how much the value is larger than the table says; None: not known, left out."""
+    """By `doubt` of a quantity: the factor for its scale; None: not decided, its fields are left out."""
     common_only: bool = False
-    """Whether readings contradict the kind, so that only what all three-phase inverters have in common is certain."""
+    """Whether readings contradict the kind, so that only the fields common to all three-phase inverters are certain."""
     high_words: bool = False
-    """Whether the high words of powers are in use, so that a number from 32768 to 65535 cannot be a negative one."""
+    """Whether the inverter sends high words of powers. Otherwise a number from 32768 to 65535 may be negative."""
 
 
 class KindDetector:
-    """Takes the reports of all inverters, tells how to read each."""
+    """Decides how to read each report, from the reports of its inverter before."""
 
     def __init__(self) -> None:
         self._inverters: dict[str, _Inverter] = {}
         self._reports = 0
 
     def tell(self, report: Report) -> Told | None:
-        """How to read a report, which has a layout; None when its values are not those of what is polled."""
+        """How to read a report with a layout; None when its values do not fit the polled registers."""
         layout = report.layout
         assert layout is not None
         probe = _probe(layout, report.learnt)
@@ -106,7 +99,7 @@ class KindDetector:
         inverter = self._inverters.get(report.serial)
         if inverter is None:
             if len(self._inverters) >= INVERTERS_MAX:
-                # The one that has been silent for longest goes.
+                # Forget the longest silent one.
                 del self._inverters[min(self._inverters, key=lambda serial: self._inverters[serial].latest)]
             inverter = self._inverters[report.serial] = _Inverter()
         self._reports += 1
@@ -115,7 +108,7 @@ class KindDetector:
 
 
 class _Probe:
-    """Takes the registers that tell something out of reports of one layout."""
+    """Reads the registers needed for detection from reports of one layout."""
 
     def __init__(self, layout: Layout, *, learnt: bool) -> None:
         self.three_phase = any(last >= THREE_PHASE_FROM for _, last in layout.ranges)
@@ -131,11 +124,10 @@ class _Probe:
 
 
 _SIGNED = frozenset((160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191))
-"""Currents and powers of single-phase inverters. All other registers are taken without a sign."""
+"""Currents and powers of single-phase inverters. All other registers are read as unsigned."""
 _SINGLE_PHASE_PROBED = frozenset((0, *_SIGNED, *OPERATION_RANGES))
 _LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES))
-_WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))
-"""The low and the high words of some powers."""
+_WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))  # Low and high words of some powers
 _THREE_PHASE_PROBED = frozenset(
     (0, 14, 15, 20, 21, 212, 213, 223, 529, 534, 535, *range(672, 680), *range(727, 731), *sum(_WIDE, ()))
 )
@@ -147,7 +139,7 @@ def _probe(layout: Layout, learnt: bool) -> _Probe:
 
 
 def _fits(words: dict[int, int], report: Report, *, three_phase: bool) -> bool:
-    """Whether values speak for what is polled, or at least not against it."""
+    """Whether the values fit the polled registers, or at least do not contradict them."""
     device = words.get(0)
     if three_phase:
         return device not in SINGLE_PHASE_TYPES
@@ -156,12 +148,12 @@ def _fits(words: dict[int, int], report: Report, *, three_phase: bool) -> bool:
     if not report.learnt:
         return True
     clock = report.clock
-    # In three-phase inverters 62 and 63 are the year, month and day.
+    # In three-phase inverters, 62 and 63 hold year, month and day.
     if words.get(62) == (clock.year - 2000) << 8 | clock.month and words.get(63, 0) >> 8 == clock.day:
         return False
     if any(_in_range(words, register) for register in SINGLE_PHASE_RANGES):
         return True
-    # Without a battery both are 0 in a single-phase inverter, too.
+    # Without a battery, both are 0 in single-phase inverters, too.
     are_settings = all(_in_range(words, register, SETTING_RANGES) for register in SETTING_RANGES)
     return not (are_settings and any(words[register] for register in SETTING_RANGES))
 
@@ -170,37 +162,34 @@ _Ranges = dict[int, tuple[int, int]]
 
 
 def _in_range(words: dict[int, int], register: int, ranges: _Ranges = SINGLE_PHASE_RANGES) -> bool:
-    """Whether a register is polled and holds a number of its range."""
+    """Whether a register is polled and its number is in the range."""
     low, high = ranges[register]
     return low <= words.get(register, -1) <= high
 
 
 class _Question:
-    """What the values of several readings decide."""
+    """A question that several readings decide together."""
 
     __slots__ = ("_agreed", "_contradicted", "_rival", "_votes", "answer")
 
     def __init__(self, assumed: int | None = None) -> None:
         self.answer = assumed
-        self._agreed = 0
-        """Readings that have said the answer."""
-        self._contradicted = False
-        """Whether the latest reading contradicts the answer."""
-        self._rival: int | None = None
-        """What the latest reading that tells anything says, when it is not the answer."""
+        self._agreed = 0  # Number of readings that agree with the answer
+        self._contradicted = False  # Whether the latest reading contradicts the answer
+        self._rival: int | None = None  # The answer of the latest reading with one, if it differs
         self._votes = 0
 
     @property
     def certain(self) -> int | None:
         """The answer; None when there is none, or the latest reading contradicts it.
 
-        Until READINGS_DECIDE readings have said it, None also while the latest one that tells anything contradicts it.
+        Until READINGS_DECIDE readings agree with it, None also while the latest reading with an answer contradicts it.
         """
         doubtful = self._contradicted or (self._rival is not None and self._agreed < READINGS_DECIDE)
         return None if doubtful else self.answer
 
     def vote(self, answer: int | None) -> None:
-        """What a reading says. None: nothing."""
+        """Take the answer of a reading; None: it has none."""
         self._contradicted = answer not in (None, self.answer)
         if answer is None:
             return
@@ -214,35 +203,20 @@ class _Question:
             self.decide(answer)
 
     def decide(self, answer: int) -> None:
-        """What many readings say together."""
+        """Set the answer that many readings give together."""
         self.answer, self._agreed, self._contradicted, self._rival = answer, READINGS_DECIDE, False, None
 
 
 _LOW, _HIGH = 0, 1
-_ORDINARY, _TENTHS = 1, 10
-"""As the table has it; or the raw number is a tenth of that."""
+_ORDINARY, _TENTHS = 1, 10  # The scale of the register table; or ten times that
 _DOUBTFUL = 0
 
 
 class _Inverter:
-    """What is known of one inverter."""
-
-    __slots__ = (
-        "_battery_current",
-        "_bms_current",
-        "_energy_today",
-        "_energy_total",
-        "_grid_power",
-        "_growth",
-        "_high_words",
-        "_power",
-        "_voltage",
-        "latest",
-    )
+    """The decisions about one inverter."""
 
     def __init__(self) -> None:
-        self.latest = 0
-        """The number of its latest report among all."""
+        self.latest = 0  # Number of its latest report, counting the reports of all inverters
         self._power = _Question(_ORDINARY)
         self._grid_power = _Question(_ORDINARY)
         self._battery_current = _Question(_ORDINARY)
@@ -270,7 +244,7 @@ class _Inverter:
         return Told(SINGLE_PHASE, tuple(factors.items()))
 
     def _grid_sum(self, words: dict[int, int], power: int | None) -> int | None:
-        """How the powers of both phases together are scaled; in some inverters only they are in 10 W."""
+        """The scale of the powers of both phases together: in some inverters only they are in 10 W."""
         if power is None:
             return None
         phases = words.get(170, 0) + words.get(171, 0)
@@ -279,7 +253,7 @@ class _Inverter:
             if told == _ORDINARY:
                 return power
             return told if power == _ORDINARY else None
-        # Nothing told them apart, so they stay what they are, or go along.
+        # No difference is visible: keep the answer, or use that of single powers.
         return self._grid_power.answer if power == _ORDINARY else power
 
     def three_phase(self, words: dict[int, int], clock: datetime) -> Told:
@@ -301,13 +275,13 @@ class _Inverter:
     def _vote_release(self, words: dict[int, int]) -> None:
         release = words.get(15)
         if release is not None:
-            # Whether newer firmware counts totals in whole kWh too is disputed.
+            # Sources differ on whether newer firmware counts totals in kWh, too.
             newer = release >= WHOLE_KWH_RELEASE
             self._energy_today.vote(_TENTHS if newer else _ORDINARY)
             self._energy_total.vote(None if newer else _ORDINARY)
 
     def _watch_growth(self, words: dict[int, int], clock: datetime) -> None:
-        """Once the kind is known: where the firmware does not tell, the counters do."""
+        """Decide by the growth of the counters what the firmware version leaves open."""
         if self._energy_today.answer is None or self._energy_total.answer is None:
             today, total = self._growth.receive(words, clock)
             if self._energy_today.answer is None and today is not None:
@@ -320,18 +294,17 @@ _ORDINARY_SINGLE_PHASE = Told(SINGLE_PHASE)
 
 
 class _Growth:
-    """Compares how the panels' counters grow with what the panels give."""
+    """Compares the growth of the PV energy counters with the PV power."""
 
     __slots__ = ("_given", "_last", "_today", "_total")
 
     def __init__(self) -> None:
         self._last: datetime | None = None
-        self._given = 0.0
-        """kWh since both counters began to be watched."""
+        self._given = 0.0  # PV energy in kWh since the observation of both counters began
         self._today = self._total = 0
 
     def receive(self, words: dict[int, int], clock: datetime) -> tuple[int | None, int | None]:
-        """How the counters of the day and of all time are scaled; None while that is not known."""
+        """The scales of the counters of the day and of the total; None: not known yet."""
         trackers = [words[register] for register in (*range(672, 676), *range(727, 731)) if register in words]
         if not {529, 534, 535} <= words.keys() or len(trackers) < 4:
             return None, None
@@ -351,7 +324,7 @@ class _Growth:
 
 
 def _scale(counted: float) -> int | None:
-    """How a counter is scaled that grew by so much in a kWh."""
+    """The scale of a counter that grows by this number in a kWh."""
     return _ORDINARY if _near(counted, 10) else _TENTHS if _near(counted, 1) else None
 
 
@@ -372,7 +345,7 @@ def _works(words: dict[int, int]) -> bool:
 
 
 def _power(words: dict[int, int]) -> int | None:
-    """How single powers are scaled: by the power at the grid port, and by that of the load."""
+    """The scale of single powers, from the power at the grid port and the load power."""
     voltage = words.get(150)
     if not voltage:
         return None
@@ -380,7 +353,7 @@ def _power(words: dict[int, int]) -> int | None:
     apparent = voltage * words.get(160, 0) / 1000
     if abs(apparent) >= GRID_WATTS_MIN and 167 in words:
         tells.append(_tenth_or_whole(words[167] / apparent))
-    # The load's is the inverter's and the grid's less the auxiliary port's; the inverter's is never in 10 W.
+    # Load power = inverter power + grid power - auxiliary port power. Inverter power is never in 10 W.
     inverter = words.get(175, 0) - words.get(166, 0)
     if abs(inverter) >= GRID_WATTS_MIN and words.keys() >= _LOAD_POWERS:
         tells.append(_tenth_or_whole((words[178] - words[169]) / inverter))
@@ -391,12 +364,12 @@ _LOAD_POWERS = frozenset((166, 169, 175, 178))
 
 
 def _tenth_or_whole(ratio: float) -> int | None:
-    # Reactive currents make powers look small, but hardly ever so exactly a tenth.
+    # Reactive currents reduce powers, but hardly ever to a tenth.
     return _ORDINARY if _near(ratio, 1) else _TENTHS if 0.08 <= ratio <= 0.12 else None
 
 
 def _voltage_class(words: dict[int, int]) -> Iterable[int | None]:
-    """All that tells low-voltage from high-voltage batteries."""
+    """The answers of all registers that distinguish low-voltage from high-voltage batteries."""
     device = words.get(0)
     if device in LOW_VOLTAGE_TYPES or device in HIGH_VOLTAGE_TYPES:
         yield _LOW if device in LOW_VOLTAGE_TYPES else _HIGH
@@ -420,13 +393,13 @@ def _bms_current(words: dict[int, int]) -> int | None:
 
 
 def _high_words(words: dict[int, int]) -> int | None:
-    """1 when a negative power has all bits of its high word set."""
+    """1 if a negative power has a high word with all bits set; None: no answer."""
     negative = any(words.get(low, 0) & 0x8000 and words.get(high) == 0xFFFF for low, high in _WIDE)
     return 1 if negative else None
 
 
 def _only(answers: Iterable[int | None]) -> int | None:
-    """The answer on which all that tell anything agree."""
+    """The answer, if all that are not None agree."""
     found = {answer for answer in answers if answer is not None}
     return found.pop() if len(found) == 1 else None
 

@@ -1,9 +1,9 @@
 """Streams to messages: cuts the bytes of one stream into messages of the dongle's protocol.
 
-Every message begins with a header of eleven bytes, which says who speaks, what the message is and how long it is. The
-bytes may begin anywhere, end anywhere and have other bytes between messages; after those the next message is found.
+Every message begins with a header of eleven bytes: direction, type, number and length. A stream may begin and end
+within a message, and may have other bytes between messages; the parser finds the next message after them.
 
-No I/O, no clock: bytes in, events out. Source of the header: messages of 2022 and 2026 on record, see layouts.py.
+No I/O and no clock. Source of the header: captures of 2022 and 2026, see layouts.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import NamedTuple
 from inverter_capture.protocol.counts import Counts
 from inverter_capture.protocol.layouts import LAYOUTS
 
-START = b"\xa5\x06"
-"""How every message begins."""
+START = b"\xa5\x06"  # The first bytes of every message
 DIRECTION_OFFSET = 2
 FROM_DONGLE, FROM_SERVER = 0x01, 0xA1
 TYPE_OFFSET = 3
@@ -30,26 +29,21 @@ TYPE_NAMES = {
     0x0A: "unknown type 0a",
     POLL_MAP: "poll map",
 }
-"""What is known of the types; a message of another type is skipped by its length."""
+"""Names of the known types. A message of another type is skipped by its length."""
 STATUS_OFFSET = 4
-NUMBER_OFFSET = 8
-"""One byte; the answer to a message repeats it."""
-LENGTH_OFFSET = 9
-"""Where the length of what follows the header stands, 16 bits, big-endian."""
+NUMBER_OFFSET = 8  # One byte, which the answer to a message repeats
+LENGTH_OFFSET = 9  # The length of the message without its header: 16 bits, big-endian
 HEADER_LENGTH = 11
 
 DONGLE_SERIAL_OFFSET = 11
-DONGLE_SERIAL_LENGTH = 12
-"""In a login, the dongle's own serial number. The dongle's key stands behind it, which is a secret."""
+DONGLE_SERIAL_LENGTH = 12  # In a login: the dongle's own serial number. The dongle's key follows, which is a secret.
 SERIAL_OFFSET = 11
-SERIAL_LENGTH = 10
-"""In a report, the inverter's serial number: ASCII digits, letters are possible."""
+SERIAL_LENGTH = 10  # In a report: the inverter's serial number, ASCII digits or letters
 CLOCK_OFFSET = 37
-CLOCK_LENGTH = 6
-"""In a report, year - 2000, month, day, hour, minute, second of the inverter's local wall clock."""
+CLOCK_LENGTH = 6  # In a report: year - 2000, month, day, hour, minute, second of the inverter's local time
 
 MESSAGE_LENGTH_MAX = 2048
-"""Maximum length of a message in bytes; a header that claims more is not believed. 255 poll map entries fit."""
+"""Maximum length of a message in bytes; a header with a larger length is not a header. 255 poll map entries fit."""
 
 _TYPES = re.escape(bytes(TYPE_NAMES))
 _DIRECTIONS = bytes((FROM_DONGLE, FROM_SERVER))
@@ -58,19 +52,18 @@ _HEADER = re.compile(
     % (START, FROM_DONGLE, REPORT, SERIAL_LENGTH, START, re.escape(_DIRECTIONS), _TYPES),
     re.DOTALL,
 )
-"""What begins a message beyond doubt: a report with a serial number, or a known type and the two bytes before the
-number that are zero in every message on record."""
+"""A certain beginning of a message: a report with a serial number, or a known type with the two zero bytes before the
+number, as in all captures."""
 
 
 class Message(NamedTuple):
-    """A whole message. Nothing of its body but a report's and a poll map's may be shown: a login holds a secret."""
+    """A complete message. Only the body of a report or a poll map may be shown: a login contains a secret."""
 
-    data: bytes
-    """With the header; at least HEADER_LENGTH bytes."""
+    data: bytes  # Header and body; at least HEADER_LENGTH bytes
 
     @property
     def from_dongle(self) -> bool:
-        """Whether the dongle sent it; else the server did."""
+        """Whether the dongle sent it; otherwise the server did."""
         return self.data[DIRECTION_OFFSET] == FROM_DONGLE
 
     @property
@@ -85,7 +78,7 @@ class Message(NamedTuple):
 
     @property
     def number(self) -> int:
-        """Counts the dongle's messages, up to 255; an answer has the number of what it answers."""
+        """Number of the dongle's message, 0 to 255. An answer repeats it."""
         return self.data[NUMBER_OFFSET]
 
 
@@ -97,40 +90,38 @@ def dongle_serial(message: Message) -> str:
 
 
 class MessageCounts(Counts):
-    """What became of the bytes."""
+    """Counters of a message parser."""
 
     __slots__ = ("cut", "messages", "skipped")
 
     messages: int
-    cut: int
-    """Messages that began and have no end."""
-    skipped: int
-    """Bytes that are part of no message."""
+    cut: int  # Incomplete messages
+    skipped: int  # Bytes outside messages
 
 
 class MessageParser:
-    """Takes the bytes of one stream in order, gives the messages in them. Never raises; holds at most two messages."""
+    """Finds the messages in the bytes of one stream. Never raises; buffers at most two messages."""
 
     def __init__(self, counts: MessageCounts) -> None:
         self._counts = counts
         self._buffer = b""
 
     def receive(self, data: bytes) -> list[Message]:
-        """The messages that these bytes complete."""
+        """The messages that end in these bytes."""
         if not self._buffer and _is_one_message(data):
             self._counts.messages += 1
             return [Message(data)]
         return self._parse(self._buffer + data, ended=False)
 
     def gap(self) -> None:
-        """Bytes of the stream are missing here: a message that has begun cannot be completed."""
+        """Bytes of the stream are missing here: discard an incomplete message."""
         if self._buffer:
             self._counts.cut += 1
             self._counts.skipped += len(self._buffer)
             self._buffer = b""
 
     def close(self) -> list[Message]:
-        """The stream is over: the messages in what is left."""
+        """The stream has ended: the messages in the buffered bytes."""
         messages = self._parse(self._buffer, ended=True) if self._buffer else []
         self.gap()
         return messages
@@ -157,7 +148,7 @@ class MessageParser:
                 at -= length
 
     def _length(self, data: bytes, *, ended: bool) -> int:
-        """The length of the message that begins here; 0 when more bytes must tell; -n when n bytes are no message."""
+        """The length of the message that begins here; 0: more bytes are needed; -n: n bytes are no message."""
         if not _may_begin(data):
             return -1
         size = len(data)
@@ -196,37 +187,37 @@ def _is_one_message(data: bytes) -> bool:
 
 
 def _claimed(data: bytes, start: int = 0) -> int:
-    """The length of the message that begins at `start`, as its header claims."""
+    """The length of the message at `start`, from its header."""
     return HEADER_LENGTH + int.from_bytes(data[start + LENGTH_OFFSET : start + HEADER_LENGTH], "big")
 
 
 def _header_within(data: bytes, claimed: int) -> int:
-    """Where before its claimed end another message begins beyond doubt; 0 when none does."""
-    # What shows that it is one may lie behind that end.
+    """The offset of a certain beginning of another message before the claimed end; 0: there is none."""
+    # The bytes that make it certain may lie after that end.
     found = _HEADER.search(data, 1, claimed - 1 + SERIAL_OFFSET + SERIAL_LENGTH)
     return found.start() if found and found.start() < claimed else 0
 
 
 def _fits(data: bytes, end: int) -> bool:
-    """Whether a message can end here: nothing follows, or what can begin the next one."""
+    """Whether a message can end here: nothing follows, or a possible beginning of the next one."""
     return _may_begin(data[end : end + HEADER_LENGTH])
 
 
 def _is_whole(data: bytes, start: int) -> bool:
-    """Whether the message that begins at `start`, by its header beyond doubt, has all of its bytes."""
+    """Whether the message that certainly begins at `start` is complete."""
     end = start + _claimed(data, start)
     return end <= len(data) and _fits(data, end)
 
 
 def _may_begin(data: bytes) -> bool:
-    """Whether these bytes, of which some may not have come yet, can begin a message; so can nothing."""
+    """Whether these bytes, possibly incomplete or empty, can begin a message."""
     return START.startswith(data[: len(START)]) and (
         len(data) <= DIRECTION_OFFSET or data[DIRECTION_OFFSET] in _DIRECTIONS
     )
 
 
 def _is_report(data: bytes) -> bool:
-    """Whether these bytes begin a report with a serial number, as far as they have come."""
+    """Whether these bytes, possibly incomplete, begin a report with a serial number."""
     serial = data[SERIAL_OFFSET : SERIAL_OFFSET + SERIAL_LENGTH]
     return (
         data[DIRECTION_OFFSET : TYPE_OFFSET + 1] == bytes((FROM_DONGLE, REPORT))

@@ -1,8 +1,8 @@
 """Packets to TCP segments: link-layer headers, IPv4 with options, IPv6.
 
-Nearly all packets are Ethernet, IPv4 without options, TCP: one `struct` reads their headers. Other IPv4 and TCP headers
-are dpkt's work, in unusual_headers.py. The link layer and IPv6 are not: dpkt would decode every protocol that it finds
-behind them, to any depth, which on hostile traffic is work and endless recursion for nothing.
+One `struct` reads the headers of nearly all packets: Ethernet, IPv4 without options, TCP. dpkt parses other IPv4 and
+TCP headers (unusual_headers.py). It does not parse link layers and IPv6: it would decode every protocol that follows
+them, to any depth, which costs time and endless recursion on hostile traffic.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 FIN, SYN, RST = 0x01, 0x02, 0x04
 
 _PLAIN = Struct(">12xHBxH2xHxB2x4s4sHHI4xBB6x")
-"""Ethernet, IPv4 without options and TCP. What is taken: EtherType, IP version and header length, total length,
-fragmentation, protocol, addresses, ports, sequence number, TCP header length, flags."""
+"""Ethernet, IPv4 without options, and TCP: EtherType, IP version and header length, total length, fragmentation,
+protocol, addresses, ports, sequence number, TCP header length, flags."""
 _PLAIN_IP_OFFSET = 14
 _PLAIN_TCP_OFFSET = 34
 _PLAIN_VERSION_AND_LENGTH = 0x45
@@ -31,16 +31,14 @@ _OFFSET_MASK = 0x1FFF
 _IPV6_HEADER_LENGTH = 40
 _IPV6_FRAGMENT_HEADER = 44
 _IPV6_EXTENSION_HEADERS = (0, 43, 60)
-"""Hop-by-hop options, routing, destination options: all begin with the next header's type and their own length."""
+"""Hop-by-hop options, routing and destination options. All begin with the next header's type and their own length."""
 
 
 class Packet(NamedTuple):
-    """A packet as it was captured."""
+    """A captured packet."""
 
-    time: int
-    """Nanoseconds since the epoch, UTC."""
-    link_type: int
-    """libpcap's data link type."""
+    time: int  # Nanoseconds since the epoch, UTC
+    link_type: int  # libpcap's data link type
     data: bytes
 
 
@@ -62,33 +60,27 @@ class Flow(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A TCP segment that carries data, or begins or ends a connection."""
+    """A TCP segment that has data, or begins or ends a connection."""
 
-    time: int
-    """Nanoseconds since the epoch, UTC."""
+    time: int  # Nanoseconds since the epoch, UTC
     flow: Flow
     sequence: int
-    flags: int
-    """FIN, SYN, RST as in the TCP header."""
+    flags: int  # FIN, SYN and RST, as in the TCP header
     payload: bytes
-    cut: int = 0
-    """Bytes of the payload that the capture did not keep."""
+    cut: int = 0  # Bytes missing at the end of the payload, since the capture has cut the packet
 
 
 class PacketCounts(Counts):
-    """What became of the packets."""
+    """Counters of packets."""
 
     __slots__ = ("cut", "fragments", "malformed", "other", "packets", "segments")
 
     packets: int
     segments: int
-    other: int
-    """Not TCP, or TCP without data."""
+    other: int  # Not TCP, or TCP without data
     malformed: int
-    cut: int
-    """Segments of which the capture kept only the beginning."""
-    fragments: int
-    """IP fragments of TCP segments. They are ignored: a report fits into one packet."""
+    cut: int  # Segments that the capture has cut
+    fragments: int  # IP fragments of TCP segments. They are ignored: a report fits into one packet.
 
 
 def address_text(address: bytes) -> str:
@@ -97,7 +89,7 @@ def address_text(address: bytes) -> str:
 
 
 class PacketParser:
-    """Takes packets, gives segments. Never raises on any bytes."""
+    """Turns packets into segments. Never raises."""
 
     def __init__(self) -> None:
         self.counts = PacketCounts()
@@ -143,7 +135,7 @@ class PacketParser:
             if protocol in _IPV6_EXTENSION_HEADERS:
                 length = 8 * (data[start + 1] + 1)
             elif protocol == _IPV6_FRAGMENT_HEADER:
-                # All zero but for two reserved bits: a fragment that is the whole.
+                # Offset 0 and no more fragments, besides two reserved bits: the packet is complete.
                 if data[start + 2] or data[start + 3] & 0xF9:
                     self.counts.fragments += 1
                     return None
@@ -151,7 +143,7 @@ class PacketParser:
             else:
                 return None
             protocol, start = data[start], start + length
-        # A length of 0 is the network card's doing (TCP segmentation offload), as in IPv4.
+        # With TCP segmentation offload, the length is 0, as in IPv4.
         length = data[4] << 8 | data[5]
         end = _IPV6_HEADER_LENGTH + length if length else len(data)
         from inverter_capture.protocol.unusual_headers import read_tcp
@@ -160,7 +152,7 @@ class PacketParser:
 
 
 def _parse_plain(packet: Packet) -> Segment | None:
-    """The segment in a packet of the usual kind that is whole. None for any other packet."""
+    """The segment of a complete packet of the usual kind. None for all other packets."""
     time, link_type, data = packet
     if link_type != link_layers.ETHERNET or len(data) < _PLAIN.size:
         return None
@@ -192,7 +184,7 @@ def _parse_plain(packet: Packet) -> Segment | None:
 
 
 def _network_layer(link_type: int, data: bytes) -> tuple[int, int]:
-    """The EtherType of what the link-layer headers carry, and where it begins. Raises IndexError when cut short."""
+    """The EtherType behind the link-layer headers, and its offset. Raises IndexError when the packet is too short."""
     link = link_layers.LINKS.get(link_type)
     if link is None:
         return 0, 0

@@ -1,4 +1,4 @@
-"""Packets to readings: the stages put in a row, and nothing else. No I/O, no clock, no logging."""
+"""Packets to readings: connects the stages. No I/O, no clock, no logging."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ from inverter_capture.protocol.reports import Report, parse_report
 from inverter_capture.protocol.streams import Data, Gap, Reassembler, StreamEvent
 
 REPEATS_MAX = 256
-"""Reports remembered to recognise copies: a capture on all interfaces sees each packet several times."""
-AHEAD_MAX = 16
-"""Reports remembered that are ahead of the clock."""
-DONGLES_MAX = 256
-"""Flows remembered in which a dongle has spoken."""
+"""Maximum number of reports remembered to recognise copies. A capture on all devices sees each packet several times."""
+AHEAD_MAX = 16  # Maximum number of reports remembered that are ahead of the clock
+DONGLES_MAX = 256  # Maximum number of flows remembered in which a dongle has sent a message
 
 
 class Decoded(NamedTuple):
-    """A report, and the reading in it; no reading when the report is from the future."""
+    """A report, and its reading; None when the report is from the future, or its values do not fit its registers."""
 
-    time: int
-    """When it was captured, in nanoseconds since the epoch."""
+    time: int  # Time of the capture, in nanoseconds since the epoch
     flow: Flow
     report: Report
     reading: Reading | None
@@ -42,17 +39,16 @@ class Unknown(NamedTuple):
 
 
 class MapHeard(NamedTuple):
-    """The server has told its dongle which registers to send."""
+    """A poll map."""
 
     time: int
-    flow: Flow
-    """From the server to the dongle."""
+    flow: Flow  # From the server to the dongle
     poll_map: PollMap
     message: Message
 
 
 class Heard(NamedTuple):
-    """Another message. It may hold a secret: no more than its header and a dongle's serial number may be shown."""
+    """Another message. It may contain a secret: only its header and a dongle's serial number may be shown."""
 
     time: int
     flow: Flow
@@ -61,31 +57,27 @@ class Heard(NamedTuple):
 
 Event = Decoded | Unknown | MapHeard | Heard
 
-Admit = Callable[[Report, Flow, int], bool]
-"""Whether a report, captured at this time (ns since the epoch), is to be read."""
+Admit = Callable[[Report, Flow, int], bool]  # Whether to read a report captured at this time (ns since the epoch)
 
 
 class ReportCounts(Counts):
-    """What became of the reports."""
+    """Counters of reports."""
 
     __slots__ = ("known", "refused", "repeated", "unknown")
 
-    known: int
-    """With a layout."""
+    known: int  # With a layout
     unknown: int
-    repeated: int
-    """Copies of one that came shortly before."""
-    refused: int
-    """Not admitted."""
+    repeated: int  # Copies of a recent report
+    refused: int  # Not admitted
 
 
 class Decoder:
-    """Takes packets, gives readings and what else is worth knowing. Never raises; its memory is bounded."""
+    """Turns packets into events, such as readings. Never raises; its memory is bounded."""
 
     def __init__(self, zone: tzinfo | None = None, *, live: bool = False, admit: Admit | None = None) -> None:
-        """`zone` is the inverter's time zone, None the system's. `live`: the packets come as they are captured.
+        """`zone`: the inverter's time zone; None: the system's. `live`: packets arrive as they are captured.
 
-        `admit` is asked about each report before anything is learnt from it; None: all are read.
+        `admit` is called for each report before anything is learnt from it; None: all reports are read.
         """
         self.packets = PacketParser()
         self.streams = Reassembler()
@@ -95,36 +87,41 @@ class Decoder:
         self._admit = admit
         self._layouts = LearntLayouts()
         self._parsers: dict[int, MessageParser] = {}
-        self._latest: dict[int, tuple[Flow, int]] = {}
-        """By stream: its flow, and the time of its latest segment."""
+        self._latest: dict[int, tuple[Flow, int]] = {}  # By stream: its flow and the time of its last segment
         self._dongles: dict[Flow, None] = {}
         self._recent: dict[bytes, None] = {}
-        self._ahead: list[tuple[Flow, int, Report]] = []
-        """Reports that are ahead of the clock, with their flows and times: it may be the clock that is wrong."""
+        self._ahead: list[Decoded] = []
+        """Flows, times and reports that are ahead of the capture's clock, which may be wrong."""
 
     @property
     def deadline(self) -> int | None:
-        """When `advance` is to be called if no packet comes before (ns since the epoch); None when never."""
+        """When to call `advance` unless a packet arrives before (ns since the epoch); None: never."""
         return self.streams.deadline
 
-    def receive(self, packet: Packet) -> list[Event]:
-        """What this packet completes."""
-        segment = self.packets.parse(packet)
-        return [] if segment is None else self._messages(self.streams.receive(segment))
+    def receive(self, *packets: Packet) -> list[Event]:
+        """The events of these packets.
+
+        All of them pass one stage before the next one begins: this is faster, since a processor's cache holds a stage.
+        """
+        stream_events: list[StreamEvent] = []
+        for segment in map(self.packets.parse, packets):
+            if segment is not None:
+                stream_events += self.streams.receive(segment)
+        return self._messages(stream_events)
 
     def advance(self, time: int) -> list[Event]:
-        """What the passing of time completes; ns since the epoch."""
+        """The events of waiting until this time (ns since the epoch)."""
         return self._messages(self.streams.advance(time))
 
     def clock_set(self, by: int) -> list[Event]:
-        """The capture's clock was set by so many nanoseconds. Gives the readings that were only ahead of it before."""
+        """The capture's clock was set by so many nanoseconds. Reads again the reports that were ahead of it."""
         self.streams.clock_set(by)
         self._latest = {stream: (flow, time + by) for stream, (flow, time) in self._latest.items()}
         ahead, self._ahead = self._ahead, []
-        return [self._read(flow, time + by, report) for flow, time, report in ahead]
+        return [self._read(event._replace(time=event.time + by)) for event in ahead]
 
     def close(self) -> list[Event]:
-        """The capture is over: what can still be completed."""
+        """The capture has ended: the events of the data that was waiting."""
         return self._messages(self.streams.close())
 
     def _messages(self, stream_events: list[StreamEvent]) -> list[Event]:
@@ -142,9 +139,10 @@ class Decoder:
                 else:
                     flow, time = self._latest.pop(event.stream)
                     events += self._events(flow, time, self._parsers.pop(event.stream).close())
-        return events
+        return [self._read(event) if isinstance(event, Decoded) else event for event in events]
 
     def _events(self, flow: Flow, time: int, messages: list[Message]) -> list[Event]:
+        """The events of messages, without readings yet."""
         events: list[Event] = []
         for message in messages:
             if message.from_dongle:
@@ -177,11 +175,12 @@ class Decoder:
             return [Unknown(time, flow, report)]
         self.counts.known += 1
         self.streams.prove(flow)
-        return [self._read(flow, time, Report(report.serial, report.clock, report.data, layout, learnt))]
+        report = Report(report.serial, report.clock, report.data, layout, learnt)
+        return [Decoded(time, flow, report, None)]
 
-    def _read(self, flow: Flow, time: int, report: Report) -> Decoded:
+    def _read(self, event: Decoded) -> Decoded:
         ahead = self.readings.counts.ahead
-        reading = self.readings.read(report, time)
+        event = Decoded(event.time, event.flow, event.report, self.readings.read(event.report, event.time))
         if self.readings.counts.ahead > ahead:
-            self._ahead = [*self._ahead, (flow, time, report)][-AHEAD_MAX:]
-        return Decoded(time, flow, report, reading)
+            self._ahead = [*self._ahead, event][-AHEAD_MAX:]
+        return event

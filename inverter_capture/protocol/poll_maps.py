@@ -12,8 +12,7 @@ from typing import NamedTuple
 from inverter_capture.protocol.layouts import REGISTERS_OFFSET, WORD_BYTES, Layout
 from inverter_capture.protocol.messages import HEADER_LENGTH, MESSAGE_LENGTH_MAX, POLL_MAP, Message
 
-TEXT_LENGTH = 16
-"""Bytes of text at the beginning of the body, such as "1.4". The next byte is the number of entries."""
+TEXT_LENGTH = 16  # Bytes of text at the beginning of the body, such as "1.4". The next byte is the number of entries.
 _ENTRIES_OFFSET = HEADER_LENGTH + TEXT_LENGTH + 1
 _ENTRY = Struct(">BBBHB")
 _READ_HOLDING_REGISTERS = 3  # Modbus function

@@ -1,6 +1,6 @@
-"""Reports to readings: numbers with units, in UTC; what is not plausible or not certain is left out.
+"""Reports to readings: values with units, and the time in UTC. Values that are not plausible or certain are left out.
 
-A report holds the inverter's local wall clock, so the time zone decides what moment it means.
+A report contains the inverter's local time; the configured time zone is needed to convert it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 
-AHEAD_SECONDS_MAX = 24 * 3600
-"""A reading of a live capture that lies further in the future than this is not believed."""
+AHEAD_SECONDS_MAX = 24 * 3600  # A reading of a live capture that is further in the future is rejected
 
 CLOCK_SET_AFTER = 1704067200
-"""2024-01-01. A router without a battery starts in the past; before this its clock says nothing about a reading's."""
+"""2024-01-01. A router without a battery-backed clock starts in the past: a clock before this time is not set yet."""
 
 _NOTHING = timedelta()
 _ONE_SECOND = timedelta(seconds=1)
@@ -29,52 +28,44 @@ _EPOCH = datetime(1970, 1, 1)
 
 
 class Reading(NamedTuple):
-    """What an inverter measured at one moment."""
+    """The values of an inverter at one time."""
 
     serial: str
-    time: int
-    """Nanoseconds since the epoch, UTC."""
-    values: Values
-    """A value that is absent has no key."""
+    time: int  # Nanoseconds since the epoch, UTC
+    values: Values  # An absent value has no key
     kind: Kind = SINGLE_PHASE
-    layout: Layout = LAYOUTS[292]
-    """Of the report."""
+    layout: Layout = LAYOUTS[292]  # Of the report
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """What the report holds, in the order of the register table; not all need have a value."""
+        """The fields in the report, in the order of the register table. Some may have no value."""
         return self.kind.fields_in(self.layout)
 
 
 class ReadingCounts(Counts):
-    """What became of the reports and their values."""
+    """Counters of readings and values."""
 
     __slots__ = ("ahead", "foreign", "implausible", "readings")
 
     readings: int
-    ahead: int
-    """Reports of a live capture that claim to be from the future."""
-    foreign: int
-    """Reports of a learnt layout whose values are not those of an inverter that has such registers."""
-    implausible: int
-    """Values outside their range."""
+    ahead: int  # Reports of a live capture from the future
+    foreign: int  # Reports of a learnt layout whose values are not those of an inverter that has such registers
+    implausible: int  # Values outside their range
 
 
 class ReportReader:
-    """Takes reports, gives readings."""
+    """Turns reports into readings."""
 
     def __init__(self, zone: tzinfo | None = None, *, live: bool = False) -> None:
-        """`zone` is the inverter's time zone, None the system's. `live`: the capture's clock is now's."""
+        """`zone`: the inverter's time zone; None: the system's. `live`: the reports are captured now."""
         self.counts = ReadingCounts()
-        self.implausible: dict[str, int] = {}
-        """How often each field, by id, was outside its range."""
-        self.zone = zone
-        """May be changed at any time."""
+        self.implausible: dict[str, int] = {}  # How often each field, by id, was outside its range
+        self.zone = zone  # May be replaced at any time
         self._live = live
         self._detector = KindDetector()
 
     def read(self, report: Report, captured: int) -> Reading | None:
-        """The reading in a report that was captured at a time (ns since the epoch); None when it is not believed."""
+        """The reading of a report captured at this time (ns since the epoch); None when it is rejected."""
         layout = report.layout
         assert layout is not None
         now = captured // SECOND
@@ -95,9 +86,9 @@ class ReportReader:
 
 
 def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:
-    """The moment a wall clock shows, in seconds since the epoch. `zone` None is the system's.
+    """A local time as seconds since the epoch. `zone` None: the system's.
 
-    A time that occurs twice means the occurrence nearest to `near`; one that does not exist is moved on by the hour.
+    Of a time that occurs twice, the occurrence nearest to `near`. A time that does not exist is moved on by the hour.
     """
     again = clock.replace(fold=1)
     if zone is None:
@@ -106,7 +97,7 @@ def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:
         wall = clock - _EPOCH
         first = (wall - (zone.utcoffset(clock) or _NOTHING)) // _ONE_SECOND
         second = (wall - (zone.utcoffset(again) or _NOTHING)) // _ONE_SECOND
-    # Where the clock is put forward, the first reading of the missing hour (PEP 495) is the one moved on.
+    # For a time that does not exist, fold 0 is the one that is moved on (PEP 495).
     if first >= second or abs(near - first) <= abs(near - second):
         return first
     return second

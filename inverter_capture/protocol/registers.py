@@ -1,26 +1,26 @@
-"""Every field of single-phase inverters: which registers it comes from, and what it means.
+"""Every field of single-phase inverters: its registers, meaning, and quantity.
 
-All of it stands here and nowhere else. A field's place in a report follows from the report's layout; unit, scale, bounds
-and Home Assistant classes follow from its quantity (fields.py), and names for people from its group and name.
+This table is the only place. A field's offset in a report follows from the layout; unit, scale, bounds and Home
+Assistant classes follow from the quantity (quantities.py), and the names for people from group and name (fields.py).
 
-Sources: the public register maps of Sunsynk and Deye single-phase hybrid inverters, checked with real captures. Nothing
-here is official. Left out: what no two sources agree on, and the inverter's clock (22 to 24), which every report has.
+Sources: public register maps of Sunsynk and Deye single-phase hybrid inverters, which are not official, checked with
+captures. Left out: registers on which no two sources agree, and the inverter's clock (22 to 24), which every report has.
 """
 
 from __future__ import annotations
 
-from inverter_capture.protocol.fields import DEFAULT, HIGH, MEDIUM, OPTIONAL, DerivedRow, Field, Row, field, join, rest
+from inverter_capture.protocol.fields import DEFAULT, HIGH, MEDIUM, OPTIONAL, Derived, DerivedRow, Field, Row, field
 from inverter_capture.protocol.quantities import *
 
 LIMITS_KW = {"PV": 40, "Battery": 30, "Inverter": 30, "Generator": 30, "Grid": 60, "Load": 80}
-"""What counters and panels cannot exceed, in kW. The largest inverters of this kind give 16 kW and take 1.3 to 2 times
-that from panels; their relay passes 100 A at 240 V, and a house behind the current transformer has at most 200 A.
-Generous: a limit that is too high lets a small error pass, one that is too low hides true values."""
+"""Maximum power of each group in kW. The largest inverters of this kind have 16 kW, and 1.3 to 2 times that from panels;
+their relay passes 100 A at 240 V, and a house behind the current transformer has at most 200 A. The limits are generous:
+too high a limit accepts a small error, too low a limit hides true values."""
 
 # fmt: off
 _MEASURED: tuple[Row, ...] = (
     # id                            registers   group        name                                      quantity         publish   sure
-    # State 5 is from one source only; the states, warnings and faults have their texts in codes.py.
+    # State 5 is from one source only. The texts of states, warnings and faults are in codes.py.
     ("inverter_state",              (59,),      "Inverter",  "State",                                  STATE,           DEFAULT,  HIGH),
     ("inverter_energy_today",       (60,),      "Inverter",  "Active energy today",                    NET_TODAY,       DEFAULT,  HIGH),
     ("inverter_reactive_energy_today", (61,),   "Inverter",  "Reactive energy today",                  REACTIVE_TODAY,  OPTIONAL, MEDIUM),
@@ -72,7 +72,7 @@ _MEASURED: tuple[Row, ...] = (
     ("inverter_voltage",            (154,),     "Inverter",  "Output voltage",                         AC_VOLTAGE,      DEFAULT,  HIGH),
     ("inverter_voltage_l2",         (155,),     "Inverter",  "Output voltage L2",                      AC_VOLTAGE,      OPTIONAL, HIGH),
     ("inverter_voltage_l1_l2",      (156,),     "Inverter",  "Output voltage L1-L2",                   AC_VOLTAGE,      OPTIONAL, HIGH),
-    # Seen 2 % off on a live system: uncalibrated.
+    # On one live system 2 % wrong: not calibrated.
     ("load_voltage",                (157,),     "Load",      "Load voltage",                           AC_VOLTAGE,      OPTIONAL, MEDIUM),
     ("load_voltage_l2",             (158,),     "Load",      "Load voltage L2",                        AC_VOLTAGE,      OPTIONAL, MEDIUM),
     ("grid_current",                (160,),     "Grid",      "Current",                                CURRENT,         DEFAULT,  HIGH),
@@ -133,16 +133,16 @@ _MEASURED: tuple[Row, ...] = (
 
 _DERIVED: tuple[DerivedRow, ...] = (
     # id                   registers group   name                   quantity    publish  sure  from
-    ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH, join(("pv_power_1", "pv_power_2", "pv_power_3", "pv_power_4"))),
-    # What the house takes before the inverter: at the current transformer less at the inverter's grid port.
+    ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH, Derived(("pv_power_1", "pv_power_2", "pv_power_3", "pv_power_4"))),
+    # Consumption between meter and inverter: power at the current transformer minus power at the inverter's grid port.
     ("nonessential_power", (),       "Load", "Non-essential power", REST_POWER, DEFAULT, HIGH,
-     rest("grid_power_ct", "grid_power_l1", unless_zero=("grid_power_ct", "grid_ct_current"))),
+     Derived(("grid_power_ct", "grid_power_l1"), rest=True, unless_zero=("grid_power_ct", "grid_ct_current"))),
 )
 
-# Mostly settings. The usual reports hold 13, 16, 17, 54 and 204, newer ones 244 too; what else comes, a poll map tells.
+# Mostly settings. Usual reports have 13, 16, 17, 54 and 204, newer ones also 244; others depend on the poll map.
 _MORE: tuple[Row, ...] = (
     # id                               registers  group       name                                 quantity         publish   sure
-    # Hexadecimal for people: 13192 is 3388.
+    # Shown as hexadecimal: 13192 is 3388.
     ("firmware_main",                  (13,),     "Info",     "Control board firmware",            CODE,            OPTIONAL, HIGH),
     ("firmware_comm",                  (14,),     "Info",     "Communication board firmware",      CODE,            OPTIONAL, HIGH),
     ("safety_type",                    (15,),     "Info",     "Safety type",                       CODE,            OPTIONAL, MEDIUM),

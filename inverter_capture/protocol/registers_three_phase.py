@@ -1,23 +1,24 @@
-"""Every field of three-phase inverters, low and high voltage: which registers it comes from, and what it means.
+"""Every field of three-phase inverters, for low and high voltage: its registers, meaning, and quantities.
 
-One table for both: they differ in the scale of some registers, so each row has a quantity for either, None where there
-is no such field. A field that means the same as one of registers.py has the same id.
+The scale of some registers differs between low and high voltage: each row has a quantity for either, None if the field
+does not exist there. A field that means the same as one in registers.py has the same id.
 
-Sources: the public register maps of Deye and Sunsynk three-phase hybrid inverters. No report of one is on record, so all
-of it is experimental. Left out: what sources disagree on or what only one has with doubt (second special functions 179,
-load currents 647 to 649, load apparent power 654, the second battery's health 255), and the inverter's clock (62 to 64).
+Sources: public register maps of Deye and Sunsynk three-phase hybrid inverters. As no report of one is on record, the
+table is experimental. Left out: registers on which sources disagree or that only one doubtful source has (second special
+functions 179, load currents 647 to 649, load apparent power 654, the second battery's health 255), and the inverter's
+clock (62 to 64).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from inverter_capture.protocol.fields import DEFAULT, HIGH, MEDIUM, OPTIONAL, DerivedRow, Field, field, join, rest
+from inverter_capture.protocol.fields import DEFAULT, HIGH, MEDIUM, OPTIONAL, Derived, DerivedRow, Field, field
 from inverter_capture.protocol.quantities import *
 
 LV_LIMITS_KW = {"PV": 60, "Battery": 50, "Inverter": 50, "Generator": 50, "Grid": 100, "Load": 130}
 HV_LIMITS_KW = {"PV": 250, "Battery": 200, "Inverter": 200, "Generator": 200, "Grid": 300, "Load": 400}
-"""What counters and panels cannot exceed, in kW, as in registers.py: inverters of up to 30 and up to 100 kW."""
+"""Maximum power of each group in kW, as in registers.py, for inverters of up to 30 and up to 100 kW."""
 
 _PV_POWERS = tuple(f"pv_power_{number}" for number in range(1, 9))
 
@@ -26,7 +27,7 @@ _MEASURED: tuple[tuple[str, tuple[int, ...], str, str, Quantity | None, Quantity
     # id                               registers   group        name                                    LV quantity      HV quantity      publish   sure
     ("device_type",                    (0,),       "Info",      "Device type",                          CODE,            CODE,            OPTIONAL, HIGH),
     ("protocol_version",               (2,),       "Info",      "Protocol version",                     CODE,            CODE,            OPTIONAL, HIGH),
-    # Hexadecimal for people: the low word is the hardware family, the high word the release.
+    # Shown as hexadecimal: the low word is the hardware family, the high word the release.
     ("firmware_main",                  (14, 15),   "Info",      "Control board firmware",               CODE,            CODE,            OPTIONAL, HIGH),
     ("firmware_comm",                  (16, 17, 18), "Info",    "Communication board firmware",         CODE,            CODE,            OPTIONAL, HIGH),
     ("safety_type",                    (19,),      "Info",      "Safety type",                          CODE,            CODE,            OPTIONAL, MEDIUM),
@@ -142,7 +143,7 @@ _MEASURED: tuple[tuple[str, tuple[int, ...], str, str, Quantity | None, Quantity
     ("bms_discharge_limit_current",    (213,),     "BMS",       "Discharge Limit Current",              LV_BMS_LIMIT,    BMS_LIMIT,       DEFAULT,  HIGH),
     ("bms_soc",                        (214,),     "BMS",       "SOC",                                  SOC,             SOC,             DEFAULT,  HIGH),
     ("bms_voltage",                    (215,),     "BMS",       "Voltage",                              BATTERY_VOLTAGE, HV_VOLTAGE,      DEFAULT,  HIGH),
-    # Its sign is not told by any source.
+    # No source gives its sign.
     ("bms_current",                    (216,),     "BMS",       "Current",                              LV_BMS_CURRENT,  HV_BMS_CURRENT,  DEFAULT,  HIGH),
     ("bms_temperature",                (217,),     "BMS",       "Temperature",                          TEMPERATURE,     TEMPERATURE,     DEFAULT,  HIGH),
     ("bms_max_charge_current",         (218,),     "BMS",       "Maximum charge current (off-grid)",    BMS_LIMIT,       BMS_LIMIT,       OPTIONAL, HIGH),
@@ -225,7 +226,7 @@ _MEASURED: tuple[tuple[str, tuple[int, ...], str, str, Quantity | None, Quantity
     ("grid_voltage_l1_l2",             (601,),     "Grid",      "Voltage L1-L2",                        LINE_VOLTAGE,    LINE_VOLTAGE,    OPTIONAL, MEDIUM),
     ("grid_voltage_l2_l3",             (602,),     "Grid",      "Voltage L2-L3",                        LINE_VOLTAGE,    LINE_VOLTAGE,    OPTIONAL, MEDIUM),
     ("grid_voltage_l3_l1",             (603,),     "Grid",      "Voltage L3-L1",                        LINE_VOLTAGE,    LINE_VOLTAGE,    OPTIONAL, MEDIUM),
-    # High words have come with protocol version 104. Below 32.7 kW, so for low voltage, they are not needed.
+    # Protocol version 104 has added high words. Below 32.7 kW, as for low voltage, they are not needed.
     ("grid_inner_power_l1",            (604, 700), "Grid",      "Power L1 (inverter grid port)",        POWER,           WIDE_POWER,      OPTIONAL, HIGH),
     ("grid_inner_power_l2",            (605, 701), "Grid",      "Power L2 (inverter grid port)",        POWER,           WIDE_POWER,      OPTIONAL, HIGH),
     ("grid_inner_power_l3",            (606, 702), "Grid",      "Power L3 (inverter grid port)",        POWER,           WIDE_POWER,      OPTIONAL, HIGH),
@@ -310,10 +311,10 @@ _MEASURED: tuple[tuple[str, tuple[int, ...], str, str, Quantity | None, Quantity
 
 _DERIVED: tuple[DerivedRow, ...] = (
     # id                   registers group   name                   quantity    publish  sure    from
-    ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH,   join(_PV_POWERS[:4], also=_PV_POWERS[4:])),
-    # What the house takes before the inverter: at the current transformer less at the inverter's grid port.
+    ("pv_power",           (),       "PV",   "Power",               PV_POWER,   DEFAULT, HIGH,   Derived(_PV_POWERS[:4], also=_PV_POWERS[4:])),
+    # Consumption between meter and inverter: power at the current transformer minus power at the inverter's grid port.
     ("nonessential_power", (),       "Load", "Non-essential power", REST_POWER, DEFAULT, MEDIUM,
-     rest("grid_power_ct", "grid_inner_power", unless_zero=("grid_power_ct", "grid_ct_current_l1", "grid_ct_current_l2", "grid_ct_current_l3"))),
+     Derived(("grid_power_ct", "grid_inner_power"), rest=True, unless_zero=("grid_power_ct", "grid_ct_current_l1", "grid_ct_current_l2", "grid_ct_current_l3"))),
 )
 # fmt: on
 
@@ -336,7 +337,7 @@ HV_FIELDS = _fields(HV_LIMITS_KW, high_voltage=True)
 
 
 def _common() -> tuple[Field, ...]:
-    """The fields of high-voltage inverters that come out the same from the same registers of low-voltage ones."""
+    """The fields of high-voltage inverters that have the same registers and scale in low-voltage ones."""
     low = {each.id: each for each in LV_FIELDS}
     common: dict[str, Field] = {}
     for each in HV_FIELDS:
@@ -357,5 +358,4 @@ def _alike(one: Quantity, other: Quantity) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in scale)
 
 
-COMMON_FIELDS = _common()
-"""What both have in common: as much as can be read while it is not known which of them an inverter is."""
+COMMON_FIELDS = _common()  # The fields common to both, for an inverter that may be either

@@ -1,4 +1,4 @@
-"""Messages to reports: the dongle's messages that hold an inverter's registers."""
+"""Messages to reports: the dongle's messages with an inverter's registers."""
 
 from __future__ import annotations
 
@@ -30,16 +30,11 @@ _HEAD = Struct(
 class Report(NamedTuple):
     """A report with a serial number and a valid time."""
 
-    serial: str
-    """The inverter's, ten ASCII letters or digits."""
-    clock: datetime
-    """The inverter's local wall clock, without a time zone."""
-    data: bytes
-    """The whole message."""
-    layout: Layout | None = None
-    """The registers in the report. None when they are unknown."""
-    learnt: bool = False
-    """Whether the server told the layout in a poll map, else it is one of LAYOUTS."""
+    serial: str  # The inverter's serial number: ten ASCII letters or digits
+    clock: datetime  # The inverter's local time, without a time zone
+    data: bytes  # The message with its header
+    layout: Layout | None = None  # The registers in the report. None when they are unknown.
+    learnt: bool = False  # Whether the layout is from a poll map; otherwise it is one of LAYOUTS
 
 
 def parse_report(message: Message) -> Report | None:

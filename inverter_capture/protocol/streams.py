@@ -1,12 +1,12 @@
 """Segments to streams: the bytes of each direction of each TCP connection, in order, and the gaps in them.
 
-A sniffer sees what passes by, which is not what an endpoint gets: the connection may be older than the capture, and
-what the capture lost is never sent again once the server has it. So a gap is waited for only as long as a
-retransmission may take, then skipped; what arrives late all the same is delivered as a stream of its own. Where the
-beginning of a connection was not seen, the first segment may not be the first that was sent: those of the first moment
-are put in order before they are delivered, in both directions together.
+A capture differs from an endpoint: the connection may be older than the capture, and bytes that the capture has lost
+are not sent again once the server has them. Therefore a gap is skipped after the time that a retransmission may take.
+Bytes that arrive later are delivered as a stream of their own. If the beginning of a connection was not captured, the
+first segments may be out of order: those of the first second are sorted before they are delivered, for both directions
+together.
 
-No I/O and no clock: time comes with the segments, or from `advance`.
+No I/O and no clock: times are those of the segments, and of `advance`.
 """
 
 from __future__ import annotations
@@ -19,46 +19,39 @@ from inverter_capture.protocol.packets import FIN, RST, SYN, Flow, Segment
 from inverter_capture.protocol.times import SECOND
 
 FLOWS_MAX = 256
-"""Flows remembered at a time. Those go first that have carried nothing, then those that are not proven, then those that
-have been quiet the longest."""
-FLOW_QUIET_SECONDS_MAX = 3600
-"""A flow without data for this long is forgotten. Dongles speak every five minutes."""
-GAP_SECONDS = 10
-"""How long a gap may wait for a retransmission."""
-OPENING_SECONDS = 1
-"""How long the first segments of a connection whose beginning was not seen may wait for earlier ones."""
-FLOW_BYTES_MAX = 64 * 1024
-"""Memory for segments behind a gap, in one flow. Beyond it the gap is skipped."""
-TOTAL_BYTES_MAX = 1024 * 1024
-"""The same for all flows together."""
-SEGMENT_OVERHEAD = 200
-"""What a held segment takes beside its bytes, so that many tiny ones count for what they cost."""
+"""Maximum number of flows. Those without data are forgotten first, then unproven ones, then the longest silent one."""
+FLOW_QUIET_SECONDS_MAX = (
+    3600  # A flow that is silent for longer is forgotten. Dongles send reports at least every five minutes.
+)
+GAP_SECONDS = 10  # Maximum time to wait for the retransmission of a gap
+OPENING_SECONDS = 1  # Time to wait for earlier segments if the beginning of a connection was not captured
+FLOW_BYTES_MAX = 64 * 1024  # Maximum memory for segments behind a gap, for one flow. Beyond it, the gap is skipped.
+TOTAL_BYTES_MAX = 1024 * 1024  # The same for all flows together
+SEGMENT_OVERHEAD = 200  # Memory that a waiting segment takes in addition to its bytes
 WINDOW = 1024 * 1024
-"""Segments further than this from where the stream stands belong to another connection on the same ports."""
-HOLES_MAX = 8
-"""Skipped ranges remembered for each flow, in which late data is still news."""
+"""Bytes. A segment further from the position of the stream belongs to another connection on the same ports."""
+HOLES_MAX = 8  # Maximum number of skipped ranges per flow for which late data is still delivered
 
 _SEQUENCES = 1 << 32
 
 
 class Data(NamedTuple):
-    """Bytes that follow those that the same stream delivered before."""
+    """The next bytes of a stream."""
 
     stream: int
     flow: Flow
-    time: int
-    """When the segment that held them was captured, in nanoseconds since the epoch."""
+    time: int  # Time of the capture of their segment, in nanoseconds since the epoch
     data: bytes
 
 
 class Gap(NamedTuple):
-    """Bytes of the stream are missing between what came and what comes."""
+    """Bytes of the stream are missing here."""
 
     stream: int
 
 
 class End(NamedTuple):
-    """The stream is over; its number is not used again."""
+    """The stream has ended. Its number is not used again."""
 
     stream: int
 
@@ -67,24 +60,18 @@ StreamEvent = Data | Gap | End
 
 
 class StreamCounts(Counts):
-    """What became of the segments."""
+    """Counters of segments and bytes."""
 
     __slots__ = ("displaced", "flows_dropped", "gaps", "late", "reordered", "repeated", "skipped", "streams")
 
     streams: int
-    repeated: int
-    """Bytes that had been there before."""
-    reordered: int
-    """Segments that came before an earlier one."""
-    late: int
-    """Bytes that came after their gap had been skipped, or from before the capture began."""
+    repeated: int  # Bytes that were captured before
+    reordered: int  # Segments that arrived before an earlier one
+    late: int  # Bytes that arrived after their gap was skipped, or that precede the first delivered byte
     gaps: int
-    skipped: int
-    """Bytes that never came."""
-    displaced: int
-    """Segments that fitted nowhere in their flow, and began a new stream."""
-    flows_dropped: int
-    """Flows forgotten because there were too many."""
+    skipped: int  # Bytes in skipped gaps
+    displaced: int  # Segments outside the window of their flow, which began a new stream
+    flows_dropped: int  # Flows forgotten because of FLOWS_MAX
 
 
 class _Held(NamedTuple):
@@ -98,7 +85,7 @@ class _Held(NamedTuple):
 
 
 class _FlowState:
-    """Where a flow stands. Positions are sequence numbers that do not wrap."""
+    """The state of a flow. Positions are sequence numbers that do not wrap."""
 
     __slots__ = (
         "end",
@@ -117,8 +104,7 @@ class _FlowState:
     def __init__(self, position: int, initial: int | None) -> None:
         self.position = position
         self.initial = initial
-        self.is_open = initial is not None
-        """Whether it is known where the stream begins."""
+        self.is_open = initial is not None  # Whether the beginning of the stream is known
         self.is_proven = False
         self.stream: int | None = None
         self.end: int | None = None
@@ -142,24 +128,23 @@ class _FlowState:
 
 
 class Reassembler:
-    """Takes segments, gives the bytes of their streams in order. Never raises; the constants above bound its memory."""
+    """Turns segments into the bytes of streams, in order. Never raises; the constants above bound its memory."""
 
     def __init__(self) -> None:
         self.counts = StreamCounts()
         self._flows: dict[Flow, _FlowState] = {}
-        self._opening: dict[Flow, _FlowState] = {}
-        """Flows whose first segments wait for earlier ones, and flows that wait for a gap to be filled."""
-        self._waiting: dict[Flow, _FlowState] = {}
+        self._opening: dict[Flow, _FlowState] = {}  # Flows whose first segments wait for earlier ones
+        self._waiting: dict[Flow, _FlowState] = {}  # Flows that wait for a gap to be filled
         self._held_bytes = 0
 
     @property
     def held_bytes(self) -> int:
-        """Memory for segments that wait behind gaps."""
+        """Memory of waiting segments in bytes."""
         return self._held_bytes
 
     @property
     def deadline(self) -> int | None:
-        """When `advance` has something to do, in nanoseconds since the epoch; None when nothing is waiting."""
+        """When to call `advance`, in nanoseconds since the epoch; None: nothing is waiting."""
         first = [
             next(iter(states.values())).waiting_since + seconds * SECOND
             for states, seconds in ((self._opening, OPENING_SECONDS), (self._waiting, GAP_SECONDS))
@@ -168,13 +153,13 @@ class Reassembler:
         return min(first) if first else None
 
     def prove(self, flow: Flow) -> None:
-        """This flow has carried what matters: it goes last when there are too many."""
+        """Tell that this flow has carried a report: it is among the last to be forgotten."""
         state = self._flows.get(flow)
         if state is not None:
             state.is_proven = True
 
     def receive(self, segment: Segment) -> list[StreamEvent]:
-        """What this segment, and the time it brings, add to the streams."""
+        """The events of this segment, and of its time."""
         events = self.advance(segment.time)
         flow = segment.flow
         begin = (segment.sequence + 1) % _SEQUENCES if segment.flags & SYN else segment.sequence
@@ -206,7 +191,7 @@ class Reassembler:
 
         start = state.position + _distance(state.position, begin)
         if segment.flags & RST:
-            # What a reset carries is for people, not part of the stream.
+            # Data in a reset explains it, and is not part of the stream.
             self._end(flow, state, events)
             return events
         if segment.cut and not state.is_open:
@@ -222,7 +207,7 @@ class Reassembler:
         return events
 
     def advance(self, time: int) -> list[StreamEvent]:
-        """Skip the gaps that have waited long enough at this time, and forget flows that have long been quiet."""
+        """Skip gaps that have waited long enough at this time, and forget flows that have been silent for long."""
         events: list[StreamEvent] = []
         while self._opening:
             flow, state = next(iter(self._opening.items()))
@@ -244,14 +229,14 @@ class Reassembler:
         return events
 
     def clock_set(self, by: int) -> None:
-        """The clock was set by so many nanoseconds: what has been waiting goes on waiting as long as before."""
+        """The clock was set by so many nanoseconds. Waiting times do not change."""
         for state in self._flows.values():
             state.last_time += by
             state.waiting_since += by
             state.held = [held._replace(time=held.time + by) for held in state.held]
 
     def close(self) -> list[StreamEvent]:
-        """The capture is over: deliver what waits behind gaps, and end all streams."""
+        """The capture has ended: skip all gaps, and end all streams."""
         events: list[StreamEvent] = []
         while self._flows:
             self._forget(next(iter(self._flows)), events)
@@ -260,12 +245,12 @@ class Reassembler:
     @staticmethod
     def _belongs(state: _FlowState, segment: Segment, begin: int) -> bool:
         if segment.flags & SYN:
-            # Small devices choose the same ports and numbers after each start: only what comes soon is a repetition.
+            # Small devices use the same ports and numbers after each start. A repetition follows soon.
             if abs(segment.time - state.last_time) > GAP_SECONDS * SECOND:
                 return False
             if state.initial is not None:
                 return segment.sequence == state.initial
-            # The connection was there before its SYN: either this is that SYN, late, or a new connection begins.
+            # Segments were captured before this SYN: it is out of order, or begins a new connection.
             return -WINDOW <= _distance(state.position, begin) <= 0
         return abs(_distance(state.position, begin)) <= WINDOW
 
@@ -277,13 +262,13 @@ class Reassembler:
         return state
 
     def _begin(self, flow: Flow, state: _FlowState) -> None:
-        """The stream begins with the earliest segment that has come; what is still to come of before is late."""
+        """Begin the stream with the earliest segment captured. Earlier bytes that arrive from now on are late."""
         del self._opening[flow]
         state.is_open = True
         state.holes.append((state.position - WINDOW, state.position))
 
     def _begin_connection(self, flow: Flow, time: int) -> list[StreamEvent]:
-        """Begin both directions at once: what one side says can depend on what the other has said before."""
+        """Begin both directions at once: messages of one direction refer to earlier ones of the other."""
         events: list[StreamEvent] = []
         for direction in (flow, flow.reversed()):
             state = self._opening.get(direction)
@@ -313,7 +298,7 @@ class Reassembler:
             self._hold(state, _Held(start, segment.time, payload))
         self._deliver_held(state, segment.flow, events)
         if segment.cut and end == state.position:
-            # Cut by the capture: a retransmission would be cut just the same. Another copy may hold some of it.
+            # Cut by the capture, which would cut a retransmission, too. A waiting segment may hold some of the bytes.
             end += segment.cut
             self._skip_to(state, min(end, state.held[0].start) if state.held else end, events)
             self._deliver_held(state, segment.flow, events)
@@ -336,7 +321,7 @@ class Reassembler:
             self._deliver(state, flow, held.time, held.data, events)
 
     def _hold(self, state: _FlowState, new: _Held) -> None:
-        """Keep a segment beside others that wait. Where it overlaps with them, the first copy wins."""
+        """Store a segment until its gap is filled. Of bytes that are stored already, the first copy is kept."""
         start, end = new.start, new.start + len(new.data)
         parts: list[_Held] = []
         for held in state.held:
@@ -360,7 +345,7 @@ class Reassembler:
         state.held.sort()
 
     def _late(self, state: _FlowState, segment: Segment, start: int, events: list[StreamEvent]) -> None:
-        """Deliver what lies in ranges that were skipped, each piece as a stream of its own; the rest has been there."""
+        """Deliver the bytes in skipped ranges, each range as a stream of its own. The other bytes are repeated."""
         end = min(start + len(segment.payload), state.position)
         news = 0
         holes: list[tuple[int, int]] = []
@@ -387,11 +372,11 @@ class Reassembler:
             events.append(Gap(state.stream))
 
     def _skip(self, state: _FlowState, events: list[StreamEvent]) -> None:
-        """Give up the first gap of the flow. It holds something behind it, or it would not be a gap."""
+        """Skip the first gap of the flow."""
         self._skip_to(state, state.held[0].start, events)
 
     def _settle(self, flow: Flow, state: _FlowState, time: int, events: list[StreamEvent]) -> None:
-        """Bring a flow in order after a change, and keep all flows within their common bound."""
+        """Deliver after a change what can be delivered, and enforce all limits."""
         self._settle_flow(flow, state, time, events)
         while self._held_bytes > TOTAL_BYTES_MAX:
             if self._waiting:
@@ -403,7 +388,7 @@ class Reassembler:
             self._settle_flow(flow, state, time, events)
 
     def _settle_flow(self, flow: Flow, state: _FlowState, time: int, events: list[StreamEvent]) -> None:
-        """Deliver what can be delivered, keep within the bound, and note whether the flow waits for a gap."""
+        """The same for one flow and its limit. Records whether the flow waits for a gap."""
         if not state.is_open:
             if state.held_bytes <= FLOW_BYTES_MAX:
                 return
@@ -420,13 +405,13 @@ class Reassembler:
             state.waiting_since = time
             self._waiting[flow] = state
         elif state.held[0].time > state.waiting_since:
-            # The gap it waited for is filled; this is the next one.
+            # The gap is filled: the flow waits for the next one.
             del self._waiting[flow]
             state.waiting_since = time
             self._waiting[flow] = state
 
     def _end(self, flow: Flow, state: _FlowState, events: list[StreamEvent]) -> None:
-        """End the stream but remember the flow: what is sent again after its end must not look new."""
+        """End the stream, but keep the flow, to recognise repeated segments."""
         if not state.is_open:
             self._begin(flow, state)
         self._deliver_held(state, flow, events)
@@ -443,7 +428,7 @@ class Reassembler:
         self._end(flow, self._flows.pop(flow), events)
 
     def _least_worth(self) -> Flow:
-        """The flow to forget when there are too many: never the latest."""
+        """The flow to forget when there are too many. Never the latest."""
         *flows, _ = self._flows
         unproven = [flow for flow in flows if not self._flows[flow].is_proven]
         bare = (flow for flow in unproven if self._flows[flow].stream is None and not self._flows[flow].held)
@@ -451,7 +436,7 @@ class Reassembler:
 
 
 def _as_captured(events: list[StreamEvent]) -> list[StreamEvent]:
-    """Events of several streams in the order in which they were captured; those of each stream stay in theirs."""
+    """Events of several streams in the order of their capture. The order of each stream does not change."""
     latest: dict[int, int] = {}
     keyed: list[tuple[int, StreamEvent]] = []
     for event in events:
@@ -463,5 +448,5 @@ def _as_captured(events: list[StreamEvent]) -> list[StreamEvent]:
 
 
 def _distance(position: int, sequence: int) -> int:
-    """How far a sequence number lies ahead of a position, from -2^31 up to 2^31."""
+    """How far a sequence number is ahead of a position, from -2^31 up to 2^31."""
     return (sequence - position + _SEQUENCES // 2) % _SEQUENCES - _SEQUENCES // 2

@@ -46,6 +46,6 @@ def read_tcp(data: bytes, missing: int) -> Tcp:
 
 def _tcp(tcp: dpkt.tcp.TCP, missing: int) -> Tcp:
     if missing > 0:
-        # What the capture did not keep of the options is not missing from the payload.
+        # Missing bytes of the options are not part of the payload.
         missing -= (tcp.off << 2) - tcp.__hdr_len__ - len(tcp.opts)
     return Tcp(tcp.sport, tcp.dport, tcp.seq, tcp.flags & 0xFF, tcp.data, max(missing, 0))

@@ -13,7 +13,7 @@ from inverter_capture.service.recent_readings import Recent
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 STALE_SECONDS = 900
-"""After so long without a reading the values of an inverter are left out: databases would take them for new."""
+"""Seconds without a reading after which an inverter's values are left out: databases would store them as new."""
 
 _SUFFIXES = {"counter": "_total", "info": "_info"}  # Suffixes of sample names, by metric type
 
@@ -66,7 +66,7 @@ def _add_service(families: _Families, status: Status) -> None:
 
 
 def _add_backend(families: _Families, backend: BackendStatus, name: str) -> None:
-    """`name` is no other backend's: two may write to one server."""
+    """`name`: unique, although two backends may write to one server."""
 
     def add(metric: str, type: str, help: str, value: float) -> None:
         families.add(f"inverter_capture_backend_{metric}", type, help, value, backend=name)
@@ -96,7 +96,7 @@ def _add_inverter(families: _Families, recent: Recent, now: float, monotonic: fl
 def _metric(field: Field) -> tuple[str, str]:
     """Name and type of a field's metric. Only total counters, which never decrease, have the type counter."""
     name = f"inverter_{field.id}"
-    if field.state_class == "total_increasing" and name.endswith("_total"):
+    if field.quantity.state_class == "total_increasing" and name.endswith("_total"):
         return name.removesuffix("_total"), "counter"
     return name, "gauge"
 

@@ -16,10 +16,11 @@ from inverter_capture.capture.dongle_filter import DongleFilter
 from inverter_capture.capture.dongle_search import DongleSearch
 from inverter_capture.capture.events import Capture, events_of
 from inverter_capture.capture.file import FileCapture
-from inverter_capture.capture.libpcap import CaptureError, FilterError
+from inverter_capture.capture.libpcap import CaptureError
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.admission import Admission
+from inverter_capture.protocol.clock import FileClocks
 from inverter_capture.protocol.guard import Guard
 from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.packets import Flow
@@ -27,6 +28,7 @@ from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Even
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
+from inverter_capture.service.file_checks import UNKNOWN, explain_clocks, why_nothing
 from inverter_capture.service.report_log import ReportLog
 
 CHANGE_SECONDS = 2  # Maximum time in seconds that `reconfigure` waits for new settings to take effect
@@ -34,7 +36,7 @@ CHANGE_SECONDS = 2  # Maximum time in seconds that `reconfigure` waits for new s
 
 _log = logging.getLogger(__name__)
 
-Deliver = Callable[[Reading], None]
+Deliver = Callable[[list[Reading]], None]
 
 
 class Pipeline:
@@ -43,7 +45,7 @@ class Pipeline:
     def __init__(
         self, config: PcapConfig, deliver: Deliver, ended: Callable[[], None], on_change: Callable[[], None]
     ) -> None:
-        """The callbacks are called in the thread: `deliver` with each reading, `ended` at its end, `on_change` after
+        """The callbacks are called in the thread: `deliver` with readings, `ended` at its end, `on_change` after
         reports and when capturing becomes possible or impossible.
 
         Raises CaptureError for a capture file that cannot be read.
@@ -61,6 +63,7 @@ class Pipeline:
         self._admission = Admission(config.serials, live=not config.file)
         self._decoder = Decoder(named_zone(config.timezone), live=not config.file, admit=self._admit)
         self._report_log = ReportLog(self._decoder, time.time_ns(), live=not config.file)
+        self._clocks = FileClocks()
         self._guard = Guard() if config.guard else None
         self._earlier: deque[Reading] = deque(maxlen=INVERTERS_MAX)
         """Readings of an earlier run that the guard does not know yet."""
@@ -87,7 +90,7 @@ class Pipeline:
         return Status(
             started=started,
             device=self._config.device,
-            capturing=capture is not None and (isinstance(capture, FileCapture) or capture.capturing),
+            capturing=capture is not None and capture.capturing,
             problem=self._problem,
             packets=self._decoder.packets.counts.packets,
             reports=counts.known,
@@ -99,7 +102,7 @@ class Pipeline:
 
     @property
     def _problem(self) -> str:
-        return self._capture.problem if isinstance(self._capture, LiveCapture) else ""
+        return "" if self._capture is None else self._capture.problem
 
     def open(self) -> None:
         """Open the device. Raises CaptureError when it exists but cannot be opened."""
@@ -118,12 +121,6 @@ class Pipeline:
     def join(self, seconds: float) -> None:
         """Wait at most this time for the thread to finish."""
         self._thread.join(seconds)
-
-    def close(self) -> None:
-        """Close the capture. Only while the thread does not run."""
-        with self._replacing:
-            if self._capture is not None:
-                self._capture.close()
 
     def reconfigure(self, config: PcapConfig) -> bool:
         """Apply changed settings, with a checked filter, to a live capture. Streams that are decoded in part continue.
@@ -157,7 +154,7 @@ class Pipeline:
         )
         if fragments := self._decoder.packets.counts.fragments:
             _log.info("%d IP fragments were ignored", fragments)
-        # While the thread still runs, the device is its own.
+        # While the thread runs, only it may use the capture.
         if not self._thread.is_alive() and isinstance(self._capture, LiveCapture) and self._capture.dropped:
             _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
 
@@ -170,15 +167,18 @@ class Pipeline:
         try:
             if self._config.file:
                 self._follow_file()
+                self._judge_file()
             else:
                 self._keep_capturing()
         except CaptureError as error:
-            self.failure = f"[pcap] device = {error}"
+            self.failure = f"[pcap] {error.setting} = {error}"
         except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
             _log.exception("an error in inverter-capture itself, please report it")
             self.failure = f"{self._config.device}: the capture file was not read to its end"
         finally:
-            self.close()
+            with self._replacing:
+                if self._capture is not None:
+                    self._capture.close()
             self._ended()
 
     def _keep_capturing(self) -> None:
@@ -188,7 +188,7 @@ class Pipeline:
             except Exception:  # noqa: BLE001 (the same)
                 _log.exception("an error in inverter-capture itself, please report it; capturing goes on")
                 time.sleep(RESTART_SECONDS)
-        # Decode the bytes behind gaps, which can no longer be filled.
+        # Decode the bytes behind gaps, which are not filled any more.
         self._handle(self._decoder.close())
 
     def _follow_device(self) -> None:
@@ -214,6 +214,18 @@ class Pipeline:
         finally:
             self._handle(self._decoder.close())
 
+    def _judge_file(self) -> None:
+        """Note why nothing, or not all, came of the file."""
+        reason = ""
+        if unknown := self._decoder.counts.unknown:
+            reason = UNKNOWN.format(unknown)
+        elif not self._readings and not self._stopping:
+            reason = why_nothing(self._decoder, [self._config.device], filtered=bool(self._config.filter))
+        if reason:
+            self.failure = f'[pcap] device = "{self._config.device}": {reason}'
+        if error := self._clocks.error:
+            _log.warning("[pcap] timezone: %s: %s", *explain_clocks(error, 'set it to "{}"'))
+
     def _change(self) -> None:
         """Apply the next settings. If the new device cannot be opened, keep the previous device and filter."""
         before, after = self._config, self._next
@@ -223,8 +235,8 @@ class Pipeline:
             try:
                 capture = LiveCapture(after.device, after.filter or self._dongles)
             except CaptureError as error:
-                setting = "filter" if isinstance(error, FilterError) else "device"
-                _log.error("[pcap] %s = %s; the capture continues with the previous device and filter", setting, error)
+                told = "[pcap] %s = %s; the capture continues with the previous device and filter"
+                _log.error(told, error.setting, error)
                 after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
             else:
                 self._replace_capture(capture)
@@ -239,8 +251,7 @@ class Pipeline:
     def _replace_capture(self, capture: LiveCapture) -> None:
         # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
         assert isinstance(self._capture, LiveCapture)
-        for packet in self._capture.drain():
-            self._handle(self._decoder.receive(packet))
+        self._handle(self._decoder.receive(*self._capture.drain()))
         with self._replacing:
             self._capture.close()
             self._capture = capture
@@ -255,9 +266,14 @@ class Pipeline:
     def _handle(self, events: list[Event]) -> None:
         for event in events:
             self._report_log.observe(event)
+        readings = []
+        for event in events:
             if isinstance(event, Decoded) and event.reading is not None:
-                self._readings += 1
-                self._deliver(self._guarded(event, event.reading))
+                if self._config.file:
+                    self._clocks.add(event.report, event.reading, event.time)
+                readings.append(self._guarded(event, event.reading))
+        self._readings += len(readings)
+        self._deliver(readings)
 
     def _admit(self, report: Report, flow: Flow, captured: int) -> bool:
         now = captured if self._config.file else time.monotonic_ns()

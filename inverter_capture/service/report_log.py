@@ -203,7 +203,7 @@ class ReportLog:
         layout = report.layout
         if layout is None or self._layouts.get(report.serial) == layout:
             return
-        # An inverter's first layout is said at once: there are no more of those than of new inverters.
+        # The first layout of an inverter is always logged: there is one for each new inverter.
         if report.serial in self._layouts and not self._may_say("layout", time):
             return
         self._layouts[report.serial] = layout

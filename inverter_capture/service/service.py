@@ -69,7 +69,7 @@ class Service:
         self._wishes: SimpleQueue[str] = SimpleQueue()
         """What to do next, _END or _RELOAD. Signal handlers and the pipeline's thread put it there."""
         self._monitoring = Monitoring(status_path, self.status)
-        self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END), self._monitoring.tell)
+        self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END), self._note_status)
         self._importing = bool(config.pcap.file)  # Whether a file is being read: its readings can wait for the backends
         self._backends: list[_Running] = []
         self._removed: list[_Removed] = []
@@ -106,6 +106,12 @@ class Service:
         # The clock may have been set since then.
         started = time.time_ns() - (time.monotonic_ns() - self._started)
         return self._pipeline.status(started, tuple(backend.status() for _, backend in self._backends))
+
+    def _note_status(self) -> None:
+        """Tell those who show the status that it has changed."""
+        self._monitoring.tell()
+        for _, backend in self._backends:
+            backend.note_status()
 
     # --- the end ---
 
@@ -156,16 +162,20 @@ class Service:
 
     # --- readings ---
 
-    def _deliver(self, reading: Reading) -> None:
-        self._monitoring.take(reading)
+    def _deliver(self, readings: list[Reading]) -> None:
+        for reading in readings:
+            self._monitoring.take(reading)
         for _, backend in self._backends:
-            try:
-                self._make_room(backend)
-                backend.put(reading)
-            except Exception:  # noqa: BLE001 (the other backends get the reading)
-                if backend not in self._failed:
-                    self._failed.add(backend)
-                    _log.exception("%s: an error in inverter-capture itself, please report it", backend.name)
+            for reading in readings:
+                try:
+                    self._make_room(backend)
+                    backend.put(reading)
+                except Exception:  # noqa: BLE001 (the other backends get the reading)
+                    if backend not in self._failed:
+                        self._failed.add(backend)
+                        _log.exception("%s: an error in inverter-capture itself, please report it", backend.name)
+        if self._backends and all(backend.ended for _, backend in self._backends):
+            self._wishes.put(_END)
 
     def _make_room(self, backend: Backend) -> None:
         """While a file is imported, wait until the backend has room."""
@@ -205,7 +215,7 @@ class Service:
             complete = self._pipeline.reconfigure(config.pcap)
         self._replace_backends(zone_changed=config.pcap.timezone != before.pcap.timezone)
         self._monitoring.reconfigure(config.metrics)
-        self._monitoring.tell()
+        self._note_status()
         if complete:
             _log.info("the configuration has been read again")
         else:
@@ -253,7 +263,7 @@ class Service:
 
     def _open(self, section: SectionConfig) -> _Running:
         backend = self._create(section, self._zone, self.status)
-        backend.on_change = self._monitoring.tell
+        backend.on_change = self._note_status
         backend.on_earlier = self._pipeline.recall
         if self._importing:
             backend.begin_import()

@@ -43,7 +43,7 @@ def on_signals(stop: Callable[[], None], reload: Callable[[], None] | None = Non
     try:
         yield
     finally:
-        # What was held before is held again, so that a SIGHUP that comes too late ends nothing.
+        # Blocks SIGHUP again if it was blocked before, so that a late one does not end the program.
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,7 +1,7 @@
-"""Only one service at a time: two would deliver everything twice, and the broker would throw them out in turns.
+"""Only one service at a time: two would deliver each reading twice, and the broker would disconnect them in turn.
 
-Under procd the service is a child of ujail. When ujail itself is killed, procd starts the service anew, and knows
-nothing of the one that lives on.
+Under procd, the service is a child of ujail. When ujail is killed, procd starts another service, although the first one
+still runs.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from contextlib import contextmanager, suppress
 from inverter_capture.service.signals import without_signals
 from inverter_capture.text import printable
 
-TAKE_OVER_SECONDS = 6.0  # How long another service may take to end. It delivers what it can before.
+TAKE_OVER_SECONDS = 6.0  # Maximum time for another service to end, in which it delivers waiting readings
 JAIL = "ujail"
 
 _log = logging.getLogger(__name__)
 
 
 class AnotherServiceError(Exception):
-    """Another service is running, and does not end."""
+    """Another service runs, and does not end."""
 
 
 @contextmanager
 def only_service(status_path: str) -> Iterator[None]:
-    """Within, no other service keeps this status file: one that does is stopped first. Empty: nothing is done.
+    """Within the context, no other service keeps this status file. Stops one that does. Without effect if empty.
 
     Raises AnotherServiceError.
     """
@@ -40,7 +40,7 @@ def only_service(status_path: str) -> Iterator[None]:
         yield
     finally:
         if file is not None:
-            with suppress(OSError):  # its directory may be gone
+            with suppress(OSError):  # the directory may have been removed
                 os.unlink(_lock_path(status_path))
             os.close(file)
 
@@ -60,7 +60,7 @@ def _lock_path(status_path: str) -> str:
 
 
 def _acquire(status_path: str) -> int | None:
-    """The descriptor that holds the lock, until it is closed or the process ends; None when there can be no lock."""
+    """The descriptor that holds the lock until it is closed; None when the lock file cannot be created."""
     path = _lock_path(status_path)
     deadline = time.monotonic() + TAKE_OVER_SECONDS
     other: int | None = None
@@ -68,7 +68,7 @@ def _acquire(status_path: str) -> int | None:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         except OSError as error:
-            # The status file cannot be written there either, and that is said.
+            # The status file cannot be written there either, which is logged.
             _log.debug("%s: cannot be locked (%s)", printable(path), error.strerror)
             return None
         if _lock(file, fcntl.LOCK_EX):
@@ -80,7 +80,7 @@ def _acquire(status_path: str) -> int | None:
             other = _holder(file, status_path)
             if other is not None:
                 _log.warning("another inverter-capture is running (process %d): it is stopped", other)
-                with suppress(ProcessLookupError):  # it has just ended
+                with suppress(ProcessLookupError):  # it has ended meanwhile
                     os.kill(other, signal.SIGTERM)
         os.close(file)
         if time.monotonic() > deadline:
@@ -90,7 +90,7 @@ def _acquire(status_path: str) -> int | None:
 
 
 def _is_at(file: int, path: str) -> bool:
-    """Whether an open file is still the one at this path: its holder removes it at the end."""
+    """Whether an open file is still the one at this path. The service that held the lock removes the file."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def _is_at(file: int, path: str) -> bool:
 
 
 def end_with_jail(stop: Callable[[], None]) -> None:
-    """Call `stop`, in another thread, when the process that has jailed this one ends. Does nothing without a jail."""
+    """Call `stop`, in another thread, when the ujail process above this one ends. Without effect without ujail."""
     parent = os.getppid()
     try:
         with open(f"/proc/{parent}/comm", encoding="ascii", errors="replace") as name:
@@ -129,7 +129,7 @@ def _lock(file: int, kind: int) -> bool:
 
 
 def _holder(file: int, status_path: str) -> int | None:
-    """The process that holds the lock, if it is a service that keeps this status file."""
+    """The process that holds the lock, if it is a service with this status file."""
     try:
         process = int(os.pread(file, 20, 0))
         with open(f"/proc/{process}/cmdline", "rb") as arguments:

@@ -1,11 +1,11 @@
-"""Makes packages for OpenWrt's opkg without OpenWrt's build system: python ipk.py DIRECTORY
+"""Builds packages for OpenWrt's opkg without OpenWrt's build system: python ipk.py DIRECTORY
 
-The packages are for the minor version of Python that runs this (OpenWrt 23.05 and 24.10 have 3.11); python3-pypcap is
-also for the architecture of this machine. The Makefiles of this feed give the control data and the files beside the
-Python modules. Modules are installed and compiled as OpenWrt's python3-package.mk does it. Wheels from PyPI are those
-that .ci/setup puts into the environment; its pypcap is compiled for musl, OpenWrt's C library.
+The packages are for the minor version of Python that runs this script (OpenWrt 23.05 and 24.10 have 3.11), and
+python3-pypcap for the architecture of this machine. Control data and files other than Python modules come from the
+Makefiles of this feed. Modules are installed and compiled as in OpenWrt's python3-package.mk. .ci/setup provides the
+wheels from PyPI, with pypcap compiled for musl, OpenWrt's C library.
 
-The same checkout gives the same bytes. All files get the time of the last commit, or that of SOURCE_DATE_EPOCH.
+Builds are reproducible: all files get the time of the last commit, or of SOURCE_DATE_EPOCH.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from shutil import copytree, rmtree
 
-# This is a script, and a module for its tests.
+# So that it can be run as a script, and imported by tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from openwrt.tools.jsmin import jsmin
 
@@ -31,7 +31,7 @@ FEED = TOOLS.parent
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SITE_PACKAGES = f"usr/lib/python{PYTHON}/site-packages"
 WHEELS = Path(sys.prefix) / "openwrt-wheels"
-# As `opkg print-architecture` names it. For other machines OpenWrt has several names, by the processor.
+# As in `opkg print-architecture`. For other machines, OpenWrt's name depends on the processor.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "aarch64_generic"}.get(platform.machine(), "")
 PACKAGES = [
     "inverter-capture",
@@ -39,12 +39,12 @@ PACKAGES = [
     "python-dpkt",
     *(["python-pypcap"] if ARCHITECTURE else []),
 ]
-# What OpenWrt's build system includes at these places.
+# Files of OpenWrt's build system that the Makefiles include. Empty here.
 STAND_INS = ["package.mk", "feeds/packages/lang/python/pypi.mk", "feeds/packages/lang/python/python3-package.mk"]
-# These describe the installation on this machine, with its paths.
+# They contain paths of this machine.
 NOT_INSTALLED = ["INSTALLER", "RECORD", "REQUESTED", "direct_url.json"]
 
-# LuCI's build gives its packages this, for the menu and rpcd to notice them.
+# As in LuCI's build system: updates the menu and rpcd.
 LUCI_POSTINST = """[ -n "${IPKG_INSTROOT}" ] || {
 	rm -f /tmp/luci-indexcache.*
 	rm -rf /tmp/luci-modulecache/
@@ -54,9 +54,9 @@ LUCI_POSTINST = """[ -n "${IPKG_INSTROOT}" ] || {
 """
 
 Members = dict[str, tuple[int, bytes | None]]
-"""What a tar holds by name: the mode, and the content of a file, or None for a directory; all are owned by root."""
+"""Members of a tar archive by name: mode and content, which is None for a directory. All are owned by root."""
 
-# The same in every package of OpenWrt: /lib/functions.sh there does the work.
+# The same in every package of OpenWrt.
 POSTINST = """#!/bin/sh
 [ "${IPKG_NO_SCRIPT}" = "1" ] && exit 0
 [ -s ${IPKG_INSTROOT}/lib/functions.sh ] || exit 0
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def make_package(directory: Path) -> tuple[str, bytes]:
-    """The file name and the content of the package of this directory of the feed."""
+    """File name and content of the package of a directory of the feed."""
     with tempfile.TemporaryDirectory() as work:
         recipe = Recipe(directory, Path(work))
         pages = (directory / "htdocs").is_dir()
@@ -111,7 +111,7 @@ def make_package(directory: Path) -> tuple[str, bytes]:
 
 
 class Recipe:
-    """The Makefile of a feed package, run with our rules.mk in place of OpenWrt's, in an empty directory."""
+    """The Makefile of a package, run in an empty directory with our rules.mk in place of OpenWrt's."""
 
     def __init__(self, directory: Path, work: Path) -> None:
         self._directory = directory
@@ -124,14 +124,14 @@ class Recipe:
             (self._top / place).write_bytes((TOOLS / name).read_bytes())
 
     def make(self, target: str) -> str:
-        """What this target of rules.mk prints."""
+        """The output of a target of rules.mk."""
         variables = {"TOPDIR": self._top, "ROOT": self._root, "ARCH_PACKAGES": ARCHITECTURE}
         variables |= {"PYTHON3_VERSION": PYTHON, "HOST_PYTHON3_BIN": sys.executable}
         command = ["make", "--silent", "--no-print-directory", "-C", str(self._directory)]
         return _run([*command, target, *(f"{name}={value}" for name, value in variables.items())])
 
     def install_pages(self) -> Path:
-        """The directory with all files of a LuCI app, where scripts are as its build leaves them."""
+        """The directory with all files of a LuCI app, with minified scripts as in LuCI's build system."""
         self.make("install")
         for folder in self._root.rglob("__pycache__"):
             rmtree(folder)
@@ -142,12 +142,12 @@ class Recipe:
         return self._root
 
     def install_modules(self) -> Path:
-        """The directory with all files of a package of Python modules, which are bytecode there."""
+        """The directory with all files of a package of Python modules, compiled to bytecode."""
         self._install_wheel()
         return self._install()
 
     def _install_wheel(self) -> None:
-        """Installs the package's wheel, which for a local source is made first."""
+        """Install the package's wheel. For local sources, build it first."""
         self.make("prepare")
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
         options = ["--root-user-action=ignore", "--no-deps", "--no-compile", "--no-index", "--no-build-isolation"]
@@ -170,7 +170,7 @@ class Recipe:
 
 
 def _run(command: list[str]) -> str:
-    # Options and variables of a `make` that runs this are not meant for this command.
+    # Without options and variables of a `make` that runs this script.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(command, env=environment, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -205,7 +205,7 @@ def _compressed(data: bytes) -> bytes:
 
 @cache
 def _time() -> int:
-    """The time that all files get, in seconds since the epoch."""
+    """The time of all files, in seconds since the epoch."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(given)
     command = ["git", "-C", str(FEED), "log", "-1", "--format=%ct"]

@@ -1,7 +1,7 @@
-"""Makes JavaScript smaller, with the means and the limits of the `jsmin` that LuCI's build runs over every file.
+"""Minifies JavaScript like `jsmin`, which LuCI's build system runs on every file, with the same limits.
 
-It knows strings, comments and literals of regular expressions, which it recognises by the character before them, and
-nothing else of the language: what it would misread must be written in another way.
+It recognises only strings, comments and regular expressions, the latter by the character before them. Code that it
+misreads must be written in another way.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ _SPACE, _NEWLINE, _SLASH, _STAR, _BACKSLASH = b" \n/*\\"
 
 
 class JsminError(Exception):
-    """The text cannot be read."""
+    """A comment or literal has no end."""
 
 
 def jsmin(source: bytes) -> bytes:
-    """The same program. Raises JsminError."""
+    """The minified program. Raises JsminError."""
     return b"".join(_joined(_tokens(source.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n"))))
 
 
 def _tokens(source: bytes) -> list[bytes]:
-    """Single characters, strings and regular expressions; a run of space is one space, or one newline if it has one."""
+    """Single characters, strings and regular expressions. White space becomes a newline if it has one, or a space."""
     tokens: list[bytes] = []
     at = 0
     before = _NEWLINE
-    """The last character that is no space."""
+    """The last character that is not white space."""
     while at < len(source):
         end = _end_of_space(source, at)
         if end > at:
@@ -40,7 +40,7 @@ def _tokens(source: bytes) -> list[bytes]:
 
 
 def _end_of_space(source: bytes, at: int) -> int:
-    """Behind space, control characters and comments that begin here."""
+    """The end of white space, control characters and comments that begin here."""
     while at < len(source):
         if source[at] <= _SPACE:
             at += 1
@@ -66,7 +66,7 @@ def _end_of_token(source: bytes, at: int, before: int) -> int:
 
 
 def _end_of_literal(source: bytes, at: int, closing: int) -> int:
-    """Behind a string or regular expression that begins here."""
+    """The end of a string or regular expression that begins here."""
     in_set = False
     end = at + 1
     while end < len(source) and (in_set or source[end] != closing):
@@ -83,7 +83,7 @@ def _end_of_literal(source: bytes, at: int, closing: int) -> int:
 
 
 def _joined(tokens: list[bytes]) -> list[bytes]:
-    """The tokens without the space that is not needed between their neighbours."""
+    """The tokens without white space that is not needed."""
     kept: list[bytes] = []
     for index, token in enumerate(tokens):
         following = tokens[index + 1][:1] if index + 1 < len(tokens) else b""

@@ -1,5 +1,4 @@
-# Replaces LuCI's luci.mk for ipk.py, as rules.mk replaces OpenWrt's. Translations are packages of their own, which need
-# LuCI's po2lmo; they are left out.
+# Replaces LuCI's luci.mk for ipk.py. Without translations: they are separate packages, which need LuCI's po2lmo.
 
 PKG_NAME:=$(notdir $(CURDIR))
 

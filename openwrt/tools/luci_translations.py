@@ -1,7 +1,7 @@
-"""Writes the template of the LuCI app's translations, and brings the translations up to it: make luci
+"""Updates the template of the LuCI app's translations, and the translations: make luci
 
-The texts stand in the pages, and in what the plugin answers of settings and values. Those that are new get an empty
-translation; those that are gone are removed.
+The texts are those of the pages, and of the plugin's answers about settings and values. New texts get an empty
+translation. Texts that are no longer used are removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def files() -> dict[Path, str]:
-    """What the files should hold."""
+    """The up-to-date content of each file."""
     texts = originals()
     made = {TEMPLATE: _written(texts, {})}
     for language in LANGUAGES:
@@ -40,7 +40,7 @@ def files() -> dict[Path, str]:
 
 
 def originals() -> dict[str, list[str]]:
-    """The texts of the app, and where each stands."""
+    """The texts of the app, and the files that contain them."""
     found: dict[str, list[str]] = {}
     for path in sorted(APP.rglob("*.js")):
         for text in _CALL.findall(path.read_text()):
@@ -76,7 +76,7 @@ def _pattern(name: str) -> str:
 
 
 def translations(path: Path) -> dict[str, str]:
-    """The texts in a file and their translations, without those that have none."""
+    """The translated texts of a file, with their translations."""
     if not path.exists():
         return {}
     pairs = [tuple(map(_read, entry)) for entry in _ENTRY.findall(path.read_text())]

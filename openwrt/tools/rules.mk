@@ -1,7 +1,7 @@
-# Replaces OpenWrt's build system for ipk.py, included by the Makefile of a package of this feed. The targets print the
-# control data without size and description, the conffiles, the description, the script that runs after removal, and the
-# requirement for PyPI; they prepare the source in PKG_BUILD_DIR, install the package's own files in ROOT, and compile the
-# modules there as OpenWrt's python3-package.mk does it. Defines what the Makefiles use, and no more.
+# Replaces OpenWrt's build system for ipk.py. Included by the Makefiles of the packages of this feed, and defines only what
+# they use. Targets: print the control data without size and description, the conffiles, the description, the postrm
+# script, and the requirement for PyPI; prepare the source in PKG_BUILD_DIR; install the package's own files in ROOT;
+# compile the modules there as in OpenWrt's python3-package.mk.
 
 INCLUDE_DIR:=$(TOPDIR)
 PKG_BUILD_DIR:=$(TOPDIR)/build

@@ -144,7 +144,12 @@ def delivery_times(
         if ready:
             program.wait_until_said(ready)
         time.sleep(SETTLE_SECONDS)
-        sent = send(dongle_records(DELIVERIES), 20)
+        # The first report on a connection that is captured from its middle waits a second for what may come before it.
+        first, *records = dongle_records(DELIVERIES + 1)
+        send([first], 1)
+        time.sleep(2 * SETTLE_SECONDS)
+        server.exchanges.clear()
+        sent = send(records, 20)
         time.sleep(SETTLE_SECONDS)
         received: dict[str, float] = {}
         for exchange in server.exchanges:

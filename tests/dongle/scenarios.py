@@ -172,11 +172,15 @@ class Dongle:
             clock = (EPOCH + timedelta(seconds=self.story.time // SECOND)).replace(tzinfo=None)
             self.hear(answer_to(each, clock, self.entries))
 
-    def ask(self, entries: tuple[Entry, ...], sizes: Iterable[int] = ()) -> None:
-        """The dongle asks for the poll map, and reports as it says."""
+    def request_map(self, entries: tuple[Entry, ...]) -> bytes:
+        """The dongle asks for the poll map. Returns the server's answer, which is not sent yet."""
         number = self.next_number()
         self.say(ask_for_poll_map(number))
-        self.hear(poll_map(entries, number=number), sizes)
+        return poll_map(entries, number=number)
+
+    def ask(self, entries: tuple[Entry, ...], sizes: Iterable[int] = ()) -> None:
+        """The dongle asks for the poll map, and reports as it says."""
+        self.hear(self.request_map(entries), sizes)
         self.entries, self.ranges = entries, ranges_of(entries)
 
     def make_report(self, *, expected: bool = True, age: int = 3) -> bytes:
@@ -461,9 +465,7 @@ def lost_map(seed: int) -> Scenario:
     story = Story(seed)
     entries = story.random_map()
     dongle = Dongle(story, entries=entries)
-    number = dongle.next_number()
-    dongle.say(ask_for_poll_map(number))
-    data = poll_map(entries, number=number)
+    data = dongle.request_map(entries)
     dongle.hear(data[:15])
     dongle.line.server_sequence += 5
     dongle.hear(data[20:])
@@ -490,9 +492,7 @@ def reordered_map(seed: int) -> Scenario:
     story = Story(seed)
     entries = story.random_map()
     dongle = Dongle(story, entries=entries)
-    number = dongle.next_number()
-    dongle.say(ask_for_poll_map(number))
-    data = poll_map(entries, number=number)
+    data = dongle.request_map(entries)
     middle = story.dice.whole(1, len(data) - 1)
     line = dongle.line
     line.packet(story.time, line.server, line.server_sequence + middle, data[middle:], PSH | ACK)

@@ -37,7 +37,9 @@ class House:
         self.serial = profile.serial
         self.moment = datetime.now(UTC)
         """Of the newest reading, which holds these values."""
-        self.values: dict[str, int | float] = Inverter(profile, self.moment).report(self.moment).values
+        # It has been running for a while, so that its battery management system is heard.
+        inverter = Inverter(profile, self.moment - timedelta(hours=1))
+        self.values: dict[str, int | float] = inverter.report(self.moment).values
         self.entities: dict[str, Entity] = {}
         """By what follows the serial number in their ids, as `look` has found them."""
         self.counted_at = 0.0
@@ -80,6 +82,14 @@ class House:
                 if entry["device_id"] == device["id"]
             }
         return self.entities
+
+    def enable(self, key: str) -> float:
+        """Switch an entity on, as soon as it is there. Returns seconds until all are loaded anew."""
+        self.wait(lambda: key in self.look(), key)
+        with self._home.converse() as page:
+            done = page.ask("config/entity_registry/update", entity_id=self.entities[key].id, disabled_by=None)
+        self.look()
+        return float(done.get("reload_delay", 0))
 
     def states(self) -> dict[str, Json]:
         """Of the entities, by the same."""

@@ -142,7 +142,7 @@
 			return ubus('file', 'read', { path: path }).then(function(answer) { return answer.data; });
 		},
 		exec_direct: function(command, params) {
-			return ubus('file', 'exec', { command: command, params: params }).then(function(answer) { return answer.stdout; });
+			return ubus('cgi-io', 'exec', { command: command, params: params }).then(function(answer) { return answer.stdout; });
 		}
 	};
 

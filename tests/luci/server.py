@@ -74,7 +74,7 @@ class Router:
             (PACKAGE, "fields"): self._plugin["fields"],
             (PACKAGE, "check"): lambda _: {"problems": [], "right": True},
             ("file", "read"): self._read,
-            ("file", "exec"): self._exec,
+            ("cgi-io", "exec"): self._exec,
             ("luci", "getTimezones"): lambda _: {"Europe/Berlin": {}, "Africa/Johannesburg": {}, "America/Lima": {}},
             ("luci-rpc", "getNetworkDevices"): lambda _: {
                 "br-lan": {"devtype": "bridge"},

@@ -28,22 +28,15 @@ from typing import NamedTuple
 
 from inverter_capture.protocol.counts import Counts
 
-RAW_BYTES_MAX = 256 * 1024
-"""Maximum size of the uncompressed texts in bytes."""
+RAW_BYTES_MAX = 256 * 1024  # Maximum size of the uncompressed texts in bytes
 RAW_SHARE = 4
 """Uncompressed texts take at most one part in this many of the limit, so that a small buffer compresses too."""
-PACK_BYTES = 240 * 1024
-"""Maximum size of a pack in bytes, before compression."""
-PACK_TEXTS = 36
-"""Maximum number of texts in a pack. They are dropped together."""
-PACK_OVERHEAD = 150
-"""Memory that a pack takes in addition to its data, in bytes."""
-TEXT_OVERHEAD = 60
-"""Memory that an uncompressed text takes in addition to its characters, in bytes."""
-BATCH_BYTES_MAX = 512 * 1024
-"""Maximum size of a batch in bytes. A single longer text makes a batch of its own."""
-SMALL_BATCH_BYTES_MAX = 64 * 1024
-"""Maximum size of a small batch in bytes. A single larger pack or text makes a batch of its own."""
+PACK_BYTES = 240 * 1024  # Maximum size of a pack in bytes, before compression
+PACK_TEXTS = 36  # Maximum number of texts in a pack. They are dropped together.
+PACK_OVERHEAD = 150  # Memory that a pack takes in addition to its data, in bytes
+TEXT_OVERHEAD = 60  # Memory that an uncompressed text takes in addition to its characters, in bytes
+BATCH_BYTES_MAX = 512 * 1024  # Maximum size of a batch in bytes. A single longer text makes a batch of its own.
+SMALL_BATCH_BYTES_MAX = 64 * 1024  # The same of a small batch, where also a larger pack makes a batch of its own
 
 _SEPARATOR = b"\0"
 
@@ -54,10 +47,8 @@ class BufferCounts(Counts):
     __slots__ = ("added", "dropped", "removed")
 
     added: int
-    removed: int
-    """Removed by `remove`: delivered or refused."""
-    dropped: int
-    """Lost because the buffer was full."""
+    removed: int  # Removed by `remove`: delivered or refused
+    dropped: int  # Lost because the buffer was full
 
 
 class _Pack(NamedTuple):

@@ -6,7 +6,6 @@ A reading stays in the buffer until the server has confirmed it with a 2xx statu
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from datetime import tzinfo
@@ -15,18 +14,15 @@ from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.backoff import RESTART_SECONDS, Backoff
 from inverter_capture.backends.influxdb2.buffer import Buffer
 from inverter_capture.backends.influxdb2.write_api import Outcome, Verdict, WriteApi
-from inverter_capture.backends.status import BackendStatus
 from inverter_capture.config.schema import InfluxDb2Config
 from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import counted, local_time_text
 
-REPORT_SECONDS = 3600
-"""Seconds between log messages that deliveries still fail."""
+REPORT_SECONDS = 3600  # Seconds between log messages that deliveries still fail
 PROBES_MAX = 3
 """Number of other readings sent one by one to find out whether a server that refuses one reading refuses all."""
-COLLECT_SECONDS = 1.0
-"""Maximum time in seconds for which the readings of a file are collected before they are sent."""
+COLLECT_SECONDS = 1.0  # Maximum time in seconds for which the readings of a file are collected before they are sent
 
 _log = logging.getLogger(__name__)
 
@@ -37,31 +33,19 @@ class InfluxDb2(Backend):
     stop_seconds = 4.0
 
     def __init__(self, config: InfluxDb2Config) -> None:
-        self.name = _name(config)
+        super().__init__(_name(config))
         self.delivered = 0
-        self.refused = 0
-        """Readings that the server refused, each sent alone."""
+        self.refused = 0  # Readings that the server refused, each sent alone
         self._config = config
-        self._wanted: InfluxDb2Config | None = config
-        """Settings that the thread has not applied yet."""
+        self._wanted: InfluxDb2Config | None = config  # Settings that the thread has not applied yet
         self._buffer = Buffer(config.buffer)
-        self._changed = threading.Condition()
-        self._stopping = False
         self._importing = False
         self._backoff = Backoff()
         self._latest_taken: bytes | None = None
         """The last line that the server accepted. It accepts that line again if it accepts any."""
-        self._problem = ""
-        self._failing_since: float | None = None
-        self._said: set[str] = set()
         self._report_at = 0.0
-        self._refusal_at = 0.0
-        """Monotonic time, in seconds, from which the next refused reading may be logged."""
+        self._refusal_at = 0.0  # Monotonic time, in seconds, from which the next refused reading may be logged
         self._overflowing = False
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def put(self, reading: Reading) -> None:
         config = self._config
@@ -93,10 +77,6 @@ class InfluxDb2(Backend):
         with self._changed:
             return self._changed.wait_for(lambda: self._buffer.has_room, seconds)
 
-    def wait_until_empty(self, seconds: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: not len(self._buffer), seconds)
-
     def retry(self) -> None:
         with self._changed:
             if self._failing_since is not None:
@@ -106,13 +86,7 @@ class InfluxDb2(Backend):
     def stop(self) -> None:
         with self._changed:
             self._importing = False
-            self._stopping = True
-            self._changed.notify_all()
-
-    def join(self, seconds: float) -> int:
-        self._thread.join(seconds)
-        with self._changed:
-            return len(self._buffer) + self._buffer.counts.dropped + self.refused
+            super().stop()
 
     def reconfigure(self, section: InfluxDb2Config, zone: tzinfo | None) -> None:  # noqa: ARG002 (times are UTC)
         with self._changed:
@@ -120,17 +94,8 @@ class InfluxDb2(Backend):
             self._buffer.limit = section.buffer
             self._changed.notify_all()
 
-    def status(self) -> BackendStatus:
-        with self._changed:
-            return BackendStatus(
-                name=self.name,
-                connected=self._failing_since is None,
-                delivered=self.delivered,
-                waiting=len(self._buffer),
-                dropped=self._buffer.counts.dropped + self.refused,
-                problem="" if self._failing_since is None else self._problem,
-                failing_since=self._failing_since,
-            )
+    def _counts(self) -> tuple[int, int, int]:
+        return self.delivered, len(self._buffer), self._buffer.counts.dropped + self.refused
 
     def check(self) -> str | None:
         return _problem(WriteApi(self._config))
@@ -164,6 +129,7 @@ class InfluxDb2(Backend):
             self._wanted = None
             self.name = _name(self._config)
             self._failing_since = None
+            self._problem = ""
         self._backoff.reset()
         self._said.clear()
         self._latest_taken = None
@@ -257,31 +223,14 @@ class InfluxDb2(Backend):
                 self.refused,
             )
 
-    def _fail(self, problem: str) -> None:
-        """Record a failure to deliver. Each kind of problem is logged once until a delivery succeeds."""
+    def _fail(self, problem: str, more: str = "") -> None:
         if self._failing_since is None:
-            self._failing_since = time.time()
             self._report_at = time.monotonic() + REPORT_SECONDS
-        self._problem = problem
-        # What servers explain, in parentheses, may hold numbers and times that change.
-        kind = problem.partition(" (")[0]
-        if kind not in self._said:
-            self._said.add(kind)
-            _log.error("%s: %s; waiting: %s", self.name, problem, counted(len(self._buffer), "reading"))
+        super()._fail(problem, more or f"; waiting: {counted(len(self._buffer), 'reading')}")
 
     def _recover(self) -> None:
-        """Record a successful delivery. Logged after a failure."""
         self._backoff.reset()
-        if self._failing_since is None:
-            return
-        _log.info(
-            "%s: delivering again, after a failure since %s; %s",
-            self.name,
-            local_time_text(self._failing_since),
-            self._backlog(),
-        )
-        self._failing_since = None
-        self._said.clear()
+        super()._recover()
 
     def _pause(self, seconds: float) -> None:
         """Wait before the next attempt: less when the backend stops or its settings change. Logs reminders."""
@@ -305,11 +254,6 @@ class InfluxDb2(Backend):
             self._problem,
             self._backlog(),
         )
-
-    def _backlog(self) -> str:
-        with self._changed:
-            waiting, dropped = len(self._buffer), self._buffer.counts.dropped
-        return f"waiting: {counted(waiting, 'reading')}, dropped: {dropped}"
 
 
 def _name(config: InfluxDb2Config) -> str:

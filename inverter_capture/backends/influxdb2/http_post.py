@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -26,7 +24,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from inverter_capture.backends.certificates import authority_problem, explain_certificate, no_tls
+from inverter_capture.backends.connection_errors import authority_problem, explain
 from inverter_capture.text import printable
 
 TOTAL_TIMEOUTS = 3  # Maximum duration of a request, as a multiple of its timeout
@@ -131,24 +129,12 @@ class HttpClient:
         return text
 
     def _explain(self, error: BaseException) -> HttpError:
-        causes = list(_causes(error))
         problem = authority_problem(self._verify)
         if problem:
             return HttpError(problem, passing=False)
-        for cause in causes:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                reason, passing = explain_certificate(cause, "host")
-                return HttpError(reason, passing=passing)
-        for cause in causes:
-            if isinstance(cause, ssl.SSLError):
-                return HttpError(no_tls(cause, 'host = "https://..."'), passing=True)
-            if isinstance(cause, socket.gaierror):
-                return HttpError(f"cannot resolve the name in host ({cause.strerror})", passing=True)
-            if isinstance(cause, requests.Timeout | TimeoutError):
-                return HttpError(f"no answer within {self._timeout:g} s", passing=True)
-        for cause in causes:
-            if isinstance(cause, OSError) and cause.strerror:
-                return HttpError(f"cannot be reached ({cause.strerror})", passing=True)
+        causes = (TimeoutError() if isinstance(cause, requests.Timeout) else cause for cause in _causes(error))
+        if found := explain(causes, "host", '"https://..."', self._timeout):
+            return HttpError(found[0], passing=found[1])
         if isinstance(error, requests.ConnectionError):
             return HttpError("the connection was closed, or the server does not speak HTTP: check host", passing=True)
         return HttpError(f"cannot send a request ({type(error).__name__}): check host", passing=False)

@@ -14,37 +14,27 @@ from typing import NamedTuple
 from inverter_capture.backends.influxdb2.http_post import Answer, HttpClient, HttpError
 from inverter_capture.config.schema import InfluxDb2Config
 
-GZIP_BYTES_MIN = 2048
-"""Minimum size in bytes for compression. Smaller bodies fit into two packets."""
-GZIP_LEVEL = 3
-"""Low, because a router's processor is slower than its network."""
+GZIP_BYTES_MIN = 2048  # Minimum size in bytes for compression. Smaller bodies fit into two packets.
+GZIP_LEVEL = 3  # Low, because a router's processor is slower than its network
 
 
 class Outcome(Enum):
     """The result of a write."""
 
-    TAKEN = "taken"
-    """The lines are stored."""
-    REFUSED = "refused"
-    """One or more lines are invalid for the server."""
-    TOO_OLD = "too old"
-    """One or more lines are older than the retention period. The others may be stored."""
-    TOO_LARGE = "too large"
-    """The request exceeds the server's size limit."""
-    PASSING = "passing"
-    """A temporary failure: no setting needs to be changed."""
-    LASTING = "lasting"
-    """A failure that lasts until a setting is changed, here or on the server."""
+    TAKEN = "taken"  # The lines are stored
+    REFUSED = "refused"  # One or more lines are invalid for the server
+    TOO_OLD = "too old"  # One or more lines are older than the retention period. The others may be stored.
+    TOO_LARGE = "too large"  # The request exceeds the server's size limit
+    PASSING = "passing"  # A temporary failure: no setting needs to be changed
+    LASTING = "lasting"  # A failure that lasts until a setting is changed, here or on the server
 
 
 class Verdict(NamedTuple):
     """The result of a write, and its reason."""
 
     outcome: Outcome
-    reason: str = ""
-    """The reason for the log, with the setting to change, if any."""
-    retry_after: float | None = None
-    """Seconds to wait before the next attempt, as the server requests."""
+    reason: str = ""  # The reason for the log, with the setting to change, if any
+    retry_after: float | None = None  # Seconds to wait before the next attempt, as the server requests
 
 
 class WriteApi:

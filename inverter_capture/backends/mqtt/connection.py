@@ -22,17 +22,14 @@ from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 
-from inverter_capture.backends.certificates import authority_problem, explain_certificate, no_tls
+from inverter_capture.backends.connection_errors import authority_problem, explain
 from inverter_capture.config.schema import MqttConfig
 from inverter_capture.config.values import BROKER_PORTS, split_port
 from inverter_capture.text import printable
 
-CONNECT_SECONDS = 5.0
-"""Timeout in seconds for the network connection, and for each read and write of the TLS handshake."""
-ANSWER_SECONDS = 10.0
-"""Timeout in seconds for the broker's CONNACK."""
-MESSAGE_BYTES_MAX = 256 * 1024
-"""Maximum size of a received message in bytes: ten times our own messages."""
+CONNECT_SECONDS = 5.0  # Timeout in seconds for the network connection, and for each read and write of the TLS handshake
+ANSWER_SECONDS = 10.0  # Timeout in seconds for the broker's CONNACK
+MESSAGE_BYTES_MAX = 256 * 1024  # Maximum size of a received message in bytes: ten times our own messages
 
 _RECEIVED_AT_QOS_2 = ("Received PUBLISH (d0, q2", "Received PUBLISH (d1, q2")
 """The beginnings of paho's log lines for messages at QoS 2, which it keeps until they are released."""
@@ -57,8 +54,7 @@ class Message(NamedTuple):
 
     topic: str
     payload: bytes
-    retained: bool
-    """Whether it is a retained message, sent because of a new subscription."""
+    retained: bool  # Whether it is a retained message, sent because of a new subscription
 
 
 class Connection:
@@ -66,18 +62,14 @@ class Connection:
 
     def __init__(self, config: MqttConfig, client_id: str, will: tuple[str, bytes] | None = None) -> None:
         """`will`: topic and payload that the broker publishes, retained, if the connection breaks."""
-        self.messages: deque[Message] = deque()
-        """Received messages. The reader removes them."""
-        self.unconfirmed: set[int] = set()
-        """Numbers of the published messages that the broker has not confirmed."""
-        self.subscribed = 0
-        """The number of calls of `subscribe` that the broker has answered."""
+        self.messages: deque[Message] = deque()  # Received messages. The reader removes them.
+        self.unconfirmed: set[int] = set()  # Numbers of the published messages that the broker has not confirmed
+        self.subscribed = 0  # The number of calls of `subscribe` that the broker has answered
         self._config = config
         self._refusal: int | None = None
         self._is_open = False
         self._complaint = ""
-        self._unwanted = False
-        """Whether a message at QoS 2 was received."""
+        self._unwanted = False  # Whether a message at QoS 2 was received
         self._client_id = client_id
         self._will = will
         self._client: Any = None
@@ -99,6 +91,17 @@ class Connection:
             if left <= 0:
                 raise MqttError(f"no answer within {ANSWER_SECONDS:g} s", passing=True)
             self.wait(left)
+
+    @property
+    def address(self) -> str:
+        """This system's address in the network of the broker; empty when the broker is on this system."""
+        connection = self._client.sockets[-1]
+        if connection.family == socket.AF_UNIX:
+            return ""
+        host: str = connection.getsockname()[0]
+        if host == connection.getpeername()[0] or "%" in host:
+            return ""
+        return f"[{host}]" if ":" in host else host
 
     def close(self) -> None:
         """Close the socket. The broker publishes the will, unless `disconnect` was called before."""
@@ -248,19 +251,10 @@ class Connection:
     def _explain(self, error: Exception) -> MqttError:
         if isinstance(error, MqttError):
             return error
-        if isinstance(error, ssl.SSLCertVerificationError):
-            reason, passing = explain_certificate(error, "url")
-            return MqttError(reason, passing=passing)
-        if isinstance(error, ssl.SSLError):
-            return MqttError(no_tls(error, 'url = "mqtts://..." or "wss://..."'), passing=True)
-        if isinstance(error, socket.gaierror):
-            return MqttError(f"cannot resolve the name in url ({error.strerror})", passing=True)
-        if isinstance(error, TimeoutError):
-            return MqttError(f"no answer within {CONNECT_SECONDS:g} s", passing=True)
         if isinstance(error, paho.WebsocketConnectionError):
             return MqttError("the server has no MQTT WebSocket there: check the port and the path in url", passing=True)
-        if isinstance(error, OSError) and error.strerror:
-            return MqttError(f"cannot be reached ({error.strerror})", passing=True)
+        if found := explain([error], "url", '"mqtts://..." or "wss://..."', CONNECT_SECONDS):
+            return MqttError(found[0], passing=found[1])
         return MqttError(f"cannot connect ({type(error).__name__}): check url", passing=False)
 
     def _explain_refusal(self, code: int) -> MqttError:

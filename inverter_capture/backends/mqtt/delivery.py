@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from contextlib import suppress
 from datetime import tzinfo
@@ -15,23 +14,23 @@ from datetime import tzinfo
 from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.backoff import RESTART_SECONDS, Backoff
 from inverter_capture.backends.mqtt.connection import Connection, MqttError
-from inverter_capture.backends.mqtt.homeassistant import OFFLINE, Topics
+from inverter_capture.backends.mqtt.homeassistant import OFFLINE, ORIGIN, Service, Topics
 from inverter_capture.backends.mqtt.session import Session, Shared
-from inverter_capture.backends.status import BackendStatus, StatusSource
+from inverter_capture.backends.status import StatusSource
 from inverter_capture.config.schema import MqttConfig
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.text import counted, local_time_text, printable
+from inverter_capture.text import printable
 
 RECONNECT_SECONDS_MAX = 4.0
 """Maximum seconds between attempts while the broker cannot be reached. It is to be up to date 10 s after its return."""
 REFUSED_SECONDS = 60.0
 """Seconds between attempts after a failure that lasts until a setting is changed, here or at the broker."""
-STABLE_SECONDS = 120.0
-"""Seconds after which a connection counts as stable, and ends a series of closed connections."""
-SERIES = 3
-"""Number of closed connections in a row that is logged as a failure. The restart of a broker closes one."""
-CHECK_SECONDS = 5.0
-"""Timeout in seconds of `check` for its own messages to come back."""
+STABLE_SECONDS = 120.0  # Seconds after which a connection counts as stable, and ends a series of closed connections
+SERIES = 3  # Number of closed connections in a row that is logged as a failure. The restart of a broker closes one.
+CHECK_SECONDS = 5.0  # Timeout in seconds of `check` for its own messages to come back
+
+LUCI_MENU = "/usr/share/luci/menu.d/luci-app-inverter-capture.json"
+LUCI_PAGE = "cgi-bin/luci/admin/services/inverter-capture"  # A file of the LuCI app, and the path of its page
 
 _log = logging.getLogger(__name__)
 
@@ -43,28 +42,22 @@ class Mqtt(Backend):
 
     def __init__(self, config: MqttConfig, status: StatusSource) -> None:
         """`status` returns the service's status, for the diagnostic values in each inverter's state."""
-        self.name = f"mqtt {config.url}"
+        super().__init__(f"mqtt {config.url}")
         self._config = config
         self._status_source = status
         self._shared = Shared()
         self._changed = self._shared.changed
-        self._stopping = False
         self._reconfigured = False
         self._connected = False
         self._wake_reader = self._wake_writer = -1
         """The ends of a pipe while the thread runs: a byte written to it interrupts the thread's wait."""
         self._backoff = Backoff()
-        self._broken = 0
-        """Connections in a row that the broker closed."""
+        self._broken = 0  # Connections in a row that the broker closed
         self._was_ready = False
-        self._problem = ""
-        self._failing_since: float | None = None
-        self._said: set[str] = set()
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def start(self) -> None:
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._thread.start()
+        super().start()
 
     def put(self, reading: Reading) -> None:
         shared = self._shared
@@ -91,10 +84,6 @@ class Mqtt(Backend):
     def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (there is always room for the newest reading)
         return True
 
-    def wait_until_empty(self, seconds: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting(), seconds)
-
     def retry(self) -> None:
         with self._changed:
             if self._failing_since is not None:
@@ -103,16 +92,12 @@ class Mqtt(Backend):
         self._wake()
 
     def stop(self) -> None:
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
+        super().stop()
         self._wake()
 
     def join(self, seconds: float) -> int:
         # Without a connection nothing can be sent, and the thread may be blocked in an attempt to connect.
-        self._thread.join(seconds if self._connected else min(seconds, 0.1))
-        with self._changed:
-            return self._waiting() + self._shared.dropped
+        return super().join(seconds if self._connected else min(seconds, 0.1))
 
     def reconfigure(self, section: MqttConfig, zone: tzinfo | None) -> None:  # noqa: ARG002 (times are UTC)
         with self._changed:
@@ -126,23 +111,20 @@ class Mqtt(Backend):
             self._changed.notify_all()
         self._wake()
 
-    def status(self) -> BackendStatus:
-        with self._changed:
-            return BackendStatus(
-                name=self.name,
-                connected=self._connected,
-                delivered=self._shared.delivered,
-                waiting=self._waiting(),
-                dropped=self._shared.dropped,
-                problem=self._problem,
-                failing_since=self._failing_since,
-            )
+    def note_status(self) -> None:
+        if not self._shared.status_changed:
+            self._shared.status_changed = True
+            self._wake()
 
     def check(self) -> str | None:
         return _check(self._config)
 
-    def _waiting(self) -> int:
-        return sum(inverter.waiting or bool(inverter.sending) for inverter in self._shared.inverters.values())
+    def _is_connected(self) -> bool:
+        return self._connected
+
+    def _counts(self) -> tuple[int, int, int]:
+        waiting = sum(inverter.waiting or bool(inverter.sending) for inverter in self._shared.inverters.values())
+        return self._shared.delivered, waiting, self._shared.dropped
 
     def _wake(self) -> None:
         with self._changed:
@@ -194,7 +176,9 @@ class Mqtt(Backend):
         return 0
 
     def _deliver(self, connection: Connection, config: MqttConfig) -> None:
-        session = Session(connection, config, self._shared, self._status_source, self.on_earlier)
+        session = Session(
+            connection, config, self._shared, self._status_source, _service(config, connection), self.on_earlier
+        )
         self._connected = True
         stable_at = time.monotonic() + STABLE_SECONDS
         is_heard = True
@@ -235,34 +219,15 @@ class Mqtt(Backend):
         )
         return REFUSED_SECONDS
 
-    def _fail(self, problem: str) -> None:
-        """Record a failure to deliver. Each kind of problem is logged once until a delivery succeeds."""
-        with self._changed:
-            if self._failing_since is None:
-                self._failing_since = time.time()
-            self._problem = problem
-        kind = problem.partition(" (")[0]
-        if kind not in self._said and not self._stopping:
-            self._said.add(kind)
-            _log.error("%s: %s", self.name, problem)
+    def _fail(self, problem: str, more: str = "") -> None:
+        if not self._stopping:
+            super()._fail(problem, more)
 
     def _recover(self) -> None:
-        """Record that published messages arrive. Logged the first time, and after a failure."""
-        with self._changed:
-            since, dropped = self._failing_since, self._shared.dropped
-            self._failing_since = None
-            self._problem = ""
-        if since is not None:
-            _log.info(
-                "%s: delivering again, after a failure since %s; dropped: %s",
-                self.name,
-                local_time_text(since),
-                counted(dropped, "reading"),
-            )
-        elif not self._was_ready:
+        if self._failing_since is None and not self._was_ready:
             _log.info("%s: ready to deliver", self.name)
         self._was_ready = True
-        self._said.clear()
+        super()._recover()
 
 
 def client_id(config: MqttConfig) -> str:
@@ -270,12 +235,21 @@ def client_id(config: MqttConfig) -> str:
 
     A broker closes the connection of a client when another one connects with the same ID, so each needs its own.
     """
-    if config.client_id:
-        return config.client_id
+    # Brokers must take 23 characters, and may refuse more.
+    return config.client_id or f"{ORIGIN}-{_service_id(config)}"
+
+
+def _service_id(config: MqttConfig) -> str:
     import zlib
 
-    # Brokers must take 23 characters, and may refuse more.
-    return f"inverter-capture-{zlib.crc32(f'{_machine()} {config.base_topic}'.encode()) & 0xFFFFFF:06x}"
+    return f"{zlib.crc32(f'{_machine()} {config.base_topic}'.encode()) & 0xFFFFFF:06x}"
+
+
+def _service(config: MqttConfig, connection: Connection) -> Service:
+    """This service, with its page in LuCI, where that is installed and the broker is not on the router itself."""
+    address = connection.address
+    page = f"http://{address}/{LUCI_PAGE}" if address and os.path.exists(LUCI_MENU) else ""
+    return Service(_service_id(config), os.uname().nodename, page)
 
 
 def _machine() -> str:

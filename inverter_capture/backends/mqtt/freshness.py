@@ -9,10 +9,8 @@ from __future__ import annotations
 from inverter_capture.protocol.readings import CLOCK_SET_AFTER
 from inverter_capture.protocol.times import SECOND
 
-LAG_TOLERANCE_SECONDS = 60
-"""Lags that differ by at most this many seconds count as equal."""
-APART_SECONDS = 60
-"""Minimum seconds between live readings. Stored readings follow each other faster."""
+LAG_TOLERANCE_SECONDS = 60  # Lags that differ by at most this many seconds count as equal
+APART_SECONDS = 60  # Minimum seconds between live readings. Stored readings follow each other faster.
 
 
 class Presence:
@@ -26,12 +24,9 @@ class Presence:
     def __init__(self, stale_after: float) -> None:
         """`stale_after`: seconds for which a reading is fresh."""
         self.stale_after = stale_after
-        self.newest: int | None = None
-        """Time of the current reading, in nanoseconds since the epoch."""
-        self.behind = 0.0
-        """Seconds by which the inverter's clock is behind this system's."""
-        self.until = 0.0
-        """Monotonic deadline until which the reading is fresh."""
+        self.newest: int | None = None  # Time of the current reading, in nanoseconds since the epoch
+        self.behind = 0.0  # Seconds by which the inverter's clock is behind this system's
+        self.until = 0.0  # Monotonic deadline until which the reading is fresh
         self._unconfirmed: tuple[float, float] | None = None
         """A larger lag that no later reading has confirmed, and its monotonic time, both in seconds."""
 

@@ -7,7 +7,9 @@ class, a key is missing or a number is text; so every key is always present, wit
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, count
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -15,8 +17,7 @@ from inverter_capture import __version__
 from inverter_capture.backends.status import BackendStatus, Status
 from inverter_capture.protocol.codes import Codes, describe, name_bits
 from inverter_capture.protocol.fields import Field
-from inverter_capture.protocol.inverter_kinds import KINDS, SINGLE_PHASE, Kind
-from inverter_capture.protocol.layouts import LAYOUTS
+from inverter_capture.protocol.inverter_kinds import KINDS, LOW_VOLTAGE, SINGLE_PHASE, Kind
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import utc_text
 
@@ -25,19 +26,26 @@ SUPPORT_URL = "https://github.com/inverter-capture/inverter-capture"
 
 ONLINE, OFFLINE = b"online", b"offline"
 
-STATE_LENGTH_MAX = 255
-"""Maximum length of an entity's state in Home Assistant, in characters."""
+STATE_LENGTH_MAX = 255  # Maximum length of an entity's state in Home Assistant, in characters
 
 OTHER = "other"
 """The state for numbers without a known meaning. Home Assistant must be told all possible states in advance."""
 
-RETIRED: dict[str, str] = {}
-"""Components that only earlier versions announced: the platform, such as "sensor", by the component's id."""
-
-_BINARY = ("connectivity", "running")
-"""Device classes of fields that become binary sensors."""
-_PROBLEMS = {"inverter_warnings": "Warning", "inverter_faults": "Fault"}
-"""Fields with a binary sensor for problems, which is on unless the field is 0, and its name."""
+_BINARY = ("connectivity", "running")  # Device classes of fields that become binary sensors
+_PROBLEM_FIELDS = ("inverter_warnings", "inverter_faults")
+"""Their texts are attributes of one binary sensor, so their own entities are disabled by default."""
+_ICONS = {
+    "battery_capacity": "mdi:battery-heart-variant",
+    "battery_state": "mdi:battery-sync",
+    "inverter_faults": "mdi:alert-octagon",
+    "inverter_state": "mdi:state-machine",
+    "inverter_warnings": "mdi:alert",
+    "sd_status": "mdi:sd",
+}
+_IDLE_WATTS = 50  # A battery with less power, in either direction, is idle: the inverter itself takes some
+_CELLS_VOLTS = 51.2  # The nominal voltage of low-voltage batteries: 16 cells of lithium iron phosphate
+_BACKENDS = {"influxdb2": "InfluxDB", "mqtt": "MQTT", "console": "Console"}
+"""How people call the backends, by the first word of their names."""
 
 
 Json = dict[str, Any]
@@ -47,13 +55,17 @@ class Topics(NamedTuple):
     """The topics of one base topic and one discovery prefix."""
 
     base: str
-    prefix: str
-    """Prefix of Home Assistant's discovery topics; empty for no discovery."""
+    prefix: str  # Prefix of Home Assistant's discovery topics; empty for no discovery
 
     @property
     def service(self) -> str:
         """Whether the service runs: online or offline."""
         return f"{self.base}/status"
+
+    @property
+    def service_state(self) -> str:
+        """The status of the service as JSON."""
+        return f"{self.base}/service"
 
     @property
     def any_state(self) -> str:
@@ -77,9 +89,9 @@ class Topics(NamedTuple):
         """One value of an inverter."""
         return f"{self.base}/{serial}/{field}"
 
-    def device(self, serial: str) -> str:
-        """The discovery of an inverter for Home Assistant."""
-        return f"{self.prefix}/device/{ORIGIN}-{serial}/config"
+    def device(self, name: str) -> str:
+        """The discovery of a device for Home Assistant. `name`: an inverter's serial number or a service's id."""
+        return f"{self.prefix}/device/{ORIGIN}-{name}/config"
 
 
 class Device(NamedTuple):
@@ -87,46 +99,124 @@ class Device(NamedTuple):
 
     kind: Kind
     fields: tuple[str, ...]
-    """Ids of the fields in its reports, in the order of the register table."""
+    """Ids of the fields in its reports, in the order of the register table, without those of a missing BMS."""
     software: str = ""
-    rated_power: float = 0
-    """In watts; 0 when unknown."""
+    rated_power: float = 0  # In watts; 0 when unknown
 
     def after(self, reading: Reading) -> Device:
         """The inverter after another reading. A value that is absent from the reading is kept."""
-        values, kind = reading.values, reading.kind
+        return self.with_values(reading.kind, reading.fields, reading.values)
+
+    def with_values(self, kind: Kind, fields: Iterable[Field], values: Mapping[str, float | None]) -> Device:
+        """The inverter with reports that hold these fields, and values of which some may be absent."""
+        fields = tuple(fields)
+        heard = {field.group for field in fields if values.get(field.id) is not None}
         firmware = values.get("firmware_main")
         return Device(
             kind,
-            tuple(field.id for field in reading.fields),
+            tuple(
+                field.id
+                for field in fields
+                if not field.group.startswith("BMS") or field.group in heard or field.id in self.fields
+            ),
             self.software if firmware is None else describe("firmware_main", firmware, kind.codes),
-            values.get("rated_power", self.rated_power),
+            values.get("rated_power") or self.rated_power,
         )
+
+
+class Service(NamedTuple):
+    """This service as Home Assistant's discovery describes it."""
+
+    id: str  # Differs between routers
+    host: str  # The router's name
+    page: str  # URL of its page in LuCI; empty for none
+
+
+class Derived(NamedTuple):
+    """A component of inverters that follows from fields."""
+
+    fields: tuple[str, ...]  # It is absent when one of these is
+    value: Callable[..., float | str]  # Of the fields' values, in this order
+    component: Json
 
 
 class RetainedState(NamedTuple):
     """The state that an earlier run of the service has published, as far as it is needed again."""
 
-    reading: Reading
-    """The newest reading; its layout is not known."""
-    clock_behind: int
-    """Seconds by which the inverter's clock is behind this system's."""
+    reading: Reading  # The newest reading; its layout is not known
+    clock_behind: int  # Seconds by which the inverter's clock is behind this system's
     device: Device
 
 
-USUAL = Device(SINGLE_PHASE, tuple(field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[292])))
-"""An inverter without a reading."""
+UNKNOWN = Device(SINGLE_PHASE, ())  # An inverter without a reading
 
 
-def state_payload(reading: Reading, clock_behind: float, status: Status) -> bytes:
-    """The state of an inverter as JSON: its newest reading, its codes in words, and the status of the service."""
+def _losses(pv: float, discharge: float, charge: float, output: float) -> float:
+    return round(pv + discharge - charge - output, 1)
+
+
+_DERIVED = {
+    "battery_state": Derived(
+        ("battery_power",),
+        lambda watts: "idle" if abs(watts) < _IDLE_WATTS else "discharging" if watts > 0 else "charging",
+        {"name": "Battery state", "device_class": "enum", "options": ["charging", "discharging", "idle"]},
+    ),
+    "battery_capacity_energy": Derived(
+        ("battery_capacity",),
+        lambda ampere_hours: round(ampere_hours * _CELLS_VOLTS / 1000, 2),
+        {
+            "name": "Battery energy capacity",
+            "device_class": "energy_storage",
+            "state_class": "measurement",
+            "unit_of_measurement": "kWh",
+            "suggested_display_precision": 1,
+        },
+    ),
+    "losses_power": Derived(
+        ("pv_power", "battery_power", "inverter_power"),
+        lambda pv, battery, output: pv + battery - output,
+        {
+            "name": "Losses",
+            "device_class": "power",
+            "state_class": "measurement",
+            "unit_of_measurement": "W",
+            "enabled_by_default": False,
+        },
+    ),
+    "losses_total": Derived(
+        ("pv_production_total", "battery_discharge_total", "battery_charge_total", "inverter_energy_total"),
+        _losses,
+        {
+            "name": "Losses energy total",
+            "device_class": "energy",
+            "state_class": "total",
+            "unit_of_measurement": "kWh",
+            "suggested_display_precision": 1,
+            "enabled_by_default": False,
+        },
+    ),
+}
+
+
+def _derived_in(device: Device) -> Iterator[tuple[str, Derived]]:
+    for name, derived in _DERIVED.items():
+        # The voltage of a high-voltage battery is not known.
+        known = device.kind in (SINGLE_PHASE, LOW_VOLTAGE) or name != "battery_capacity_energy"
+        if known and all(field in device.fields for field in derived.fields):
+            yield name, derived
+
+
+def state_payload(reading: Reading, clock_behind: float) -> bytes:
+    """The state of an inverter as JSON: its newest reading, with its codes in words."""
     values = reading.values
-    backends = {
-        key: {"connected": backend.connected, "waiting": backend.waiting, "dropped": backend.dropped}
-        for key, backend in backend_keys(status.backends).items()
-    }
     names = [field.id for field in reading.fields]
     codes = reading.kind.codes
+    device = Device(reading.kind, tuple(names))
+    numbers = [values[name] for name in _PROBLEM_FIELDS if name in values]
+    named = {
+        name: name_bits(int(values.get(name, 0)), letter, texts)
+        for name, letter, texts in (("inverter_warnings", "W", codes.warnings), ("inverter_faults", "F", codes.faults))
+    }
     return dumps(
         {
             "timestamp": reading.time,
@@ -135,16 +225,36 @@ def state_payload(reading: Reading, clock_behind: float, status: Status) -> byte
             "kind": reading.kind.name,
             "values": {name: values.get(name) for name in names},
             "texts": {name: text_of(name, values.get(name), codes) for name in codes.fields if name in names},
-            "codes": {
-                name: {"codes": name_bits(int(values.get(name, 0)), letter, texts), "raw": values.get(name)}
-                for name, letter, texts in (
-                    ("inverter_warnings", "W", codes.warnings),
-                    ("inverter_faults", "F", codes.faults),
-                )
-                if name in names
+            "derived": {
+                name: derived.value(*(values[field] for field in derived.fields))
+                if all(field in values for field in derived.fields)
+                else None
+                for name, derived in _derived_in(device)
             },
+            "problem": None if not numbers else "ON" if any(numbers) else "OFF",
+            "problems": {"warnings": named["inverter_warnings"], "faults": named["inverter_faults"]},
+            "codes": {name: {"codes": named[name], "raw": values.get(name)} for name in named if name in names},
             "clock_behind": round(clock_behind),
-            "service": {"version": __version__, "reports": status.reports, "backends": backends},
+        }
+    )
+
+
+def service_state_payload(status: Status) -> bytes:
+    """The status of the service as JSON."""
+    backends = backend_keys(status.backends)
+    problems = {"capture": status.problem} | {label: backends[key].problem for key, label in _labels(backends).items()}
+    problems = {what: text for what, text in problems.items() if text}
+    return dumps(
+        {
+            "version": __version__,
+            "problem": "ON" if problems else "OFF",
+            "problems": problems,
+            "reports": status.reports,
+            "held_back": status.held_back,
+            "backends": {
+                key: {"connected": backend.connected, "waiting": backend.waiting, "dropped": backend.dropped}
+                for key, backend in backends.items()
+            },
         }
     )
 
@@ -184,29 +294,18 @@ def read_state(serial: str, payload: bytes) -> RetainedState | None:
 
 
 def read_device(state: Json) -> Device:
-    """The device data in a retained state of an earlier run. Returns USUAL for anything else."""
+    """The device data in a retained state of an earlier run. Returns UNKNOWN for anything else."""
     try:
         # Versions that knew one kind did not name it.
         kind = KINDS[state.get("kind", SINGLE_PHASE.name)]
-        names = state["values"].keys()
-        firmware = state["values"].get("firmware_main")
-        return Device(
-            kind,
-            tuple(field.id for field in kind.fields if field.id in names),
-            "" if firmware is None else describe("firmware_main", firmware, kind.codes),
-            float(state["values"].get("rated_power") or 0),
-        )
+        values = state["values"]
+        return UNKNOWN.with_values(kind, [field for field in kind.fields if field.id in values], values)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return USUAL
+        return UNKNOWN
 
 
 def device_payload(
-    serial: str,
-    topics: Topics,
-    backends: Iterable[BackendStatus],
-    stale_after: float,
-    gone: Json | None = None,
-    device: Device = USUAL,
+    serial: str, device: Device, service: Service, topics: Topics, stale_after: float, gone: Json | None = None
 ) -> bytes:
     """The discovery of an inverter for Home Assistant.
 
@@ -214,59 +313,111 @@ def device_payload(
     """
     kind = device.kind
     components = {name: _field_component(kind.fields_by_id[name], kind.codes) for name in device.fields}
-    for name, title in _PROBLEMS.items():
-        if name in device.fields:
-            components[f"{name}_problem"] = _binary_component(title, "problem", name)
-    components |= _diagnostics(backends)
-    for key, component in components.items():
-        component["unique_id"] = f"{ORIGIN}-{serial}-{key}".replace("-", "_")
-        entity = f"inverter_{serial}_{key}".lower()
-        # Home Assistant reads object_id until 2026.3, and default_entity_id from 2025.10.
-        component["object_id"] = entity
-        component["default_entity_id"] = f"{component['platform']}.{entity}"
-        if key in _PROBLEMS:
-            component["json_attributes_topic"] = topics.state(serial)
-            component["json_attributes_template"] = f"{{{{ value_json.codes.{key} | default({{}}) | tojson }}}}"
-        if component.get("entity_category"):
-            # Values of the service, also valid without readings.
-            component["availability"] = [{"topic": topics.service}]
-        else:
-            # After a power cut the broker may still hold a retained `online`.
-            component["expire_after"] = max(1, round(stale_after))
+    for name, derived in _derived_in(device):
+        template = _template(f"value_json.derived.{name}")
+        components[name] = {"platform": "sensor", **derived.component, "value_template": template}
+    for name in _PROBLEM_FIELDS:
+        if name in components:
+            components[name] |= {"enabled_by_default": False} | _attributes(topics.state(serial), f"codes.{name}")
+            components["problem"] = _problem(topics.state(serial))
+    for component in components.values():
+        # After a power cut the broker may still hold a retained `online`.
+        component["expire_after"] = max(1, round(stale_after))
+    components["last_reading"] = {
+        "platform": "sensor",
+        "name": "Last reading",
+        "device_class": "timestamp",
+        "entity_category": "diagnostic",
+        # Home Assistant lists each change of a time as an activity.
+        "enabled_by_default": False,
+        "value_template": _template("value_json.time"),
+        "availability": [{"topic": topics.service}],
+    }
     model = "Hybrid inverter" if kind is SINGLE_PHASE else "Three-phase hybrid inverter"
     if device.rated_power:
         model += f", {device.rated_power / 1000:g} kW"
-    software = {"sw_version": device.software} if device.software else {}
+    about = {
+        "name": f"Inverter {serial}",
+        "manufacturer": "Sunsynk or Deye",
+        "model": model,
+        "serial_number": serial,
+        "sw_version": device.software,
+        "via_device": f"{ORIGIN}-{service.id}",
+        "configuration_url": service.page,
+    }
+    availability = [topics.service, topics.availability(serial)]
+    return _payload(serial, f"inverter_{serial}", about, availability, topics.state(serial), components, gone)
+
+
+def service_payload(
+    service: Service, backends: Iterable[BackendStatus], topics: Topics, gone: Json | None = None
+) -> bytes:
+    """The discovery of the service for Home Assistant."""
+    components: Json = {
+        "problem": _problem(topics.service_state),
+        "reports": _count("Reports received", "value_json.reports", "total_increasing"),
+        "held_back": _count("Values held back", "value_json.held_back", "total_increasing"),
+    }
+    for key, label in _labels(backend_keys(backends)).items():
+        # After a reload the last state may not have the backend yet.
+        place = f"(value_json.backends.{key} | default({{}}))"
+        components[f"{key}_waiting"] = _count(f"{label}: waiting", f"{place}.waiting", "measurement")
+        components[f"{key}_dropped"] = _count(f"{label}: dropped", f"{place}.dropped", "total_increasing")
+    for component in components.values():
+        component["entity_category"] = "diagnostic"
+    about = {
+        "name": f"{ORIGIN} on {service.host}",
+        "manufacturer": ORIGIN,
+        "model": "Service on the router",
+        "sw_version": __version__,
+        "configuration_url": service.page,
+    }
+    name = f"inverter_capture_{service.id}"
+    return _payload(service.id, name, about, [topics.service], topics.service_state, components, gone)
+
+
+def _payload(
+    id: str, name: str, about: Json, availability: list[str], state_topic: str, components: Json, gone: Json | None
+) -> bytes:
+    for key, component in components.items():
+        if key in _ICONS:
+            component["icon"] = _ICONS[key]
+        component["unique_id"] = f"{ORIGIN}-{id}-{key}".replace("-", "_")
+        entity = f"{name}_{key}".lower()
+        # Home Assistant reads object_id until 2026.3, and default_entity_id from 2025.10.
+        component["object_id"] = entity
+        component["default_entity_id"] = f"{component['platform']}.{entity}"
     return dumps(
         {
-            "device": {
-                "identifiers": [f"{ORIGIN}-{serial}"],
-                "name": f"Inverter {serial}",
-                "manufacturer": "Sunsynk or Deye",
-                "model": model,
-                "serial_number": serial,
-                **software,
-            },
+            "device": {"identifiers": [f"{ORIGIN}-{id}"]} | {key: text for key, text in about.items() if text},
             "origin": {"name": ORIGIN, "sw_version": __version__, "support_url": SUPPORT_URL},
-            "availability": [{"topic": topics.service}, {"topic": topics.availability(serial)}],
+            "availability": [{"topic": topic} for topic in availability],
             "availability_mode": "all",
-            "state_topic": topics.state(serial),
+            "state_topic": state_topic,
             "components": components | (gone or {}),
         }
     )
 
 
+def announcer(payload: bytes) -> str:
+    """The status topic of the service that has announced an inverter. Empty for anything else."""
+    try:
+        announcement = json.loads(payload)
+        topic = announcement["availability"][0]["topic"]
+        return topic if announcement["origin"]["name"] == ORIGIN and isinstance(topic, str) else ""
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
 def removals(announced: bytes, payload: bytes) -> Json:
-    """The components to remove: those in the `announced` payload and in RETIRED that `payload` does not have."""
-    kinds = dict(RETIRED)
+    """The components to remove: those in the `announced` payload that `payload` does not have."""
     try:
         before = json.loads(announced)["components"]
-        kinds |= {key: component["platform"] for key, component in before.items()}
+        kinds = {key: component["platform"] for key, component in before.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # Not an announcement of this program.
-    for key in json.loads(payload)["components"]:
-        kinds.pop(key, None)
-    return {key: {"platform": kind} for key, kind in kinds.items()}
+        return {}  # Not an announcement of this program.
+    now = json.loads(payload)["components"]
+    return {key: {"platform": kind} for key, kind in kinds.items() if key not in now}
 
 
 def backend_keys(backends: Iterable[BackendStatus]) -> dict[str, BackendStatus]:
@@ -280,6 +431,17 @@ def backend_keys(backends: Iterable[BackendStatus]) -> dict[str, BackendStatus]:
             number += 1
         keys[key] = backend
     return keys
+
+
+def _labels(backends: Mapping[str, BackendStatus]) -> dict[str, str]:
+    """Short names by key, such as InfluxDB 192.168.1.10, with the port where there would be two of a name."""
+    labels: dict[str, str] = {}
+    for key, backend in backends.items():
+        kind, _, url = backend.name.partition(" ")
+        name = f"{_BACKENDS.get(kind, kind)} {url.partition('://')[2]}".strip()
+        choice = chain((re.sub(r":\d+$", "", name), name), (f"{name} {number}" for number in count(2)))
+        labels[key] = next(label for label in choice if label not in labels.values())
+    return labels
 
 
 def _key(name: str) -> str:
@@ -296,8 +458,8 @@ def dumps(value: Json) -> bytes:
 
 def _field_component(field: Field, codes: Codes) -> Json:
     component: Json
-    if field.device_class in _BINARY:
-        component = _binary_component(field.title, field.device_class, field.id)
+    if field.quantity.device_class in _BINARY:
+        component = _binary_component(field.title, field.quantity.device_class, field.id)
     else:
         words = field.id in codes.fields
         # In a template `.values` would be a method.
@@ -313,8 +475,8 @@ def _field_component(field: Field, codes: Codes) -> Json:
         elif not words:
             shown = {
                 "unit_of_measurement": field.unit,
-                "device_class": field.device_class,
-                "state_class": field.state_class,
+                "device_class": field.quantity.device_class,
+                "state_class": field.quantity.state_class,
             }
             component |= {key: text for key, text in shown.items() if text}
             if field.unit:
@@ -335,25 +497,14 @@ def _binary_component(title: str, device_class: str, field: str) -> Json:
     }
 
 
-def _diagnostics(backends: Iterable[BackendStatus]) -> Json:
-    components: Json = {
-        "last_reading": {
-            "platform": "sensor",
-            "name": "Last reading",
-            "device_class": "timestamp",
-            "value_template": _template("value_json.time"),
-        },
-        "reports": _count("Reports received", "value_json.service.reports", "total_increasing"),
-    }
-    for key, backend in backend_keys(backends).items():
-        where = backend.name.replace("://", " ") + key.removeprefix(_key(backend.name)).replace("_", " ")
-        # After a reload the last state may not have the backend yet.
-        place = f"(value_json.service.backends.{key} | default({{}}))"
-        components[f"{key}_waiting"] = _count(f"Readings waiting, {where}", f"{place}.waiting", "measurement")
-        components[f"{key}_dropped"] = _count(f"Readings dropped, {where}", f"{place}.dropped", "total_increasing")
-    for component in components.values():
-        component["entity_category"] = "diagnostic"
-    return components
+def _problem(topic: str) -> Json:
+    """Whether a state has a problem, with the texts as attributes."""
+    return {
+        "platform": "binary_sensor",
+        "name": "Problem",
+        "device_class": "problem",
+        "value_template": _template("value_json.problem"),
+    } | _attributes(topic, "problems")
 
 
 def _count(title: str, path: str, state_class: str) -> Json:
@@ -362,6 +513,13 @@ def _count(title: str, path: str, state_class: str) -> Json:
         "name": title,
         "state_class": state_class,
         "value_template": _template(path),
+    }
+
+
+def _attributes(topic: str, path: str) -> Json:
+    return {
+        "json_attributes_topic": topic,
+        "json_attributes_template": f"{{{{ value_json.{path} | default({{}}) | tojson }}}}",
     }
 
 

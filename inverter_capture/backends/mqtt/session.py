@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from inverter_capture.backends.mqtt import homeassistant
 from inverter_capture.backends.mqtt.connection import Connection, Message, MessageTooLarge
 from inverter_capture.backends.mqtt.freshness import Presence
-from inverter_capture.backends.mqtt.homeassistant import OFFLINE, ONLINE, Device, Topics
-from inverter_capture.backends.status import BackendStatus, StatusSource
+from inverter_capture.backends.mqtt.homeassistant import OFFLINE, ONLINE, Device, Json, Service, Topics
+from inverter_capture.backends.status import StatusSource
 from inverter_capture.config.schema import MqttConfig
 from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
 
-STATE_BYTES_MAX = 64 * 1024
-"""Maximum size of a retained state in bytes. Larger ones are ignored."""
-LEARN_SECONDS = 0.5
-"""Seconds to wait for retained messages after the answer to a subscription."""
-ECHO_SECONDS = 5.0
-"""Timeout in seconds for our own messages to come back."""
-AGAIN_SECONDS = 1.5
-"""Seconds that Home Assistant needs after its `online` until it has subscribed to everything."""
-COLLECT_SECONDS = 1.0
-"""Seconds between states published while a file is imported."""
-CLOSE_SECONDS = 1.0
-"""Timeout in seconds for the last confirmations, and again for DISCONNECT."""
+STATE_BYTES_MAX = 64 * 1024  # Maximum size of a retained state in bytes. Larger ones are ignored.
+LEARN_SECONDS = 0.5  # Seconds to wait for retained messages after the answer to a subscription
+ECHO_SECONDS = 5.0  # Timeout in seconds for our own messages to come back
+AGAIN_SECONDS = 1.5  # Seconds that Home Assistant needs after its `online` until it has subscribed to everything
+SETTLE_SECONDS = 2.0
+"""Seconds after a change of the service's status until it is published: after a reading, until it is delivered."""
+STATUS_SECONDS = 60.0  # Minimum seconds between two states of the service
+COLLECT_SECONDS = 1.0  # Seconds between states published while a file is imported
+CLOSE_SECONDS = 1.0  # Timeout in seconds for the last confirmations, and again for DISCONNECT
+
+
+_log = logging.getLogger(__name__)
 
 
 class Inverter:
@@ -36,16 +38,11 @@ class Inverter:
 
     def __init__(self, stale_after: float) -> None:
         self.presence = Presence(stale_after)
-        self.reading: Reading | None = None
-        """The newest reading. None while only the state of an earlier run is known."""
-        self.left: bytes | None = None
-        """The retained state of an earlier run."""
-        self.device = homeassistant.USUAL
-        """The inverter as discovery describes it."""
-        self.waiting = False
-        """Whether the reading is not sent yet."""
-        self.sending: set[int] = set()
-        """Numbers of the messages with readings that the broker has not confirmed."""
+        self.reading: Reading | None = None  # The newest reading. None while only the state of an earlier run is known.
+        self.left: bytes | None = None  # The retained state of an earlier run
+        self.device = homeassistant.UNKNOWN  # The inverter as discovery describes it
+        self.waiting = False  # Whether the reading is not sent yet
+        self.sending: set[int] = set()  # Numbers of the messages with readings that the broker has not confirmed
 
     @property
     def importance(self) -> tuple[bool, float]:
@@ -66,10 +63,11 @@ class Shared:
         self.inverters: dict[str, Inverter] = {}
         self.delivered = 0
         self.dropped = 0
-        self.importing = False
-        """Whether a file is being imported: only its newest reading is published."""
-        self.learned = False
-        """Whether the retained states of an earlier run have been read, or given up."""
+        self.importing = False  # Whether a file is being imported: only its newest reading is published
+        self.status_changed = False  # Whether the status of the service has changed since it was published
+        self.yielded: set[str] = set()
+        """Serial numbers of the inverters that another service announces to Home Assistant."""
+        self.learned = False  # Whether the retained states of an earlier run have been read, or given up
 
     def add(self, serial: str, stale_after: float) -> Inverter:
         """Add an inverter. At `INVERTERS_MAX` another one is removed: first one without a reading in this run, then the
@@ -91,26 +89,32 @@ class Session:
         config: MqttConfig,
         shared: Shared,
         status: StatusSource,
+        service: Service,
         on_earlier: Callable[[Reading], None],
     ) -> None:
         """`connection` is open. `on_earlier` as in Backend."""
-        self.refused: list[str] = []
-        """Topics whose messages did not come back. The reader clears the list."""
+        self.refused: list[str] = []  # Topics whose messages did not come back. The reader clears the list.
         self._connection = connection
         self._config = config
         self._topics = Topics(config.base_topic, config.discovery_prefix)
         self._shared = shared
         self._status = status
+        self._service = service
         self._on_earlier = on_earlier
-        self._echoes: set[str] = set()
-        """Topics whose messages have not come back yet."""
+        self._echoes: set[str] = set()  # Topics whose messages have not come back yet
         self._echoes_until = 0.0
-        self._told: dict[str, bool] = {}
-        """The published availability, by serial number."""
-        self._announced: dict[str, tuple[tuple[BackendStatus, ...], Device]] = {}
-        """The announced inverters by serial number: with the backends and the inverter as announced."""
+        self._told: dict[str, bool] = {}  # The published availability, by serial number
+        self._announced: dict[str, Callable[..., bytes]] = {}
+        """What makes the announced discovery of each device, by topic, with `gone` as in homeassistant.py."""
+        self._devices: dict[str, Device] = {}  # The announced inverters, by serial number
+        self._backends: list[str] = []  # The names of the announced backends
+        self._others: dict[str, dict[str, bytes]] = {}
+        """By the status topics of other services: their discovery of inverters, by serial number. Empty when it is left
+        to the other, which is online."""
         self._again_at: float | None = None
         self._next_at = 0.0
+        self._status_at: float | None = time.monotonic() + SETTLE_SECONDS  # When the state of the service is due
+        self._status_sent = b"", 0.0  # The published state of the service, and its monotonic time
 
     @property
     def settled(self) -> bool:
@@ -120,10 +124,7 @@ class Session:
     def open(self) -> None:
         """Subscribe, and publish all states, availability and discovery."""
         self._subscribe_first()
-        for serial, inverter in list(self._shared.inverters.items()):
-            if inverter.is_current:
-                self._announce(serial)
-            self._send_state(serial)
+        self._say_all()
         self._tell_availability()
         # Last, so that no old state is shown as current.
         self._expect_echo(self._topics.service)
@@ -136,7 +137,9 @@ class Session:
             self._tell_availability()
             if self._again_at is not None and time.monotonic() >= self._again_at:
                 self._again_at = None
-                self._say_again()
+                self._told.clear()
+                self._say_all()
+            self._tell_status()
             self._give_up_echoes()
             self._connection.wait(self._seconds_left(), wake)
             drain(wake)
@@ -186,14 +189,18 @@ class Session:
     def _heed_messages(self) -> None:
         while self._connection.messages:
             message = self._connection.messages.popleft()
-            device = next((serial for serial in self._announced if self._topics.device(serial) == message.topic), "")
-            if message.retained and device:
-                if self._remove_what_is_gone(device, message.payload):
-                    self._connection.publish(message.topic, self._device_payload(device))
-            elif message.topic in self._echoes:
+            topic = message.topic
+            if message.retained and topic in self._announced:
+                self._heed_announcement(topic, message.payload)
+            elif topic in self._others:
+                self._heed_other(topic, message.payload)
+            elif topic == self._topics.service and message.payload == OFFLINE and not message.retained:
+                # Another service with this base topic has ended.
+                self._connection.publish(topic, ONLINE)
+            elif topic in self._echoes:
                 if not message.retained:
-                    self._hear(message.topic)
-            elif message.topic == self._topics.home_assistant:
+                    self._hear(topic)
+            elif topic == self._topics.home_assistant:
                 if message.payload == ONLINE and not message.retained:
                     self._again_at = time.monotonic() + AGAIN_SECONDS
             elif message.retained and not self._shared.learned:
@@ -215,39 +222,110 @@ class Session:
             inverter.presence.restore(known.reading.time, known.clock_behind, time.time_ns(), time.monotonic())
         self._on_earlier(known.reading)
 
-    def _announce(self, serial: str) -> None:
-        """Publish the discovery of an inverter for Home Assistant."""
+    def _say_all(self) -> None:
+        self._announce_service()
+        for serial, inverter in list(self._shared.inverters.items()):
+            if inverter.is_current:
+                self._announce_inverter(serial)
+            self._send_state(serial)
+
+    def _announce_service(self) -> None:
+        backends = self._status().backends
+        self._backends = [backend.name for backend in backends]
+        payload = partial(homeassistant.service_payload, self._service, backends, self._topics)
+        self._announce(self._service.id, payload)
+
+    def _announce_inverter(self, serial: str) -> None:
+        inverter = self._shared.inverters.get(serial)
+        if inverter is None or any(serial in left and not left[serial] for left in self._others.values()):
+            return  # forgotten meanwhile, or announced by another service
+        device = self._devices[serial] = inverter.device
+        payload = partial(
+            homeassistant.device_payload, serial, device, self._service, self._topics, self._config.stale_after
+        )
+        self._announce(serial, payload)
+
+    def _announce(self, name: str, payload: Callable[..., bytes]) -> None:
+        """Publish the discovery of an inverter or the service for Home Assistant."""
         if not self._topics.prefix:
             return
-        topic = self._topics.device(serial)
-        before = self._announced.get(serial)
-        announced = b""
-        if before is not None:
-            announced = self._device_payload(serial)
-        else:
+        topic = self._topics.device(name)
+        before = self._announced.get(topic)
+        if before is None:
             # Before publishing, so that the retained discovery of an earlier version arrives first.
             self._connection.subscribe([topic])
             self._expect_echo(topic)
-        inverter = self._shared.inverters.get(serial)
-        if inverter is None:
-            return  # forgotten meanwhile
-        self._announced[serial] = self._status().backends, inverter.device
-        self._remove_what_is_gone(serial, announced)
-        self._connection.publish(topic, self._device_payload(serial))
+        self._announced[topic] = payload
+        self._remove(topic, homeassistant.removals(before() if before else b"", payload()))
+        self._connection.publish(topic, payload())
 
-    def _device_payload(self, serial: str, gone: homeassistant.Json | None = None) -> bytes:
-        backends, device = self._announced[serial]
-        return homeassistant.device_payload(serial, self._topics, backends, self._config.stale_after, gone, device)
-
-    def _remove_what_is_gone(self, serial: str, announced: bytes) -> bool:
+    def _remove(self, topic: str, gone: Json) -> None:
         """Publish the removal of components: Home Assistant keeps components that are only left out.
 
-        Returns whether there are any. Then the current payload must be published next.
+        Then the current payload must be published next.
         """
-        gone = homeassistant.removals(announced, self._device_payload(serial))
         if gone:
-            self._connection.publish(self._topics.device(serial), self._device_payload(serial, gone))
-        return bool(gone)
+            self._connection.publish(topic, self._announced[topic](gone=gone))
+
+    def _heed_announcement(self, topic: str, payload: bytes) -> None:
+        """A retained discovery, of an earlier version or of another service."""
+        gone = homeassistant.removals(payload, self._announced[topic]())
+        if gone:
+            self._remove(topic, gone)
+            self._connection.publish(topic, self._announced[topic]())
+        other = homeassistant.announcer(payload)
+        serial = next((serial for serial in self._devices if self._topics.device(serial) == topic), "")
+        if serial and other not in ("", self._topics.service):
+            self._others.setdefault(other, {})[serial] = payload
+            self._connection.subscribe([other])
+
+    def _heed_other(self, status_topic: str, status: bytes) -> None:
+        """Leave to another service that is online what it has announced; take it over when that one has ended."""
+        for serial, payload in list(self._others[status_topic].items()):
+            if status == ONLINE and payload:
+                self._others[status_topic][serial] = b""
+                self._announced.pop(self._topics.device(serial), None)
+                self._connection.publish(self._topics.device(serial), payload)
+                if serial not in self._shared.yielded:
+                    self._shared.yielded.add(serial)
+                    _log.info(
+                        "mqtt %s: inverter %s: Home Assistant shows what another service publishes, with %s, which has "
+                        "announced it before",
+                        self._config.url,
+                        serial,
+                        status_topic,
+                    )
+            elif status != ONLINE:
+                del self._others[status_topic][serial]
+                if not payload:
+                    self._shared.yielded.discard(serial)
+                    _log.info(
+                        "mqtt %s: inverter %s: announced here, since %s is offline",
+                        self._config.url,
+                        serial,
+                        status_topic,
+                    )
+                    self._announce_inverter(serial)
+        if not self._others[status_topic]:
+            del self._others[status_topic]
+            self._connection.unsubscribe([status_topic])
+
+    def _tell_status(self) -> None:
+        """Publish the state of the service, when it is due."""
+        now = time.monotonic()
+        if self._shared.status_changed and self._status_at is None:
+            self._status_at = max(now + SETTLE_SECONDS, self._status_sent[1] + STATUS_SECONDS)
+        if self._status_at is None or now < self._status_at:
+            return
+        self._status_at = None
+        self._shared.status_changed = False
+        status = self._status()
+        if self._backends != [backend.name for backend in status.backends]:
+            self._announce_service()
+        payload = homeassistant.service_state_payload(status)
+        if payload != self._status_sent[0]:
+            self._status_sent = payload, now
+            self._connection.publish(self._topics.service_state, payload)
 
     def _send_waiting(self) -> None:
         shared = self._shared
@@ -258,12 +336,10 @@ class Session:
         if not waiting:
             return
         self._next_at = time.monotonic() + COLLECT_SECONDS
-        names = _names(self._status().backends)
         for serial in waiting:
-            backends, device = self._announced.get(serial, ((), None))
             inverter = shared.inverters.get(serial)
-            if inverter is not None and (device != inverter.device or _names(backends) != names):
-                self._announce(serial)
+            if inverter is not None and self._devices.get(serial) != inverter.device:
+                self._announce_inverter(serial)
             self._send_state(serial)
 
     def _send_state(self, serial: str) -> None:
@@ -279,7 +355,7 @@ class Session:
             if inverter.left is not None:
                 self._connection.publish(topic, inverter.left)
             return
-        number = self._connection.publish(topic, homeassistant.state_payload(reading, behind, self._status()))
+        number = self._connection.publish(topic, homeassistant.state_payload(reading, behind))
         if self._config.field_topics:
             for field in reading.fields:
                 value = homeassistant.field_text(reading.values.get(field.id))
@@ -293,7 +369,8 @@ class Session:
         inverters = dict(list(self._shared.inverters.items()))
         for serial in [serial for serial in self._told if serial not in inverters]:
             # Forgotten.
-            self._announced.pop(serial, None)
+            self._devices.pop(serial, None)
+            self._announced.pop(self._topics.device(serial), None)
             if self._told.pop(serial):
                 self._connection.publish(self._topics.availability(serial), OFFLINE)
         for serial, inverter in inverters.items():
@@ -302,13 +379,6 @@ class Session:
             if self._told.get(serial) != available and not inverter.waiting:
                 self._told[serial] = available
                 self._connection.publish(self._topics.availability(serial), ONLINE if available else OFFLINE)
-
-    def _say_again(self) -> None:
-        self._told.clear()
-        for serial, inverter in list(self._shared.inverters.items()):
-            if inverter.is_current:
-                self._announce(serial)
-            self._send_state(serial)
 
     def _note_confirmed(self) -> None:
         unconfirmed = self._connection.unconfirmed
@@ -329,7 +399,8 @@ class Session:
 
     def _hear(self, topic: str) -> None:
         self._echoes.discard(topic)
-        self._connection.unsubscribe([topic])
+        if topic != self._topics.service:
+            self._connection.unsubscribe([topic])
 
     def _give_up_echoes(self) -> None:
         if not self._echoes or time.monotonic() < self._echoes_until:
@@ -348,8 +419,7 @@ class Session:
         times = [inverter.presence.until for serial, inverter in inverters if self._told.get(serial)]
         if self._echoes:
             times.append(self._echoes_until)
-        if self._again_at is not None:
-            times.append(self._again_at)
+        times += [at for at in (self._again_at, self._status_at) if at is not None]
         if self._shared.importing and self._next_at > now:
             times.append(self._next_at)
         return max(0.0, min(times) - now) if times else 3600.0
@@ -359,7 +429,3 @@ def drain(wake: int) -> None:
     """Empty the pipe that interrupts a wait."""
     with suppress(BlockingIOError):
         os.read(wake, 4096)
-
-
-def _names(backends: tuple[BackendStatus, ...]) -> list[str]:
-    return [backend.name for backend in backends]

@@ -157,11 +157,9 @@ return view.extend({
 	},
 
 	button(action, words, kind) {
-		return E('button', {
-			'class': 'btn cbi-button cbi-button-' + kind, 'data-action': action,
-			'disabled': L.hasViewPermission() ? null : '',
-			'click': ui.createHandlerFn(this, 'control', action)
-		}, [ words ]);
+		const button = status.button(kind, words, ui.createHandlerFn(this, 'control', action));
+		button.disabled = !L.hasViewPermission();
+		return button;
 	},
 
 	control(action) {
@@ -293,6 +291,10 @@ return view.extend({
 		const buttons = state.running ?
 			[ this.button('restart', _('Restart'), 'apply'), this.button('stop', _('Stop'), 'negative') ] :
 			state.enabled ? [ this.button('start', _('Start'), 'positive') ] : [];
-		status.show(this.buttons, buttons.concat(state.enabled ? this.button('disable', _('Disable'), 'neutral') : this.button('enable', _('Enable'), 'apply')));
+		if (state.enabled)
+			buttons.push(this.button('disable', _('Disable'), 'neutral'));
+		else if (state.device && state.backends)
+			buttons.push(this.button('enable', _('Enable'), 'apply'));
+		status.show(this.buttons, buttons);
 	}
 });

@@ -71,16 +71,17 @@ class ReportLog:
 
     def observe(self, event: Event) -> None:
         """Log what is new in an event."""
-        if isinstance(event, Decoded | Unknown):
-            self._heard(event.time)
-            self._remember(event.report.serial)
         if isinstance(event, Decoded):
+            self._heard(event)
             self._decoded(event)
         elif isinstance(event, Unknown):
+            self._heard(event)
             self._unknown_length(event)
 
     def judged(self, verdict: Verdict, report: Report, flow: Flow, time: int) -> None:
         """Log changes of the senders of reports. `time`: when this report was captured."""
+        if verdict is Verdict.KNOWN:
+            return
         serial, sender = report.serial, address_text(flow.source)
         if verdict in (Verdict.NEW, Verdict.MOVED):
             self._said.discard((serial, "second sender"))
@@ -156,7 +157,9 @@ class ReportLog:
         self._unknown = {key: when for key, when in self._unknown.items() if key[0] != gone}
         self._said = {key for key in self._said if key[0] != gone}
 
-    def _heard(self, time: int) -> None:
+    def _heard(self, event: Decoded | Unknown) -> None:
+        time = event.time
+        self._remember(event.report.serial)
         if self._quiet:
             self._quiet = False
             _log.info("reports arrive again, after %d minutes without", (time - self._last_report) // (60 * SECOND))

@@ -19,7 +19,7 @@ from typing import Any, Self
 import pcap
 
 from inverter_capture.capture.dongle_filter import DongleFilter
-from inverter_capture.capture.libpcap import CaptureError, FilterError, link_type_of, set_filter, text_of
+from inverter_capture.capture.libpcap import CaptureError, link_type_of, set_filter, text_of
 from inverter_capture.protocol.packets import Packet
 
 SNAPSHOT_LENGTH = 8000
@@ -252,12 +252,10 @@ class LiveCapture:
             try:
                 self._acquire(index)
             except CaptureError as error:
-                passing = isinstance(error, FilterError) and error.passing
                 if _device_state(self.device)[1] is None:
-                    if starting and not passing:
+                    if starting and not error.passing:
                         raise
-                    setting = "filter" if isinstance(error, FilterError) else "device"
-                    self._say(f"{setting} = {error}; trying again", fault=True)
+                    self._say(f"{error.setting} = {error}; trying again", fault=True)
                 self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _acquire(self, index: int) -> None:

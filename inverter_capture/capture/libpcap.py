@@ -17,13 +17,16 @@ FILTER_REMEDY = "see `man pcap-filter`"
 
 
 class CaptureError(Exception):
-    """A device or file cannot be captured from. The text begins with the wrong value in quotes, for the caller to put
-    the name of the setting before it.
-    """
+    """A device or file cannot be captured from. The text begins with the wrong value of `setting`, in quotes."""
+
+    setting = "device"
+    passing = False  # Whether the failure is perhaps temporary
 
 
 class FilterError(CaptureError):
     """A filter that libpcap rejects."""
+
+    setting = "filter"
 
     def __init__(self, filter: str, reason: str, *, passing: bool = False) -> None:
         """`passing`: perhaps temporary, since a host name cannot be resolved. At boot there may be no network yet."""

@@ -317,14 +317,12 @@ def _cannot_write(error: OSError) -> int:
 
 def _refuse(path: str, error: ConfigError | CaptureError) -> int:
     """Log why the configuration in this file cannot be used. Returns the exit code."""
-    from inverter_capture.capture.libpcap import CaptureError, FilterError
+    from inverter_capture.config.problems import ConfigError
 
-    if isinstance(error, FilterError):
-        return _fail(WRONG_USE, f"{path}: [pcap] filter = {error}")
-    if isinstance(error, CaptureError):
-        return _fail(FAILED, f"{path}: [pcap] device = {error}")
-    _tell(error.mistakes)
-    return UNSET if error.unset else WRONG_USE
+    if isinstance(error, ConfigError):
+        _tell(error.mistakes)
+        return UNSET if error.unset else WRONG_USE
+    return _fail(WRONG_USE if error.setting == "filter" else FAILED, f"{path}: [pcap] {error.setting} = {error}")
 
 
 def _tell(mistakes: Iterable[Mistake]) -> None:

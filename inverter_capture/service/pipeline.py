@@ -16,7 +16,7 @@ from inverter_capture.capture.dongle_filter import DongleFilter
 from inverter_capture.capture.dongle_search import DongleSearch
 from inverter_capture.capture.events import Capture, events_of
 from inverter_capture.capture.file import FileCapture
-from inverter_capture.capture.libpcap import CaptureError, FilterError
+from inverter_capture.capture.libpcap import CaptureError
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.admission import Admission
@@ -122,12 +122,6 @@ class Pipeline:
         """Wait at most this time for the thread to finish."""
         self._thread.join(seconds)
 
-    def close(self) -> None:
-        """Close the capture. Only while the thread does not run."""
-        with self._replacing:
-            if self._capture is not None:
-                self._capture.close()
-
     def reconfigure(self, config: PcapConfig) -> bool:
         """Apply changed settings, with a checked filter, to a live capture. Streams that are decoded in part continue.
 
@@ -177,12 +171,14 @@ class Pipeline:
             else:
                 self._keep_capturing()
         except CaptureError as error:
-            self.failure = f"[pcap] device = {error}"
+            self.failure = f"[pcap] {error.setting} = {error}"
         except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
             _log.exception("an error in inverter-capture itself, please report it")
             self.failure = f"{self._config.device}: the capture file was not read to its end"
         finally:
-            self.close()
+            with self._replacing:
+                if self._capture is not None:
+                    self._capture.close()
             self._ended()
 
     def _keep_capturing(self) -> None:
@@ -239,8 +235,8 @@ class Pipeline:
             try:
                 capture = LiveCapture(after.device, after.filter or self._dongles)
             except CaptureError as error:
-                setting = "filter" if isinstance(error, FilterError) else "device"
-                _log.error("[pcap] %s = %s; the capture continues with the previous device and filter", setting, error)
+                told = "[pcap] %s = %s; the capture continues with the previous device and filter"
+                _log.error(told, error.setting, error)
                 after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
             else:
                 self._replace_capture(capture)

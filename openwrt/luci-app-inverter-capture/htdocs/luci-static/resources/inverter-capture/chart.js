@@ -105,22 +105,19 @@ const Chart = baseclass.extend({
 			if (this.hidden[name])
 				return;
 			const scale = this.scale(name);
-			let path = '', last = null, first = null;
+			const base = 'V' + y(0).toFixed(1) + 'Z';
+			let path = '', area = '', last = null;
 			(this.columns[name] || []).forEach((value, index) => {
 				if (value == null || times[index] < begin)
 					return;
 				const connected = last != null && times[index] - last <= GAP;
-				path += (connected ? 'L' : 'M') + this.x(times[index]).toFixed(1) + ' ' + scale(value).toFixed(1);
-				if (first == null)
-					first = times[index];
+				const at = this.x(times[index]).toFixed(1), point = at + ' ' + scale(value).toFixed(1);
+				path += (connected ? 'L' : 'M') + point;
+				area += (connected ? 'L' : (area && base) + 'M' + at + ' ' + y(0).toFixed(1) + 'L') + point;
 				last = times[index];
 			});
-			if (path && name == 'pv_power')
-				parts.push(svg('path', { 'class': 'ic-area ic-' + name,
-					'd': path.split('M').slice(1).map(piece => {
-						const points = piece.split('L');
-						return 'M' + piece + 'L' + points[points.length - 1].split(' ')[0] + ' ' + y(0) + 'L' + points[0].split(' ')[0] + ' ' + y(0) + 'Z';
-					}).join('') }));
+			if (name == 'pv_power')
+				parts.push(svg('path', { 'class': 'ic-area ic-' + name, 'd': area && area + base }));
 			if (path)
 				parts.push(svg('path', { 'd': path, 'class': 'ic-curve ic-' + name }));
 		});

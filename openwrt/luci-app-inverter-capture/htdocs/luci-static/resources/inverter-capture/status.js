@@ -105,6 +105,10 @@ return baseclass.extend({
 			node.replaceChildren.apply(node, Array.from(fresh.childNodes));
 	},
 
+	button(kind, words, act) {
+		return E('button', { 'class': 'btn cbi-button cbi-button-' + kind, 'click': act }, [ words ]);
+	},
+
 	style() {
 		return E('link', { 'rel': 'stylesheet', 'href': L.resource('inverter-capture/style.css') });
 	}

@@ -22,13 +22,12 @@ PACKAGE = "inverter-capture"
 SCRIPT = f"/etc/init.d/{PACKAGE}"
 ACTIONS = ("start", "stop", "restart", "enable", "disable")
 FOLDER = f"/var/run/luci-app-{PACKAGE}"
-"""Of the job: its description, its lock, what it prints. For root alone."""
+"""Of the job: its description, its lock, what it prints."""
 COUNT_MAX = 64
 TEXT_MAX = 4096
 OUTPUT_MAX = 65536
-SECONDS_MAX = 3600
-TEST_SECONDS = 330
-"""A server may be given 300 seconds for its answer."""
+FIND_SECONDS = 660
+"""As long as `discover` listens: enough for two reports of a dongle that sends one every five minutes."""
 TITLES = {
     "pcap": "Capture",
     "influxdb2": "InfluxDB",
@@ -106,14 +105,15 @@ def fields(arguments: Json) -> Json:
 def _setting(name: str, spec: Any) -> Json:
     """What a form has to know of a setting."""
     from inverter_capture.config.schema import REQUIRED
-    from inverter_capture.config.values import BYTES
+    from inverter_capture.config.uci import write
 
-    default, expected = spec.default, spec.type.expected
+    default, example, expected = spec.default, spec.type.example, spec.type.expected
     types, words = set(spec.type.types), expected.removeprefix("one of ")
     limits = re.fullmatch(r"a (?:whole )?number of seconds from ([\d.]+) to (\d+)", expected)
     kind = "flag" if types == {bool} else "switch" if bool in types else "list" if {dict, list} & types else "text"
-    if spec.type is BYTES and default % 2**20 == 0:
-        default = f"{default // 2**20} MiB"
+    if type(default) in (int, float) and example and spec.type.read(example) == default:
+        # The same is easier to read, such as 4 MiB.
+        default = example
     return {
         "name": name,
         "title": _title(name),
@@ -122,25 +122,14 @@ def _setting(name: str, spec: Any) -> Json:
         "choices": words.split(", ") if words != expected else [],
         "datatype": f"range({limits[1]},{limits[2]})" if limits else "",
         "required": default is REQUIRED,
-        "default": "" if default is REQUIRED else _text(default),
-        "example": _text(spec.type.example or ""),
+        "default": "" if default is REQUIRED else write(default).strip("'"),
+        "example": write(example or "").strip("'"),
         "secret": spec.secret,
     }
 
 
 def _title(name: str) -> str:
     return TITLES.get(name) or name.replace("_", " ").capitalize()
-
-
-def _text(value: object) -> str:
-    """As UCI has it; of a list the first item."""
-    if isinstance(value, dict):
-        value = [f"{name}={text}" for name, text in value.items()]
-    if isinstance(value, list):
-        return value[0] if value else ""
-    if isinstance(value, bool):
-        return str(int(value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def problems(_: Json) -> Json:
@@ -186,35 +175,33 @@ def test(arguments: Json) -> Json:
     backend = {"type": arguments.get("type"), "name": "test", "options": options}
     capture = {"type": "pcap", "name": "pcap", "options": {"device": "any"}}
     config = _export(map(_section, (capture, backend)))
-    return _begin("test", TEST_SECONDS, [PACKAGE, "check", "--json", "--connect", "-"], config)
+    return _begin(0, [PACKAGE, "check", "--json", "--connect", "-"], config)
 
 
 def find(arguments: Json) -> Json:
     """Begin to listen for dongles."""
-    device, seconds = arguments.get("device"), arguments.get("seconds")
+    device = arguments.get("device")
     # `discover` would take a path for that of a capture file.
     if not isinstance(device, str) or device not in ["any", *os.listdir("/sys/class/net")]:
         raise Refused("there is no such network device")
-    if type(seconds) is not int or not 0 < seconds <= SECONDS_MAX:
-        raise Refused(f"seconds: not from 1 to {SECONDS_MAX}")
-    return _begin("find", seconds, [PACKAGE, "discover", "--json", "--seconds", str(seconds), "--", device], "")
+    return _begin(FIND_SECONDS, [PACKAGE, "discover", "--json", "--seconds", str(FIND_SECONDS), "--", device], "")
 
 
 def progress(_: Json) -> Json:
     """How far the job is, and what it has found: the last that it printed."""
-    job = _read("job")
-    if not job:
+    try:
+        job: Json = json.loads(_read("job"))
+    except FileNotFoundError:
         return {"running": False}
-    answer: Json = json.loads(job)
-    answer |= {"running": _is_running(), "elapsed": round(time.monotonic() - answer.pop("began"))}
-    code, out = _read("code"), _read("out")
+    answer = {
+        "seconds": job["seconds"],
+        "elapsed": round(time.monotonic() - job["began"]),
+        "running": _is_running(),
+    }
+    out = _read("out")
     for text in (out, *out.splitlines()[-1:]):
         with suppress(ValueError):
             answer["found"] = json.loads(text)
-    if not answer["running"]:
-        answer["succeeded"] = code == "0"
-        if code not in ("0", "1", "2", "3") or "found" not in answer:
-            answer["failure"] = "it was ended before it was done: try again"
     return answer
 
 
@@ -223,7 +210,7 @@ def cancel(_: Json) -> Json:
     end = time.monotonic() + 10
     while _is_running() and time.monotonic() < end:
         with suppress(OSError, ValueError):
-            os.kill(int(_read("pid")), signal.SIGINT)
+            os.kill(json.loads(_read("job"))["pid"], signal.SIGINT)
         time.sleep(0.2)
     return _problem()
 
@@ -273,38 +260,32 @@ def _checked(done: subprocess.CompletedProcess[str]) -> Json:
         return _problem(*done.stderr.splitlines()[-1:])
 
 
-def _begin(kind: str, seconds: int, command: list[str], text: str) -> Json:
+def _begin(seconds: int, command: list[str], text: str) -> Json:
     """Run a command in the background, in place of another, with this text on its standard input."""
     cancel({})
-    os.makedirs(FOLDER, mode=0o700, exist_ok=True)
-    for name in ("out", "code", "pid"):
-        _write(name, "")
-    lock = os.open(f"{FOLDER}/lock", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    _write("job", json.dumps({"kind": kind, "began": time.monotonic(), "seconds": seconds}))
-    if os.fork():
-        os.close(lock)
-        return _problem()
-    # The child, which holds the lock until it ends. rpcd waits until nobody has its pipes any more.
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-    code = -1
-    with suppress(OSError, subprocess.SubprocessError), open(f"{FOLDER}/out", "w") as out:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, text=True)
-        _write("pid", str(process.pid))
-        try:
-            process.communicate(text, seconds + 30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        code = process.wait()
-    _write("code", str(code))
-    os._exit(0)
+    os.umask(0o077)
+    os.makedirs(FOLDER, exist_ok=True)
+    # In memory alone: it may hold a token.
+    given = os.memfd_create(PACKAGE)
+    os.write(given, text.encode())
+    os.lseek(given, 0, os.SEEK_SET)
+    # The command inherits the lock, and holds it until it ends.
+    with open(f"{FOLDER}/lock", "w") as lock, open(f"{FOLDER}/out", "w") as out, open(f"{FOLDER}/job", "w") as job:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            command,
+            stdin=given,
+            stdout=out,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[lock.fileno()],
+            start_new_session=True,
+        )
+        json.dump({"began": time.monotonic(), "seconds": seconds, "pid": process.pid}, job)
+    return _problem()
 
 
 def _is_running() -> bool:
-    """Whether somebody holds the job's lock."""
+    """Whether the job's lock is held."""
     with suppress(FileNotFoundError), open(f"{FOLDER}/lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -313,16 +294,9 @@ def _is_running() -> bool:
     return False
 
 
-def _write(name: str, text: str) -> None:
-    file = os.open(f"{FOLDER}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(file, "w") as stream:
-        stream.write(text)
-
-
 def _read(name: str) -> str:
-    with suppress(FileNotFoundError), open(f"{FOLDER}/{name}", errors="replace") as file:
+    with open(f"{FOLDER}/{name}", errors="replace") as file:
         return file.read(OUTPUT_MAX)
-    return ""
 
 
 if __name__ == "__main__":

@@ -157,11 +157,9 @@ return view.extend({
 	},
 
 	button(action, words, kind) {
-		return E('button', {
-			'class': 'btn cbi-button cbi-button-' + kind, 'data-action': action,
-			'disabled': L.hasViewPermission() ? null : '',
-			'click': ui.createHandlerFn(this, 'control', action)
-		}, [ words ]);
+		const button = status.button(kind, words, ui.createHandlerFn(this, 'control', action));
+		button.disabled = !L.hasViewPermission();
+		return button;
 	},
 
 	control(action) {

@@ -7,26 +7,19 @@
 'require inverter-capture.status as status';
 
 const PACKAGE = 'inverter-capture';
-// As long as discover listens: enough for two reports of a dongle that sends one every five minutes.
-const FIND_SECONDS = 660;
 // What most people need. All other settings are on the tab "Advanced".
-const USUAL = {
-	pcap: [ 'device', 'timezone' ],
-	influxdb2: [ 'enabled', 'host', 'org', 'bucket', 'token' ],
-	mqtt: [ 'enabled', 'url', 'username', 'password' ],
-	console: [ 'enabled', 'format' ],
-	metrics: [ 'listen' ],
-	log: [ 'level' ]
-};
+const USUAL = [ 'enabled', 'device', 'timezone', 'host', 'org', 'bucket', 'token', 'url', 'username', 'password', 'format', 'listen', 'level' ];
 // What the list of servers shows of each.
-const COLUMNS = { influxdb2: 'host', mqtt: 'url', console: 'format' };
+const COLUMNS = [ 'enabled', 'host', 'url', 'format' ];
 // OpenWrt has the data of these areas' time zones in packages of their own names, and of others in zoneinfo-all.
 const ZONE_PACKAGES = [ 'Africa', 'Asia', 'Atlantic', 'Europe', 'Pacific' ];
+
+const ENDED = _('It was ended before it was done: try again.');
 
 const callSettings = rpc.declare({ object: PACKAGE, method: 'settings' });
 const callCheck = rpc.declare({ object: PACKAGE, method: 'check', params: [ 'sections' ] });
 const callTest = rpc.declare({ object: PACKAGE, method: 'test', params: [ 'type', 'options' ] });
-const callFind = rpc.declare({ object: PACKAGE, method: 'find', params: [ 'device', 'seconds' ] });
+const callFind = rpc.declare({ object: PACKAGE, method: 'find', params: [ 'device' ] });
 const callProgress = rpc.declare({ object: PACKAGE, method: 'progress' });
 const callCancel = rpc.declare({ object: PACKAGE, method: 'cancel' });
 const callDevices = rpc.declare({ object: 'luci-rpc', method: 'getNetworkDevices', expect: { '': {} } });
@@ -88,11 +81,11 @@ return view.extend({
 		s.addremove = false;
 		this.addTabs(s, section);
 		if (section.name == 'pcap') {
-			const o = this.addOption(s, 'usual', named(this.sections, 'service').settings[0]);
+			const o = this.addOption(s, named(this.sections, 'service').settings[0]);
 			o.ucisection = uci.sections(PACKAGE, 'service')[0]['.name'];
 		}
 		section.settings.forEach(setting => {
-			this.addOption(s, this.tabOf(section, setting), setting);
+			this.addOption(s, setting);
 			if (section.name == 'pcap' && setting.name == 'device')
 				this.addAction(s, '_find', _('Find my dongle'), this.find.bind(this));
 		});
@@ -115,9 +108,9 @@ return view.extend({
 		};
 		this.addTabs(s, section);
 		section.settings.forEach(setting => {
-			const o = this.addOption(s, this.tabOf(section, setting), setting);
+			const o = this.addOption(s, setting);
 			o.editable = setting.name == 'enabled';
-			o.modalonly = setting.name == 'enabled' || setting.name == COLUMNS[section.name] ? null : true;
+			o.modalonly = COLUMNS.includes(setting.name) ? null : true;
 		});
 		if (section.name != 'console')
 			this.addAction(s, '_test', _('Test'), this.test, section).modalonly = true;
@@ -125,17 +118,13 @@ return view.extend({
 
 	addTabs(s, section) {
 		s.tab('usual', _('General'));
-		if (section.settings.some(setting => this.tabOf(section, setting) != 'usual'))
+		if (section.settings.some(setting => !USUAL.includes(setting.name)))
 			s.tab('advanced', _('Advanced'));
 	},
 
-	tabOf(section, setting) {
-		return USUAL[section.name].indexOf(setting.name) >= 0 ? 'usual' : 'advanced';
-	},
-
-	addOption(s, tab, setting) {
+	addOption(s, setting) {
 		const types = { flag: form.Flag, choice: form.ListValue, list: form.DynamicList };
-		const o = s.taboption(tab, types[setting.type] || form.Value, setting.name, _(setting.title), _(setting.help));
+		const o = s.taboption(USUAL.includes(setting.name) ? 'usual' : 'advanced', types[setting.type] || form.Value, setting.name, _(setting.title), _(setting.help));
 		o.rmempty = !setting.required;
 		if (setting.type == 'flag' || setting.type == 'choice')
 			o.default = setting.default;
@@ -154,16 +143,14 @@ return view.extend({
 		}
 		if (setting.name == 'device') {
 			o.value('any', _('any (all devices)'));
-			Object.keys(this.devices).sort().forEach(name => {
-				o.value(name, this.devices[name].devtype && this.devices[name].devtype != 'ethernet' ? name + ' (' + this.devices[name].devtype + ')' : name);
-			});
+			Object.keys(this.devices).sort().forEach(name => { o.value(name); });
 		}
 		if (setting.name == 'timezone') {
 			o.value('local', _('local (this router\'s)'));
 			Object.keys(this.zones).sort().forEach(zone => {
 				const area = zone.split('/')[0];
 				if (zone != area)
-					o.value(zone, zone + ' (' + _('package %s').format('zoneinfo-' + (ZONE_PACKAGES.indexOf(area) < 0 ? 'all' : area.toLowerCase())) + ')');
+					o.value(zone, zone + ' (' + _('package %s').format('zoneinfo-' + (ZONE_PACKAGES.includes(area) ? area.toLowerCase() : 'all')) + ')');
 			});
 		}
 		// What is as the schema has it need not be written.
@@ -183,7 +170,7 @@ return view.extend({
 		o.renderWidget = function(section_id) {
 			const result = E('div', { 'class': 'ic-result', 'role': 'status' });
 			return E('div', { 'class': 'ic-page' }, [
-				E('button', { 'class': 'btn cbi-button cbi-button-action', 'data-action': name, 'click': ui.createHandlerFn(this, act, section_id, result, section) }, [ title ]),
+				status.button('action', title, ui.createHandlerFn(this, act, section_id, result, section)),
 				result
 			]);
 		};
@@ -203,8 +190,9 @@ return view.extend({
 			if (answer.problems.length)
 				return say(result, 'bad', answer.problems.map(problem => status.words(problem)));
 			return follow(() => {}, () => document.body.contains(result)).then(done => {
-				const problems = (done.found || []).map(problem => status.words(problem, problem.setting));
-				say(result, done.succeeded ? 'good' : 'bad', (done.succeeded ? [ _('It works.') ] : []).concat(problems, done.failure || []));
+				const good = done.found && done.found.every(problem => problem.warning);
+				say(result, good ? 'good' : 'bad', [].concat(good ? _('It works.') : [],
+					done.found ? done.found.map(problem => status.words(problem, problem.setting)) : ENDED));
 			});
 		}).catch(error => { say(result, 'bad', [ error.message ]); });
 	},
@@ -216,13 +204,12 @@ return view.extend({
 
 	find() {
 		const device = this.option('device').getValue() || 'any';
-		const bar = E('progress', { 'class': 'ic-progress', 'max': FIND_SECONDS, 'value': 0 });
+		const bar = E('progress', { 'class': 'ic-progress', 'value': 0 });
 		const text = E('p', { 'role': 'status' }, [ _('Listening on %s.').format(device) ]);
 		const counts = E('p', {});
 		const hint = E('p', {}, [ _('A dongle reports about every five minutes. Leave this open, or finish as soon as you like.') ]);
 		const report = E('div', {}), buttons = E('div', { 'class': 'right' });
 		let open = true;
-		const button = (title, kind, act) => E('button', { 'class': 'btn cbi-button cbi-button-' + kind, 'click': act }, [ title ]);
 		const close = () => {
 			open = false;
 			callCancel();
@@ -230,6 +217,7 @@ return view.extend({
 		};
 		const tell = now => {
 			const found = now.found || {};
+			bar.max = now.seconds;
 			bar.value = now.elapsed;
 			text.replaceChildren(_('Listening on %s: %d of %d seconds.').format(device, now.elapsed, now.seconds));
 			counts.replaceChildren(_('%d packets, %d reports').format(found.packets || 0, found.reports || 0) +
@@ -245,9 +233,9 @@ return view.extend({
 			const wrong = E('div', { 'class': 'ic-result' });
 			say(wrong, 'bad', problems.concat(found.problems || []));
 			report.append(wrong);
-			buttons.replaceChildren(button(_('Close'), 'neutral', close));
+			buttons.replaceChildren(status.button('neutral', _('Close'), close));
 			if (Object.keys(settings).length)
-				buttons.append(' ', button(_('Use these settings'), 'positive', () => {
+				buttons.append(' ', status.button('positive', _('Use these settings'), () => {
 					Object.keys(settings).forEach(name => {
 						const element = this.option(name);
 						if (element)
@@ -256,14 +244,14 @@ return view.extend({
 					close();
 				}));
 		};
-		buttons.append(button(_('Close'), 'neutral', close), ' ', button(_('Finish now'), 'action', () => { callCancel(); }));
+		buttons.append(status.button('neutral', _('Close'), close), ' ', status.button('action', _('Finish now'), () => { callCancel(); }));
 		ui.showModal(_('Find my dongle'), [ E('div', { 'class': 'ic-page' }, [ text, counts, bar, hint, report, buttons ]) ]);
-		return callFind(device, FIND_SECONDS).then(answer => {
+		return callFind(device).then(answer => {
 			if (answer.problems.length)
 				return done(answer.problems.map(problem => status.words(problem)), {});
 			return follow(tell, () => open).then(now => {
 				if (open)
-					done([].concat(now.failure || []), now.found || {});
+					done(now.found && now.found.problems ? [] : [ ENDED ], now.found || {});
 			});
 		}).catch(error => { done([ error.message ], {}); });
 	},
@@ -301,7 +289,7 @@ return view.extend({
 				const reason = setting && problem.message == 'missing' ? _('missing') + ' (' + _(setting.help) + ')' : status.words(problem);
 				return E('p', {}, [ E('strong', {}, [ place.join(' » ') ]), problem.value ? ' ' + problem.value : '', ': ', reason ]);
 			}))),
-			blocking ? E('button', { 'class': 'btn cbi-button cbi-button-negative', 'click': ui.createHandlerFn(this, 'saveAnyway') }, [ _('Save anyway') ]) : ''
+			blocking ? status.button('negative', _('Save anyway'), ui.createHandlerFn(this, 'saveAnyway')) : ''
 		]));
 		this.problems.scrollIntoView({ block: 'nearest' });
 	},

@@ -11,12 +11,16 @@ SHELL_SCRIPTS = $(shell grep -rlsE -m1 --exclude=Makefile '^\#! ?(/bin/|/usr/bin
 # Some tests create network namespaces, which needs root. Afterwards the user gets the files that they have created.
 SUDO := $(if $(filter 0,$(shell id -u))$(UNPRIVILEGED),,sudo)
 HYPOTHESIS = .venv/hypothesis
-HOMEASSISTANT = .venv/homeassistant-3.13
+# Which Home Assistant to test with: the pinned one, or the newest.
+HOMEASSISTANT ?= pinned
 TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
 
+# Most tests wait most of the time.
+TESTS_AT_ONCE = 3
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-architectures test-homeassistant lint format bench fuzz capture ipk sdk luci clean may-be-root ready ready-to-test
+.PHONY: help run test test-architectures test-homeassistant lint format bench fuzz soak capture ipk sdk luci clean may-be-root ready ready-to-test
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
@@ -28,12 +32,13 @@ run: ready ## Decode the bundled capture of one day, and show the last reading; 
 
 test: may-be-root lint ## Run the linters and every test, as root or with sudo; without: UNPRIVILEGED=1
 	@mkdir -p $(HYPOTHESIS)
-	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest $(ARGS); status=$$?; \
+	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(ARGS); status=$$?; \
 	$(if $(SUDO),sudo chown -R "$$(id -u):$$(id -g)" $(HYPOTHESIS);) exit $$status
 
-test-homeassistant: ready-to-test ## Run the service with a real Home Assistant, which takes Python 3.13, and the network
-	@sh .ci/setup "$$(sh .ci/setup --find 3.13)" $(HOMEASSISTANT) homeassistant
-	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
+test-homeassistant: ready-to-test ## Run the service with a real Home Assistant; HOMEASSISTANT=newest takes the newest
+	@if [ "$(HOMEASSISTANT)" = newest ]; then sh .ci/setup --newest-homeassistant .venv/homeassistant-newest; \
+	else sh .ci/setup "$$(sh .ci/setup --find 3.13)" .venv/homeassistant-3.13 homeassistant; fi
+	@$(SUDO) $(TEST_ENVIRONMENT) HOMEASSISTANT=$(HOMEASSISTANT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
 
 test-architectures: ready-to-test ## Decode on 32-bit and big-endian processors, too: with QEMU, and Debian's Python, 50 MB for each
 	@sh .ci/setup --install debootstrap qemu-user-static
@@ -55,8 +60,11 @@ format: ready-to-test ## Format the Python files, and fix what ruff can fix
 bench: ready-to-test ## Measure speed and memory, beside tcpdump and dpkt
 	@$(RUN) -m tests.bench
 
-fuzz: ready-to-test ## Feed packets and streams with noise for a minute
-	@$(RUN) -m tests.fuzz --seconds 60
+fuzz: ready-to-test ## Feed every parser with broken input for a minute, or with SECONDS=86400 for a day
+	@$(RUN) -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+soak: ready-to-test ## Run the whole service under every fault and attack for ten minutes, or for so many SECONDS
+	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m tests.soak --seconds $(or $(SECONDS),600)
 
 capture: ready-to-test ## Regenerate the bundled capture
 	@$(RUN) -m tests.dongle tests/captures/day.pcap

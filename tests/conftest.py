@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from inverter_capture.protocol.packets import Packet
 from inverter_capture.protocol.times import SECOND
-from tests.network import Network
+from tests.network import Network, leave_for_own_namespace
 from tests.programs import Dongle
 
 # A shell that starts the tests in the background has SIGINT ignored, in all that they start too.
@@ -28,6 +28,18 @@ NOT_PERMITTED = re.compile("permitted|Permission denied|no permission to capture
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: when tests run side by side, it ends with the others."""
+    items.sort(key=lambda item: item.path.name != "test_long.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_loopback() -> None:
+    """Other tests on this machine, with their dongles and servers, are on another loopback device."""
+    if os.geteuid() == 0:
+        leave_for_own_namespace()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import urllib.error
@@ -70,6 +71,16 @@ class Database(ABC):
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def freeze(self) -> None:
+        """It does nothing any more, and does not end."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def request(self, path: str, params: Mapping[str, str] | None = None, body: bytes | None = None) -> bytes:
         """GET, or POST when there is a body."""

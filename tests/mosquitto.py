@@ -122,9 +122,9 @@ class Mosquitto:
     def _listens(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log()
-        # WebSockets are listened for on IPv6, too.
-        tables = [Path(f"/proc/{self._process.pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
-        return bool(re.search(f":{self.port:04X} 0+:0000 0A", "".join(tables))) and self.socket.exists()
+        # WebSockets are listened for on IPv6, too. The other socket is there before it is listened on.
+        tables = "".join(Path(f"/proc/{self._process.pid}/net/{name}").read_text() for name in ("tcp", "tcp6", "unix"))
+        return all(re.search(how, tables) for how in (f":{self.port:04X} 0+:0000 0A", f" 00010000 .* {self.socket}\n"))
 
 
 class Heard(NamedTuple):

@@ -20,6 +20,7 @@ process left behind is deleted by the next.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import itertools
 import os
 import re
@@ -27,7 +28,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -41,6 +43,9 @@ SERVER_NUMBER = 10
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """Of the project: where `python -m tests.something` works."""
+
+CLONE_NEWNET = 0x40000000
+"""Of sched.h."""
 
 _serial_numbers = itertools.count(1)
 
@@ -223,6 +228,23 @@ class Network:
         )
         return address
 
+    def put_between(self, host: Host, words: Sequence[str]) -> subprocess.Popen[str]:
+        """Starts a program that all packets between a host and its port must pass through: in a namespace of its own,
+        with the devices `near`, to the host, and `far`, to the bridge. Only without offloads."""
+        name = f"{host.namespace}-line"
+        self._add_namespace(name, QUIET | NO_IPV6)
+        ip(
+            self.router,
+            f"link set {host.port} netns {name} name near",
+            f"link add {host.port} type veth peer name far netns {name}",
+            f"link set {host.port} master {BRIDGE}",
+            f"link set {host.port} up",
+        )
+        ip(name, "link set near up", "link set far up")
+        for namespace, device in ((self.router, host.port), (name, "near"), (name, "far")):
+            turn_offloads_off(namespace, device)
+        return self.popen(name, words)
+
     # --- inside ---
 
     def _add_namespace(self, name: str, settings: dict[str, int]) -> None:
@@ -240,6 +262,32 @@ class Network:
         if self._ipv6:
             lines += [neighbour(DEVICE, other.ipv6, other.mac) for other in others]
         ip(host.namespace, *lines)
+
+
+# Python 3.12 has os.setns and os.unshare.
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """This thread, and all that it starts, is in this network namespace for a while."""
+    with open("/proc/thread-self/ns/net", "rb") as before, open(f"/run/netns/{name}", "rb") as there:
+        _check(_libc.setns(there.fileno(), CLONE_NEWNET))
+        try:
+            yield
+        finally:
+            _check(_libc.setns(before.fileno(), CLONE_NEWNET))
+
+
+def leave_for_own_namespace() -> None:
+    """This thread, and all that it starts, is in a new network namespace from now on, with nothing but loopback."""
+    _check(_libc.unshare(CLONE_NEWNET))
+    run_program(["ip", "link", "set", "lo", "up"])
+
+
+def _check(result: int) -> None:
+    if result:
+        raise NetworkError(f"no network namespace: {os.strerror(ctypes.get_errno())}")
 
 
 def namespace_of(where: Host | str) -> str:

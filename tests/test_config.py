@@ -549,6 +549,10 @@ def test_the_systems_zone_needs_no_zone_data(zone_data: Path) -> None:
     assert parse('[[console]]\n[pcap]\ndevice = "x"\ntimezone = "local"', "c.toml").pcap.timezone == "local"
 
 
+def test_a_zone_name_of_a_thousand_parts() -> None:
+    assert "unknown time zone" in complaint(f'[[console]]\n[pcap]\ndevice = "x"\ntimezone = "a{".a" * 1000}/b"\n')
+
+
 def zone_complaint(name: str) -> str:
     """What is said about this zone, after its name."""
     message = complaint(f'[[console]]\n[pcap]\ndevice = "x"\ntimezone = "{name}"\n')

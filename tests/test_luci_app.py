@@ -101,6 +101,11 @@ def test_no_text_that_people_read_is_left_out_of_the_translations() -> None:
         assert found == [], path.name
 
 
+def test_the_readme_s_pictures_are_small() -> None:
+    pictures = Path(__file__).parents[1].joinpath(".github").glob("*.png")
+    assert 0 < sum(picture.stat().st_size for picture in pictures) < 200 * 1024
+
+
 def test_views_and_menu_belong_together() -> None:
     (path,) = APP.rglob("menu.d/*.json")
     menu = json.loads(path.read_text())

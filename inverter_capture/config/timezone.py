@@ -49,7 +49,8 @@ def check_timezone(value: str) -> str:
 
     try:
         zoneinfo.ZoneInfo(value)
-    except (KeyError, ImportError, ValueError, OSError):  # ImportError: any unknown name with python3-light on 3.11
+    # ImportError: any unknown name with python3-light on 3.11; RecursionError: a thousand dots in the name
+    except (KeyError, ImportError, ValueError, OSError, RecursionError):
         if zone := _zone_at(value):
             installed = "" if _offset(zone, datetime.now(UTC)) is not None else f", and {_install_data(zone)}"
             raise SettingError("an offset, not the name of a time zone", f"write {zone}{installed}") from None

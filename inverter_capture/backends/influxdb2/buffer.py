@@ -197,4 +197,3 @@ class Buffer:
 
 def _unpack(pack: _Pack) -> list[bytes]:
     return zlib.decompress(pack.data).split(_SEPARATOR)
-

@@ -80,8 +80,6 @@ class ReportLog:
 
     def judged(self, verdict: Verdict, report: Report, flow: Flow, time: int) -> None:
         """Log changes of the senders of reports. `time`: when this report was captured."""
-        if verdict is Verdict.KNOWN:
-            return
         serial, sender = report.serial, address_text(flow.source)
         if verdict in (Verdict.NEW, Verdict.MOVED):
             self._said.discard((serial, "second sender"))

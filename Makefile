@@ -11,7 +11,8 @@ SHELL_SCRIPTS = $(shell grep -rlsE -m1 --exclude=Makefile '^\#! ?(/bin/|/usr/bin
 # Some tests create network namespaces, which needs root. Afterwards the user gets the files that they have created.
 SUDO := $(if $(filter 0,$(shell id -u))$(UNPRIVILEGED),,sudo)
 HYPOTHESIS = .venv/hypothesis
-HOMEASSISTANT = .venv/homeassistant-3.13
+# Which Home Assistant to test with: the pinned one, or the newest.
+HOMEASSISTANT ?= pinned
 TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 	PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$(CURDIR)/$(HYPOTHESIS)"
 
@@ -34,9 +35,10 @@ test: may-be-root lint ## Run the linters and every test, as root or with sudo; 
 	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -n $(TESTS_AT_ONCE) --dist worksteal $(ARGS); status=$$?; \
 	$(if $(SUDO),sudo chown -R "$$(id -u):$$(id -g)" $(HYPOTHESIS);) exit $$status
 
-test-homeassistant: ready-to-test ## Run the service with a real Home Assistant, which takes Python 3.13, and the network
-	@sh .ci/setup "$$(sh .ci/setup --find 3.13)" $(HOMEASSISTANT) homeassistant
-	@$(SUDO) $(TEST_ENVIRONMENT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
+test-homeassistant: ready-to-test ## Run the service with a real Home Assistant; HOMEASSISTANT=newest takes the newest
+	@if [ "$(HOMEASSISTANT)" = newest ]; then sh .ci/setup --newest-homeassistant .venv/homeassistant-newest; \
+	else sh .ci/setup "$$(sh .ci/setup --find 3.13)" .venv/homeassistant-3.13 homeassistant; fi
+	@$(SUDO) $(TEST_ENVIRONMENT) HOMEASSISTANT=$(HOMEASSISTANT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
 
 test-architectures: ready-to-test ## Decode on 32-bit and big-endian processors, too: with QEMU, and Debian's Python, 50 MB for each
 	@sh .ci/setup --install debootstrap qemu-user-static

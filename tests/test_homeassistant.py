@@ -70,6 +70,7 @@ load_frequency load_power pv_current_1 pv_current_2 pv_power pv_power_1 pv_power
 pv_production_total pv_voltage_1 pv_voltage_2
 """
 """The entities of an inverter in the first version, but for the backends'."""
+RETIRED = {"inverter_faults_problem", "inverter_warnings_problem"}
 
 
 def device(kind: Kind, layout: Layout | None = None) -> Device:
@@ -264,12 +265,8 @@ def test_what_home_assistant_wants() -> None:
 
 def test_ids_of_the_first_version_are_there_or_retired() -> None:
     """Whoever has history under them would lose it."""
-    assert set(FIRST_IDS.split()) <= components().keys() | homeassistant.RETIRED.keys()
-    assert homeassistant.retired_components(BACKENDS).keys() >= {
-        *("mqtt_mqtt_h_he_waiting", "mqtt_mqtt_h_he_dropped"),
-        *("reports", "inverter_faults_problem", "inverter_warnings_problem"),
-    }
-    assert not components().keys() & homeassistant.RETIRED.keys()
+    assert set(FIRST_IDS.split()) <= components().keys() | RETIRED
+    assert not components().keys() & RETIRED
 
 
 def test_names_read_well_below_the_name_of_the_device() -> None:
@@ -426,9 +423,7 @@ def test_what_is_gone_is_removed() -> None:
     assert all(component == {"platform": "sensor"} for component in gone.values())
     told = service_announced(BACKENDS[2:], gone)
     assert told["components"] == json.loads(now)["components"] | gone
-    assert homeassistant.removals(b"", now, {"moon_phase": "binary_sensor", "reports": "sensor"}) == {
-        "moon_phase": {"platform": "binary_sensor"}
-    }
+    assert homeassistant.removals(b"", now) == {}
 
 
 # Kinds of inverters

@@ -172,8 +172,7 @@ def test_what_a_broker_gets(mqtt: Any, broker: Mosquitto) -> None:
         assert {name: value for name, value in state["values"].items() if value is not None} == sent.values
         order = [heard.topic for heard in listener.heard if heard.topic != SERVICE_STATE]
         ours = TOPICS.device(mqtt.client_id(MqttConfig(url="mqtt://a")).removeprefix("inverter-capture-"))
-        # The first of an inverter removes what earlier versions had.
-        assert order == [ours, SERVICE, DEVICE, DEVICE, STATE, AVAILABILITY]
+        assert order == [ours, SERVICE, DEVICE, STATE, AVAILABILITY]
         listener.wait_for(SERVICE_STATE)
     kept = retained(broker)
     assert kept[SERVICE] == "offline"
@@ -192,7 +191,7 @@ def test_a_reading_is_one_message(mqtt: Any, broker: Mosquitto) -> None:
             backend.put(reading(number))
             listener.wait_for(STATE, at_least(number + 1))
         assert power(listener.of(STATE)) == [0, 1, 2, 3, 4]
-        assert (len(listener.of(AVAILABILITY)), len(listener.of(DEVICE))) == (1, 2)
+        assert len(listener.of(AVAILABILITY)) == len(listener.of(DEVICE)) == 1
         assert backend.wait_until_empty(10)
         assert backend.status().delivered == 5
 
@@ -251,8 +250,8 @@ def test_an_inverter_of_which_more_is_known_is_announced_anew(mqtt: Any, broker:
             assert listener.last(STATE)["values"] == dict.fromkeys(names) | {"grid_power": number}
         # What is gone is removed once, and then the rest told again.
         told = [heard.json["components"].get("work_mode") for heard in listener.of(DEVICE)]
-        assert [bool(each) and len(each) > 1 for each in told] == [True, True, False, False, False]
-        assert told[2:] == [{"platform": "sensor"}, None, None]
+        assert [bool(each) and len(each) > 1 for each in told] == [True, False, False, False]
+        assert told[1:] == [{"platform": "sensor"}, None, None]
     with Listener(broker) as listener, delivering(mqtt, broker.url):
         # As an earlier run has left it.
         listener.wait_for_text(SERVICE, "online")
@@ -325,13 +324,11 @@ def test_what_an_earlier_version_had(mqtt: Any, broker: Mosquitto) -> None:
         listener.say(DEVICE, json.dumps(before), retain=True)
         with delivering(mqtt, broker.url) as backend:
             backend.put(reading(7))
-            listener.wait_for(DEVICE, at_least(5))
-            _, retiring, first, removal, now = (heard.json["components"] for heard in listener.of(DEVICE))
+            listener.wait_for(DEVICE, at_least(4))
+            _, first, removal, now = (heard.json["components"] for heard in listener.of(DEVICE))
     assert first == now
     assert "moon" not in now
     assert removal == now | {"moon": {"platform": "binary_sensor"}}
-    # Also where the broker has lost it.
-    assert retiring == now | {key: {"platform": kind} for key, kind in homeassistant.RETIRED.items()}
 
 
 # Two services

@@ -32,7 +32,6 @@ class SettingError(Exception):
         setting: str = "",
         missing: bool = False,
         instead: tuple[str, object] | None = None,
-        hide: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -40,7 +39,6 @@ class SettingError(Exception):
         self.setting = setting  # The setting to change, when a section's `check` raises this
         self.missing = missing  # Whether that setting has to be added
         self.instead = instead  # An alternative remedy: another setting and its value
-        self.hide = hide  # Whether the value contains a secret although the setting is not secret
 
 
 class ValueType(NamedTuple):
@@ -112,7 +110,7 @@ def _check_server(rest: str) -> None:
     """Check the part of a URL after ://. Raises SettingError."""
     authority = rest.partition("/")[0]
     if "@" in authority:
-        raise SettingError("contains a user name or password", "move them to their own settings", hide=True)
+        raise SettingError("contains a user name or password", "move them to their own settings")
     if any(letter in rest for letter in "?# "):
         raise SettingError("contains a space, ? or #", "give the server's address only")
     name, port = split_port(authority)

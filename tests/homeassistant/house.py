@@ -83,14 +83,13 @@ class House:
             }
         return self.entities
 
-    def enable(self, *keys: str) -> None:
-        """Switch entities on, as soon as they are there. Home Assistant loads them half a minute later."""
-        self.wait(lambda: set(keys) <= set(self.look()), "entities")
+    def enable(self, key: str) -> float:
+        """Switch an entity on, as soon as it is there. Returns seconds until all are loaded anew."""
+        self.wait(lambda: key in self.look(), key)
         with self._home.converse() as page:
-            for key in keys:
-                page.ask("config/entity_registry/update", entity_id=self.entities[key].id, disabled_by=None)
-        self.wait(lambda: set(keys) <= set(self.states()), "states")
+            done = page.ask("config/entity_registry/update", entity_id=self.entities[key].id, disabled_by=None)
         self.look()
+        return float(done.get("reload_delay", 0))
 
     def states(self) -> dict[str, Json]:
         """Of the entities, by the same."""

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, count
 from math import isfinite
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from inverter_capture import __version__
@@ -31,13 +30,6 @@ STATE_LENGTH_MAX = 255  # Maximum length of an entity's state in Home Assistant,
 
 OTHER = "other"
 """The state for numbers without a known meaning. Home Assistant must be told all possible states in advance."""
-
-RETIRED: dict[str, str] = {
-    "inverter_faults_problem": "binary_sensor",
-    "inverter_warnings_problem": "binary_sensor",
-    "reports": "sensor",
-}
-"""Components of inverters that only earlier versions announced: the platform, such as "sensor", by component id."""
 
 _BINARY = ("connectivity", "running")  # Device classes of fields that become binary sensors
 _PROBLEM_FIELDS = ("inverter_warnings", "inverter_faults")
@@ -417,23 +409,15 @@ def announcer(payload: bytes) -> str:
         return ""
 
 
-def removals(announced: bytes, payload: bytes, retired: Mapping[str, str] = MappingProxyType({})) -> Json:
-    """The components to remove: those `announced` and those `retired`, if the `payload` does not have them."""
-    kinds = dict(retired)
+def removals(announced: bytes, payload: bytes) -> Json:
+    """The components to remove: those in the `announced` payload that `payload` does not have."""
     try:
         before = json.loads(announced)["components"]
-        kinds |= {key: component["platform"] for key, component in before.items()}
+        kinds = {key: component["platform"] for key, component in before.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # Not an announcement of this program.
-    for key in json.loads(payload)["components"]:
-        kinds.pop(key, None)
-    return {key: {"platform": kind} for key, kind in kinds.items()}
-
-
-def retired_components(backends: Iterable[BackendStatus]) -> dict[str, str]:
-    """The components of inverters that only earlier versions announced, some of them for each backend."""
-    counts = {f"{key}_{what}": "sensor" for key in backend_keys(backends) for what in ("waiting", "dropped")}
-    return RETIRED | counts
+        return {}  # Not an announcement of this program.
+    now = json.loads(payload)["components"]
+    return {key: {"platform": kind} for key, kind in kinds.items() if key not in now}
 
 
 def backend_keys(backends: Iterable[BackendStatus]) -> dict[str, BackendStatus]:
@@ -474,8 +458,8 @@ def dumps(value: Json) -> bytes:
 
 def _field_component(field: Field, codes: Codes) -> Json:
     component: Json
-    if field.device_class in _BINARY:
-        component = _binary_component(field.title, field.device_class, field.id)
+    if field.quantity.device_class in _BINARY:
+        component = _binary_component(field.title, field.quantity.device_class, field.id)
     else:
         words = field.id in codes.fields
         # In a template `.values` would be a method.
@@ -491,8 +475,8 @@ def _field_component(field: Field, codes: Codes) -> Json:
         elif not words:
             shown = {
                 "unit_of_measurement": field.unit,
-                "device_class": field.device_class,
-                "state_class": field.state_class,
+                "device_class": field.quantity.device_class,
+                "state_class": field.quantity.state_class,
             }
             component |= {key: text for key, text in shown.items() if text}
             if field.unit:

@@ -251,15 +251,12 @@ class Session:
             return
         topic = self._topics.device(name)
         before = self._announced.get(topic)
-        retired = {}
         if before is None:
             # Before publishing, so that the retained discovery of an earlier version arrives first.
             self._connection.subscribe([topic])
             self._expect_echo(topic)
-            if name != self._service.id:
-                retired = homeassistant.retired_components(self._status().backends)
         self._announced[topic] = payload
-        self._remove(topic, homeassistant.removals(before() if before else b"", payload(), retired))
+        self._remove(topic, homeassistant.removals(before() if before else b"", payload()))
         self._connection.publish(topic, payload())
 
     def _remove(self, topic: str, gone: Json) -> None:

@@ -512,11 +512,17 @@ def test_the_pages_are_translated(browser: Browser, server: Server, language: st
     server.router.language = language
     server.router.translations = po_translations(APP / "po" / language / "inverter-capture.po")
     server.router.status = status("small", "three-phase")
+    inverter = server.router.status["inverters"][0]
+    inverter["values"] |= {"inverter_faults": 1 << 34, "inverter_warnings": 1 << 1}
+    inverter["texts"] |= {"inverter_faults": "F35 no grid", "inverter_warnings": "W02 fan"}
     server.router.log = log_line("info: hello")
     for page in ("overview", "settings", "log"):
         browser.open(server, page)
         if page == "overview":
             open_values(browser, ".ic-card:first-child")
+            words = {"de": ("Störungen F35 kein Netz", "Lüfter"), "af": ("Foute F35 geen net", "waaier")}[language]
+            assert words[0] in browser.text(".ic-card:first-child .ic-bad")
+            assert words[1] in browser.text(".ic-card:first-child tr[data-field=inverter_warnings]")
         assert browser.script("return window.missing") == []
         browser.picture(f"{page}-{language}")
 

@@ -71,12 +71,11 @@ class ReportLog:
 
     def observe(self, event: Event) -> None:
         """Log what is new in an event."""
-        if isinstance(event, Decoded | Unknown):
-            self._heard(event.time)
-            self._remember(event.report.serial)
         if isinstance(event, Decoded):
+            self._heard(event)
             self._decoded(event)
         elif isinstance(event, Unknown):
+            self._heard(event)
             self._unknown_length(event)
 
     def judged(self, verdict: Verdict, report: Report, flow: Flow, time: int) -> None:
@@ -156,7 +155,9 @@ class ReportLog:
         self._unknown = {key: when for key, when in self._unknown.items() if key[0] != gone}
         self._said = {key for key in self._said if key[0] != gone}
 
-    def _heard(self, time: int) -> None:
+    def _heard(self, event: Decoded | Unknown) -> None:
+        time = event.time
+        self._remember(event.report.serial)
         if self._quiet:
             self._quiet = False
             _log.info("reports arrive again, after %d minutes without", (time - self._last_report) // (60 * SECOND))

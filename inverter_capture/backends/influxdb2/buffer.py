@@ -109,7 +109,7 @@ class Buffer:
         """Append a text. Returns the number of texts dropped to make room."""
         self.counts.added += 1
         self._raw.append(text)
-        self._raw_bytes += _cost(text)
+        self._raw_bytes += len(text) + TEXT_OVERHEAD
         while self._raw_bytes > self.raw_limit:
             self._pack_oldest()
         dropped = 0
@@ -128,10 +128,10 @@ class Buffer:
             size += pack.raw_bytes
         else:
             for text in self._raw:
-                if texts and size + _cost(text) > BATCH_BYTES_MAX:
+                size += len(text) + TEXT_OVERHEAD
+                if texts and size > BATCH_BYTES_MAX:
                     break
                 texts.append(text)
-                size += _cost(text)
         self._taken = len(texts)
         self._gone = 0
         return texts
@@ -161,12 +161,12 @@ class Buffer:
         self._gone = 0
 
     def _pack_oldest(self) -> None:
+        before = self._raw_bytes
+        least = before - PACK_BYTES + TEXT_OVERHEAD
         texts = [self._pop_raw()]
-        raw_bytes = _cost(texts[0])
-        while self._raw and len(texts) < PACK_TEXTS and raw_bytes + _cost(self._raw[0]) <= PACK_BYTES:
+        while self._raw and len(texts) < PACK_TEXTS and self._raw_bytes - len(self._raw[0]) >= least:
             texts.append(self._pop_raw())
-            raw_bytes += _cost(texts[-1])
-        pack = _Pack(len(texts), raw_bytes, zlib.compress(_SEPARATOR.join(texts)))
+        pack = _Pack(len(texts), before - self._raw_bytes, zlib.compress(_SEPARATOR.join(texts)))
         self._packs.append(pack)
         self._packs_bytes += pack.cost
 
@@ -180,7 +180,7 @@ class Buffer:
 
     def _pop_raw(self) -> bytes:
         text = self._raw.popleft()
-        self._raw_bytes -= _cost(text)
+        self._raw_bytes -= len(text) + TEXT_OVERHEAD
         return text
 
     def _drop_oldest(self) -> int:
@@ -197,7 +197,3 @@ class Buffer:
 
 def _unpack(pack: _Pack) -> list[bytes]:
     return zlib.decompress(pack.data).split(_SEPARATOR)
-
-
-def _cost(text: bytes) -> int:
-    return len(text) + TEXT_OVERHEAD

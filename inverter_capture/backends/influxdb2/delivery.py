@@ -53,12 +53,13 @@ class InfluxDb2(Backend):
         text = write(reading, config.measurement, config.tags).encode()
         if not text:
             return
+        buffer = self._buffer
         with self._changed:
-            dropped = self._buffer.add(text)
+            dropped = buffer.add(text)
             if dropped and not self._overflowing:
                 self._overflowing = True
                 _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
-            if not self._importing or len(self._buffer) == 1 or self._buffer.has_batch:
+            if not self._importing or len(buffer) == 1 or buffer.has_batch:
                 self._changed.notify_all()
 
     def begin_import(self) -> None:

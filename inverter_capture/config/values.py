@@ -120,7 +120,7 @@ def _check_server(rest: str) -> None:
         raise SettingError(
             "no valid host name or address", "write it as in 192.168.1.10 or [fd00::1], a port as in host:8086"
         )
-    if port and not 0 < int(port) < 65536:
+    if port and not _is_port(port):
         raise SettingError("no valid port", "give a number from 1 to 65535")
 
 
@@ -128,6 +128,11 @@ def split_port(authority: str) -> tuple[str, str]:
     """Split into a name or bracketed IPv6 address, and the port; empty without one."""
     name, _, port = authority.rpartition(":")
     return (name, port) if port.isdecimal() else (authority, "")
+
+
+def _is_port(text: str) -> bool:
+    # Python converts no text of thousands of digits.
+    return bool(re.fullmatch(r"\d{1,5}", text, re.ASCII)) and 0 < int(text) < 65536
 
 
 def check_listen(value: str) -> str:
@@ -140,7 +145,7 @@ def check_listen(value: str) -> str:
         socket.inet_pton(socket.AF_INET6 if bracketed else socket.AF_INET, host[1:-1] if bracketed else host)
     except (OSError, ValueError):
         raise SettingError from None
-    if not port.isascii() or not port or not 0 < int(port) < 65536:
+    if not _is_port(port):
         raise SettingError
     return value
 

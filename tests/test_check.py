@@ -104,7 +104,10 @@ def test_what_is_misspelt_is_suggested(arguments: list[str], near: str) -> None:
 
 def test_on_a_terminal_the_line_is_shown_without_secrets(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
-    config.write_text(START + '[[mqtt]]\nurl = "ftp://x" # broker\npassword = s3cret\npasword = "s3cret"\n')
+    config.write_text(
+        START
+        + '[[mqtt]]\nurl = "ftp://x" # broker\npassword = s3cret\npasword = "s3cret"\n[[mqtt]]\nurl = "ftp://me:s3cret@x"\n'
+    )
     master, slave = pty.openpty()
     command = [*PROGRAM, "check", str(config)]
     done = subprocess.run(command, stderr=slave, env=environment(NO_COLOR="1"), cwd=ROOT, check=False)

@@ -433,6 +433,21 @@ def test_unknown_settings() -> None:
     )
 
 
+def test_what_a_lost_line_may_have_set_is_not_missing() -> None:
+    assert complaint('[pcap]\ndevice: "lo"\n[[console]]').startswith("2: not TOML: Expected '=' after a key")
+
+
+def test_a_setting_has_one_mistake() -> None:
+    assert len(complaints(influxdb2('schema = "narrow"', "tags = { group = 'x', name = 'y' }"))) == 1
+    # Nothing is concluded from a value that is wrong.
+    assert complaint(influxdb2("org = ", "bucket = ", "db = 5")).startswith("8: [[influxdb2]] db = 5: ")
+    assert complaint(influxdb2("token = ", 'authentication = "nne"')).startswith("9: [[influxdb2]] authentication = ")
+    assert complaint(influxdb2("token = 5")).startswith("9: [[influxdb2]] token = (hidden): ")
+    assert "url = 5" in complaint(mqtt("url = 5", 'certificate = "c"'))
+    assert complaint(influxdb2("org = ", 'og = "o"')).startswith("9: [[influxdb2]] og: unknown setting: ")
+    assert complaint(influxdb2("token = ", 'tokn = "t"')).startswith("9: [[influxdb2]] tokn: unknown setting: ")
+
+
 def test_addresses_have_other_names_elsewhere() -> None:
     text = '[[mqtt]]\nserver = "broker"\nport = 1883\nenabled = true\n'
     remedy = "unknown setting: write address and port in url, such as mqtt://192.168.1.10:1883"
@@ -1148,6 +1163,7 @@ def test_a_broker_with_defaults() -> None:
         (" 192.168.1.10:1883/ ", "mqtt://192.168.1.10:1883"),
         ("mqtts://broker.example", "mqtts://broker.example"),
         ("mqtt://[fe80::1]:1883", "mqtt://[fe80::1]:1883"),
+        ("mqtt://[fe80::1%br-lan]:1883", "mqtt://[fe80::1%br-lan]:1883"),
         ("ws://broker:9001/mqtt", "ws://broker:9001/mqtt"),
         ("ws://broker:9001/", "ws://broker:9001/"),
         ("wss://broker", "wss://broker"),
@@ -1165,6 +1181,9 @@ def test_brokers(written: str, read: str) -> None:
         ("http://broker", "begin with mqtt://, mqtts://, ws://, wss:// or unix://"),
         ("mqtt://", "no valid host name"),
         ("mqtt://a..b", "no valid host name"),
+        ("mqtt://192.168.1.300", "no valid host name or address"),
+        ("mqtt://192.168.1", "no valid host name or address"),
+        ("mqtt://[fd00::1", "no valid host name or address"),
         ("mqtt://.b", "no valid host name"),
         ("mqtt://" + "a" * 64, "no valid host name"),
         ("mqtt://höhe", "no valid host name"),
@@ -1186,6 +1205,7 @@ def test_a_password_in_the_url_is_not_shown() -> None:
     message = complaint(mqtt(f'url = "mqtt://me:{SECRET}@broker"'))
     assert message.startswith("6: [[mqtt]] url = (hidden): ")
     assert "own settings" in message
+    assert complaint(mqtt(f'url = "ftp://me:{SECRET}@broker"')).startswith("6: [[mqtt]] url = (hidden): unknown scheme")
 
 
 @pytest.mark.parametrize(

@@ -160,11 +160,11 @@ def check_moment(values: Values) -> None:
     if values["inverter_state"] == 0:
         # The battery management system has not been heard yet.
         absent = {name for name in absent if FIELDS_BY_ID[name].group != "BMS"}
-    assert all(FIELDS_BY_ID[name].device_class == "temperature" for name in absent), absent
+    assert all(FIELDS_BY_ID[name].quantity.device_class == "temperature" for name in absent), absent
     for name, value in values.items():
         field = FIELDS_BY_ID[name]
-        assert field.minimum is None or value >= field.minimum, name
-        assert field.maximum is None or value <= field.maximum, name
+        assert field.quantity.minimum is None or value >= field.quantity.minimum, name
+        assert field.quantity.maximum is None or value <= field.quantity.maximum, name
         assert isinstance(value, int) == (field.divisor == 1), name
         assert near(value * field.divisor, round(value * field.divisor), 1e-6), name
     assert near(values["battery_voltage"] * values["battery_current"], values["battery_power"], 1)
@@ -390,8 +390,8 @@ def test_every_value_is_found_where_the_table_says(data: st.DataObject) -> None:
     field = data.draw(st.sampled_from([field for field in FIELDS if field.registers and held >= {*field.registers}]))
     bits = 16 * len(field.registers)
     raw = data.draw(st.integers(0, (1 << bits) - 1))
-    signed = raw - (1 << bits) if field.signed and raw >> bits - 1 else raw
-    value = signed / field.divisor + field.bias
+    signed = raw - (1 << bits) if field.quantity.signed and raw >> bits - 1 else raw
+    value = signed / field.divisor + field.quantity.bias
     report = encode_values("ABCDEFGHI1", CLOCK, {field.id: value}, length_of(ranges))
     words = [word(report, ranges, register) for register in field.registers]
     assert sum(part << 16 * position for position, part in enumerate(words)) == raw

@@ -82,10 +82,10 @@ def plausible(choose: str, kind: Kind = SINGLE_PHASE, fields: Sequence[Field] = 
     values: dict[str, int | float] = {}
     for field in fields:
         bits = 16 * max(1, len(field.registers))
-        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if field.signed else (0, 2**bits - 1)
-        ends = [end * field.factor / field.divisor + field.bias for end in (low, high)]
-        if field.minimum is not None and field.maximum is not None:
-            ends = [max(ends[0], field.minimum), min(ends[1], field.maximum)]
+        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if field.quantity.signed else (0, 2**bits - 1)
+        ends = [end * field.quantity.factor / field.divisor + field.quantity.bias for end in (low, high)]
+        if field.quantity.minimum is not None and field.quantity.maximum is not None:
+            ends = [max(ends[0], field.quantity.minimum), min(ends[1], field.quantity.maximum)]
         end = ends[0] if choose == "least" else ends[1]
         values[field.id] = (low if choose == "least" else high) if field.id in kind.codes.fields else end
         if field.divisor == 1 and field.id not in kind.codes.fields:

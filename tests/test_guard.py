@@ -54,7 +54,7 @@ COUNTERS = [field for field in FIELDS if field.period]
 ENERGIES = [field for field in COUNTERS if field.unit == "kWh"]
 MEASURED = [field for field in FIELDS if field.limit is not None and not field.period]
 FIRST_NOT_ZERO = [field for field in TOTALS if field.group != "Generator"]
-RISING = [field for field in COUNTERS if not field.net]
+RISING = [field for field in COUNTERS if not field.quantity.net]
 GUARDED = [field for field in FIELDS if field.limit is not None]
 
 
@@ -164,7 +164,7 @@ class Meter:
         values = {field.id: int(self._counted[field.id] * 10) / 10 for field in COUNTERS}
         for field in COUNTERS:
             # A net counter that meets 0 by chance while much flows is held back for once.
-            if field.net and not values[field.id] and self._counted[field.id]:
+            if field.quantity.net and not values[field.id] and self._counted[field.id]:
                 values[field.id] = 0.1
         return moment(self.now, values, self._zone)
 
@@ -196,7 +196,7 @@ def meter_readings(draw: st.DrawFn) -> list[Moment]:
     readings = []
     for seconds in gaps:
         power = {
-            field.id: limit_of(field) * strength * (dice.uniform(-1, 1) if field.net else dice.random())
+            field.id: limit_of(field) * strength * (dice.uniform(-1, 1) if field.quantity.net else dice.random())
             for field in COUNTERS
         }
         each = meter.reading(seconds, power)
@@ -219,7 +219,7 @@ def test_a_reset_just_before_midnight_by_the_clock_is_believed(field: Field) -> 
     # 23:47:30, 23:52:30, 23:57:30; 0:02:30, ...
     start = datetime(2023, 12, 31, 22, 47, 30, tzinfo=UTC)
     assert all(verdicts(series(field.id, [12.3, 12.3, 0, 0, 0.1, 0.1, 0.2, 0.2], start)))
-    assert verdicts(series(field.id, [12.3, 12.3, 0, 0.1, 0, 0.1], start)) == [True] * 4 + [field.net, True]
+    assert verdicts(series(field.id, [12.3, 12.3, 0, 0.1, 0, 0.1], start)) == [True] * 4 + [field.quantity.net, True]
     # Nothing can have been counted in a day that is yet to come.
     assert verdicts(series(field.id, [32.3, 32.3, 10.3, 32.4, 0], start)) == [True, True, False, True, True]
 
@@ -275,7 +275,7 @@ GLITCHES: dict[str, Callable[[float], float]] = {
 def stands_out(field: Field, value: float, glitch: float, seconds: float) -> bool:
     """Whether a rule is broken by a value so much later; a net counter may do much."""
     allowed = countable(field, seconds)
-    return glitch > value + allowed or glitch < value - (allowed if field.net else 0)
+    return glitch > value + allowed or glitch < value - (allowed if field.quantity.net else 0)
 
 
 @given(
@@ -363,7 +363,7 @@ def test_a_counter_that_falls_by_one_step_is_held_back(field: Field) -> None:
     assert verdicts(series(field.id, [12.3, 12.3, 12.2, 12.3])) == [True, True, False, True]
 
 
-@pytest.mark.parametrize("field", [field for field in COUNTERS if field.net], ids=ids)
+@pytest.mark.parametrize("field", [field for field in COUNTERS if field.quantity.net], ids=ids)
 def test_a_net_counter_can_fall(field: Field) -> None:
     assert all(verdicts(series(field.id, [1.3, 1.2, 0.7, 0.0, 1.0])))
     assert verdicts(series(field.id, [130.0, 100.0, 130.0])) == [True, False, True]
@@ -600,7 +600,7 @@ def test_readings_that_come_late_pass(profile: Profile, begin: int, length: int)
         assert all(verdicts(each for pair in zip(order, order, strict=True) for each in pair))
 
 
-@pytest.mark.parametrize("field", [field for field in ENERGIES if not field.net], ids=ids)
+@pytest.mark.parametrize("field", [field for field in ENERGIES if not field.quantity.net], ids=ids)
 @pytest.mark.parametrize("glitch", [0, 6553.5])
 @pytest.mark.parametrize("place", [10, 11, 20, 29])
 def test_a_glitch_in_what_comes_late_is_held_back(field: Field, glitch: float, place: int) -> None:

@@ -180,7 +180,8 @@ def test_just_installed_it_says_what_to_do(router: Router) -> None:
     assert service.init("start") == Told(None, [NAME], False)
     (line,) = service.log
     assert line == (
-        f"daemon.notice {NAME}: not enabled: make your settings in /etc/config/{NAME}, then: "
+        f"daemon.notice {NAME}: not enabled: make your settings in /etc/config/{NAME} "
+        f"(`{NAME} check` says which), then: "
         f"uci set {NAME}.@service[0].enabled=1; uci commit; /etc/init.d/{NAME} start"
     )
     assert service.runs == []  # no time is lost at boot

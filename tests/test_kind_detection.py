@@ -557,7 +557,11 @@ def test_anything_is_read_without_an_exception(sent: list[tuple[Layout, int, ran
                 assert (reading.kind is not SINGLE_PHASE) == three
                 for name, value in reading.values.items():
                     field = reading.kind.fields_by_id[name]
-                    assert field.minimum is None or field.maximum is None or field.minimum <= value <= field.maximum
+                    assert (
+                        field.quantity.minimum is None
+                        or field.quantity.maximum is None
+                        or field.quantity.minimum <= value <= field.quantity.maximum
+                    )
 
 
 @given(st.permutations(range(8)), st.booleans())

@@ -144,7 +144,9 @@ def test_each_field_of_each_kind_is_a_metric(kind: Any) -> None:
     assert value(samples, f"inverter_{fields[0].id}", serial="B") == 7.5
     counters = {family.name for family in families(text) if family.type == "counter" and "capture" not in family.name}
     assert counters == {
-        f"inverter_{field.id.removesuffix('_total')}" for field in fields if field.period == "total" and not field.net
+        f"inverter_{field.id.removesuffix('_total')}"
+        for field in fields
+        if field.period == "total" and not field.quantity.net
     }
 
 

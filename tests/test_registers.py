@@ -47,7 +47,7 @@ def as_row(field: Field, fields: dict[str, Field]) -> dict[str, str]:
         return "" if value is None else str(value)
 
     part = fields[field.derived.of[0]] if field.derived else field
-    scale = Fraction(part.factor, part.divisor)
+    scale = Fraction(part.quantity.factor, part.divisor)
     return {
         "id": field.id,
         "registers": " ".join(map(str, registers_of(field, fields))),
@@ -55,12 +55,12 @@ def as_row(field: Field, fields: dict[str, Field]) -> dict[str, str]:
         "name": field.name,
         "unit": field.unit,
         "scale": str(float(scale)) if scale.denominator > 1 else str(scale),
-        "bias": str(field.bias),
-        "signed": "yes" if field.signed else "no",
-        "min": number(field.minimum),
-        "max": number(field.maximum),
-        "device_class": field.device_class,
-        "state_class": field.state_class,
+        "bias": str(field.quantity.bias),
+        "signed": "yes" if field.quantity.signed else "no",
+        "min": number(field.quantity.minimum),
+        "max": number(field.quantity.maximum),
+        "device_class": field.quantity.device_class,
+        "state_class": field.quantity.state_class,
         "publish": "default" if field.default else "optional",
     }
 
@@ -111,8 +111,12 @@ def test_what_low_and_high_voltage_have_in_common() -> None:
             continue
         high = HIGH_VOLTAGE.fields_by_id[row["id"]]
         assert high.registers[: len(low.registers)] == low.registers
-        assert Fraction(high.factor, high.divisor) == Fraction(low.factor, low.divisor)
-        assert (high.bias, high.signed, high.quantity.mask) == (low.bias, low.signed, low.quantity.mask)
+        assert Fraction(high.quantity.factor, high.divisor) == Fraction(low.quantity.factor, low.divisor)
+        assert (high.quantity.bias, high.quantity.signed, high.quantity.mask) == (
+            low.quantity.bias,
+            low.quantity.signed,
+            low.quantity.mask,
+        )
     # What is scaled differently, or whose scale is disputed.
     doubtful = {"battery_voltage", "battery_power", "pv_power_1", "pv_power", "pv_production_today", "bms_current"}
     assert not doubtful & common.keys()
@@ -129,8 +133,12 @@ def test_a_field_with_one_id_means_the_same_in_all_kinds() -> None:
     for field in HIGH_VOLTAGE.fields:
         single = FIELDS_BY_ID.get(field.id)
         if single is not None:
-            assert (field.unit, field.device_class, field.group) == (single.unit, single.device_class, single.group)
-            assert field.state_class == single.state_class, field.id
+            assert (field.unit, field.quantity.device_class, field.group) == (
+                single.unit,
+                single.quantity.device_class,
+                single.group,
+            )
+            assert field.quantity.state_class == single.quantity.state_class, field.id
 
 
 def test_titles_are_told_apart() -> None:
@@ -142,14 +150,14 @@ def test_titles_are_told_apart() -> None:
 @pytest.mark.parametrize("kind", KINDS.values(), ids=kind_names)
 def test_bounds_come_in_pairs_and_can_be_reached(kind: Kind) -> None:
     for field in kind.fields:
-        assert (field.minimum is None) == (field.maximum is None), field.id
-        if field.minimum is not None and field.maximum is not None and not field.quantity.mask:
+        assert (field.quantity.minimum is None) == (field.quantity.maximum is None), field.id
+        if field.quantity.minimum is not None and field.quantity.maximum is not None and not field.quantity.mask:
             bits = 16 * len(field.registers)
-            lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if field.signed else (0, (1 << bits) - 1)
-            scale = Fraction(field.factor, field.divisor)
-            assert field.minimum < field.maximum
-            assert lowest * scale + field.bias <= field.maximum, field.id
-            assert highest * scale + field.bias >= field.minimum, field.id
+            lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if field.quantity.signed else (0, (1 << bits) - 1)
+            scale = Fraction(field.quantity.factor, field.divisor)
+            assert field.quantity.minimum < field.quantity.maximum
+            assert lowest * scale + field.quantity.bias <= field.quantity.maximum, field.id
+            assert highest * scale + field.quantity.bias >= field.quantity.minimum, field.id
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=kind_names)
@@ -158,15 +166,15 @@ def test_no_register_is_signed_for_one_field_and_unsigned_for_another(kind: Kind
     signed: dict[int, bool] = {}
     for field in kind.fields:
         for place, register in enumerate(field.registers, 1):
-            sign = field.signed and place == len(field.registers)
+            sign = field.quantity.signed and place == len(field.registers)
             assert signed.setdefault(register, sign) == sign, field.id
 
 
 def test_what_can_be_masked_is_one_register() -> None:
     for kind in KINDS.values():
         for field in kind.fields:
-            assert not field.quantity.mask or (len(field.registers) == 1 and not field.signed)
-            assert not field.quantity.wide or (len(field.registers) == 2 and field.signed)
+            assert not field.quantity.mask or (len(field.registers) == 1 and not field.quantity.signed)
+            assert not field.quantity.wide or (len(field.registers) == 2 and field.quantity.signed)
 
 
 def test_parts_of_derived_fields_are_whole_numbers_of_the_same_table() -> None:
@@ -181,17 +189,21 @@ def test_parts_of_derived_fields_are_whole_numbers_of_the_same_table() -> None:
 @pytest.mark.parametrize("kind", KINDS.values(), ids=kind_names)
 def test_what_counts_is_guarded(kind: Kind) -> None:
     for field in kind.fields:
-        counts = field.state_class in ("total", "total_increasing")
+        counts = field.quantity.state_class in ("total", "total_increasing")
         assert bool(field.period) == counts, field.id
         if counts:
             period = next(part for part in reversed(field.id.split("_")) if not part.isdigit())
             assert field.period == period.replace("today", "day")
             assert field.limit, field.id
-            assert field.net == (field.id.startswith(("inverter_energy_", "inverter_reactive_")))
-            assert (field.state_class == "total") == field.net, "what can fall is not total_increasing"
-            assert field.net or not field.signed, field.id
+            assert field.quantity.net == (field.id.startswith(("inverter_energy_", "inverter_reactive_")))
+            assert (field.quantity.state_class == "total") == field.quantity.net, (
+                "what can fall is not total_increasing"
+            )
+            assert field.quantity.net or not field.quantity.signed, field.id
         else:
-            assert field.limit is None or (field.state_class == "measurement" and not field.signed), field.id
+            assert field.limit is None or (field.quantity.state_class == "measurement" and not field.quantity.signed), (
+                field.id
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=kind_names)
@@ -206,7 +218,7 @@ def test_limits_leave_room_for_large_houses_and_tell_garbage(kind: Kind) -> None
             assert (2**16 - 1) / field.divisor > 10 * field.limit, "all ones in a register stand out"
         elif not field.period:
             part = kind.fields_by_id[field.derived.of[0]] if field.derived else field
-            assert (2**16 - 1) * part.factor / part.divisor > field.limit
+            assert (2**16 - 1) * part.quantity.factor / part.divisor > field.limit
 
 
 @pytest.mark.parametrize("length", LAYOUTS)

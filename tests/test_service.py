@@ -129,6 +129,8 @@ def test_output_that_cannot_be_written_ends_it(day_config: Path, where: str) -> 
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "console: lost: " in done.stderr
+    # It does not read on for nothing.
+    assert " readings: 576;" not in done.stderr
 
 
 def test_a_second_sender_does_not_change_what_the_guard_believes(tmp_path: Path) -> None:

@@ -122,10 +122,10 @@ def _read_section(known: Section, number: int, table: Table, problems: list[Prob
     before = len(problems)
 
     def refuse(name: str, error: SettingError) -> None:
-        value = table.get(name, NOTHING)
+        value, spec = table.get(name, NOTHING), known.settings[name]
         if isinstance(value, SettingError):
             value = NOTHING
-        elif value is not NOTHING and (error.hide or known.settings[name].secret):
+        elif value is not NOTHING and (spec.secret or (spec.type in (URL, BROKER) and "@" in str(value))):
             value = HIDDEN
         if name not in refused:
             refused.add(name)

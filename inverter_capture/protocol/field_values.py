@@ -42,22 +42,18 @@ class FieldValues:
         self._wide = [] if told.high_words else [field.id for field in fields if _has_high_word(field, words)]
         """Fields with a high word that older firmware may leave 0."""
         self._bounds = [
-            (
-                field.id,
-                -inf if field.minimum is None else field.minimum,
-                inf if field.maximum is None else field.maximum,
-                _absent(field.quantity),
-            )
+            (field.id, -inf if low is None else low, inf if high is None else high, _absent(field.quantity))
             for field in fields
-            if field.minimum is not None or field.maximum is not None
+            for low, high in [(field.quantity.minimum, field.quantity.maximum)]
+            if low is not None or high is not None
         ]
-        """Field id, minimum, maximum, and the value that stands for a sensor that is not fitted."""
+        """Field id, minimum, maximum, and the value that stands for a missing sensor."""
         self._derived = [(field.id, set(field.derived.of)) for field in fields if field.derived is not None]
-        """Fields that follow from others, and those that they cannot do without."""
+        """Derived fields, and the fields that they need."""
         registers = layout.in_order({word for each in words.values() for word in each})
         # The sign is in the highest word. A mask takes bits without one.
         numbers = [field for field in fields if field.registers and not field.quantity.mask]
-        signed = {words[field.id][-1] for field in numbers if field.signed}
+        signed = {words[field.id][-1] for field in numbers if field.quantity.signed}
         self.source = "\n    ".join(_statements(fields, words, registers, are_certain=not self._wide))
         names: dict[str, Any] = {
             "registers": layout.struct(registers, signed).unpack_from,
@@ -134,16 +130,17 @@ def _statements(fields: list[Field], words: _Words, registers: list[int], *, are
     ]
     excesses = [] if are_certain else ["True"]
     for field in fields:
+        quantity = field.quantity
         number = _expression(field, words[field.id], numbers)
         if not number.isidentifier():
             statements.append(f"{field.id} = {number}")
             number = field.id
         numbers[field.id] = number
         statements.append(f'values["{field.id}"] = {number}' + (f" / {field.divisor}" if field.divisor != 1 else ""))
-        if field.maximum is not None:
-            excesses.append(f"{number} > {field.maximum * field.divisor}")
-        if field.minimum is not None and (field.signed or field.minimum > min(0, field.bias)):
-            excesses.append(f"{number} < {field.minimum * field.divisor}")
+        if quantity.maximum is not None:
+            excesses.append(f"{number} > {quantity.maximum * quantity.divisor}")
+        if quantity.minimum is not None and (quantity.signed or quantity.minimum > min(0, quantity.bias)):
+            excesses.append(f"{number} < {quantity.minimum * quantity.divisor}")
     for field in fields:
         if field.derived is not None and field.derived.unless_zero:
             sensors = " or ".join(numbers[name] for name in field.derived.unless_zero if name in numbers)
@@ -162,15 +159,15 @@ def _expression(field: Field, words: list[int], numbers: dict[str, str]) -> str:
     if field.derived is not None:
         parts = [numbers[name] for name in (*field.derived.of, *field.derived.also) if name in numbers]
         return f"max(0, {' - '.join(parts)})" if field.derived.rest else " + ".join(parts)
-    if field.quantity.mask:
+    quantity = field.quantity
+    if mask := quantity.mask:
         # A mask takes one word.
-        mask = field.quantity.mask
         return f"(r{words[0]} & {mask:#06x}) >> {(mask & -mask).bit_length() - 1}"
     low, *others = words
     expression = f"r{low}" + "".join(f" + r{word} * {1 << 16 * place}" for place, word in enumerate(others, 1))
-    if field.factor != 1:
-        expression = f"({expression}) * {field.factor}"
-    return f"{expression} + {field.bias * field.divisor}" if field.bias else expression
+    if quantity.factor != 1:
+        expression = f"({expression}) * {quantity.factor}"
+    return f"{expression} + {quantity.bias * quantity.divisor}" if quantity.bias else expression
 
 
 def _absent(quantity: Quantity) -> float | None:

@@ -35,8 +35,6 @@ class Field(NamedTuple):
     limit: int | None  # The limit of the quantity, or of the group's power
     derived: Derived | None = None
 
-    # From the quantity, as described there.
-
     @property
     def unit(self) -> str:
         return self.quantity.unit
@@ -46,40 +44,8 @@ class Field(NamedTuple):
         return self.quantity.divisor
 
     @property
-    def factor(self) -> int:
-        return self.quantity.factor
-
-    @property
-    def bias(self) -> int:
-        return self.quantity.bias
-
-    @property
-    def signed(self) -> bool:
-        return self.quantity.signed
-
-    @property
-    def minimum(self) -> int | None:
-        return self.quantity.minimum
-
-    @property
-    def maximum(self) -> int | None:
-        return self.quantity.maximum
-
-    @property
-    def device_class(self) -> str:
-        return self.quantity.device_class
-
-    @property
-    def state_class(self) -> str:
-        return self.quantity.state_class
-
-    @property
     def period(self) -> str:
         return self.quantity.period
-
-    @property
-    def net(self) -> bool:
-        return self.quantity.net
 
     @property
     def decimals(self) -> int:

@@ -356,9 +356,9 @@ class _Judge:
         # The change that is possible within no time by the clock, with rounding.
         grace = self.limit * GRACE_SECONDS / 3600 + 2 / field.divisor
         self.highest = grace if field.period else self.limit
-        self.steady = bool(field.period) or field.device_class == "battery"
+        self.steady = bool(field.period) or field.quantity.device_class == "battery"
         """Whether the maximum change grows with the time between readings."""
-        self.lowest = -self.highest if field.net or not field.period else 0
+        self.lowest = -self.highest if field.quantity.net or not field.period else 0
         self.value: float = 0
         self.time = 0
         self.belongs = _UNKNOWN  # The day, month or year of the value, or _UNKNOWN

@@ -96,7 +96,7 @@ def _add_inverter(families: _Families, recent: Recent, now: float, monotonic: fl
 def _metric(field: Field) -> tuple[str, str]:
     """Name and type of a field's metric. Only total counters, which never decrease, have the type counter."""
     name = f"inverter_{field.id}"
-    if field.state_class == "total_increasing" and name.endswith("_total"):
+    if field.quantity.state_class == "total_increasing" and name.endswith("_total"):
         return name.removesuffix("_total"), "counter"
     return name, "gauge"
 

@@ -100,11 +100,11 @@ def shown(field: Field, words: dict[int, int]) -> int | float | None:
     if field.quantity.mask:
         raw = (raw & field.quantity.mask) >> lowest_bit(field.quantity.mask)
     bits = 16 * len(field.registers)
-    if field.signed and raw >> bits - 1:
+    if field.quantity.signed and raw >> bits - 1:
         raw -= 1 << bits
     if raw == field.quantity.absent:
         return None
-    value = raw * field.factor + field.bias * field.divisor
+    value = raw * field.quantity.factor + field.quantity.bias * field.divisor
     return plausible(field, value if field.divisor == 1 else value / field.divisor)
 
 
@@ -130,7 +130,9 @@ def derived(field: Field, values: dict[str, int | float]) -> int | float | None:
 
 def plausible(field: Field, value: float) -> int | float | None:
     """The value, if it is within its bounds."""
-    if (field.minimum is not None and value < field.minimum) or (field.maximum is not None and value > field.maximum):
+    if (field.quantity.minimum is not None and value < field.quantity.minimum) or (
+        field.quantity.maximum is not None and value > field.quantity.maximum
+    ):
         return None
     return value
 

@@ -80,15 +80,15 @@ def words_of(values: Mapping[str, float], fields: Iterable[Field] = FIELDS) -> d
         if not field.registers or field.id not in values:
             continue
         # Whole numbers of 64 bits stay whole.
-        scaled = round((values[field.id] - field.bias) * field.divisor)
-        raw = scaled if field.factor == 1 else round(scaled / field.factor)
+        scaled = round((values[field.id] - field.quantity.bias) * field.divisor)
+        raw = scaled if field.quantity.factor == 1 else round(scaled / field.quantity.factor)
         mask = field.quantity.mask
         if mask:
             (register,) = field.registers
             words[register] = words.get(register, 0) | raw << lowest_bit(mask)
             continue
         bits = 16 * len(field.registers)
-        low, high = (-(1 << bits - 1), 1 << bits - 1) if field.signed else (0, 1 << bits)
+        low, high = (-(1 << bits - 1), 1 << bits - 1) if field.quantity.signed else (0, 1 << bits)
         if not low <= raw < high:
             raise ValueError(f"{field.id}: {values[field.id]} does not fit {bits} bits")
         for position, register in enumerate(field.registers):

@@ -458,8 +458,8 @@ def dumps(value: Json) -> bytes:
 
 def _field_component(field: Field, codes: Codes) -> Json:
     component: Json
-    if field.device_class in _BINARY:
-        component = _binary_component(field.title, field.device_class, field.id)
+    if field.quantity.device_class in _BINARY:
+        component = _binary_component(field.title, field.quantity.device_class, field.id)
     else:
         words = field.id in codes.fields
         # In a template `.values` would be a method.
@@ -475,8 +475,8 @@ def _field_component(field: Field, codes: Codes) -> Json:
         elif not words:
             shown = {
                 "unit_of_measurement": field.unit,
-                "device_class": field.device_class,
-                "state_class": field.state_class,
+                "device_class": field.quantity.device_class,
+                "state_class": field.quantity.state_class,
             }
             component |= {key: text for key, text in shown.items() if text}
             if field.unit:
@@ -508,12 +508,7 @@ def _problem(topic: str) -> Json:
 
 
 def _count(title: str, path: str, state_class: str) -> Json:
-    return {
-        "platform": "sensor",
-        "name": title,
-        "state_class": state_class,
-        "value_template": _template(path),
-    }
+    return {"platform": "sensor", "name": title, "state_class": state_class, "value_template": _template(path)}
 
 
 def _attributes(topic: str, path: str) -> Json:

@@ -17,7 +17,7 @@ import pytest
 from inverter_capture.backends import backend as base
 from inverter_capture.backends import backoff
 from inverter_capture.backends.influxdb2 import delivery as influxdb2
-from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, Buffer
+from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, SMALL_BATCH_BYTES_MAX, Buffer
 from inverter_capture.backends.influxdb2.delivery import InfluxDb2
 from inverter_capture.backends.influxdb2.write_api import WriteApi
 from inverter_capture.config.schema import InfluxDb2Config
@@ -217,6 +217,21 @@ def test_a_reading_arrives_at_once(server: FaultyServer) -> None:
             assert backend.wait_until_empty(5)
     print(f"{sorted(seconds)[10] * 1000:.1f} ms, at most {max(seconds) * 1000:.1f} ms")
     assert max(seconds) < 1
+
+
+def test_an_attempt_after_a_failure_is_small(server: FaultyServer) -> None:
+    """Each takes twice the memory of what it sends, and most fail."""
+    server.play = answering(503)
+    backend = InfluxDb2(section(server.url))
+    backend.start()
+    put(backend, 10_000)
+    server.wait_for_exchanges(3)
+    server.play = well
+    assert server.wait_for_stored(10_000) == lines(10_000)
+    backend.stop()
+    assert backend.join(5) == 0
+    failed, last = server.exchanges[2], max(server.exchanges, key=lambda exchange: len(exchange.body))
+    assert len(failed.body) < SMALL_BATCH_BYTES_MAX < len(last.body)
 
 
 def test_a_backlog_goes_in_few_compressed_requests_on_one_connection(server: FaultyServer) -> None:

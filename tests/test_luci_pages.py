@@ -105,6 +105,7 @@ def test_two_inverters_and_a_three_phase_one(browser: Browser, server: Server) -
     browser.open(server)
     three_phase = ".ic-card[data-serial='2710200333']"
     assert "L -0.4 · 2.1 · 0.0 kW" in browser.text(f"{three_phase} .ic-flow")
+    assert "L 614 · 80 · 0 W" in browser.text(f"{three_phase} .ic-flow")
     serials = [card.get_attribute("data-serial") for card in browser.all(".ic-card")]
     assert serials == [each["serial"] for each in server.router.status["inverters"]]
     assert len(serials) == 3
@@ -154,6 +155,29 @@ def test_a_fault_and_warnings_stand_there_in_words(browser: Browser, server: Ser
     browser.picture("fault")
 
 
+def test_the_house_s_ring_shows_where_its_power_comes_from(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", hours=1)
+    server.router.status["inverters"][0]["values"] |= {"pv_power": 500, "battery_power": 1500, "grid_power": -20}
+    browser.open(server)
+    ring = browser.all(".ic-flow g.ic-home path.ic-ring")
+    sources = [str(part.get_attribute("class")).split()[-1] for part in ring]
+    lengths = [browser.script("return arguments[0].getTotalLength()", part) for part in ring]
+    assert sources == ["ic-solar", "ic-battery"]
+    assert lengths[1] / lengths[0] == pytest.approx(3, rel=0.01)
+
+
+def test_what_has_not_changed_keeps_the_keyboard_s_place(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", hours=1)
+    server.router.status["capturing"] = False
+    browser.open(server)
+    for place in (".ic-panel .btn", ".ic-service .btn", ".ic-key", ".ic-plot"):
+        element = browser.all(place)[0]
+        browser.script("arguments[0].focus()", element)
+        server.router.now += 60
+        browser.poll()
+        assert browser.script("return document.activeElement === arguments[0]", element), place
+
+
 def test_a_value_that_is_absent_is_no_zero(browser: Browser, server: Server) -> None:
     server.router.status = status("small", hours=1)
     for name in ("pv_power", "battery_soc", "grid_power"):
@@ -186,6 +210,10 @@ def test_the_chart_shows_a_day_and_the_values_under_the_pointer(browser: Browser
         f"{chart['battery_soc'][-1]} %",
     ):
         assert words in tip
+    # A screen reader says the same.
+    assert plot.get_attribute("role") == "slider"
+    said = str(plot.get_attribute("aria-valuetext"))
+    assert said.startswith(f"{shown}, Solar {chart['pv_power'][-1] / 1000:.2f} kW, ")
     plot.send_keys(Keys.HOME)
     assert browser.text(".ic-tip").splitlines()[0] == browser.script(
         "return new Date(arguments[0] * 1000).toTimeString().slice(0, 5)", chart["time"][0]
@@ -204,6 +232,25 @@ def test_the_chart_shows_a_day_and_the_values_under_the_pointer(browser: Browser
     browser.button("Solar").click()
     assert len(browser.all(".ic-curve")) == 4
     assert "Solar" not in browser.text(".ic-tip")
+
+
+def test_a_finger_leaves_the_values_where_it_was(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", hours=1)
+    browser.open(server)
+    event = "arguments[0].dispatchEvent(new PointerEvent(arguments[1], { pointerType: arguments[2], clientX: 600 }))"
+    for kind, stays in (("touch", True), ("mouse", False)):
+        for name in ("pointerdown", "pointerleave"):
+            browser.script(event, browser.one(".ic-plot"), name, kind)
+        assert browser.one(".ic-tip").is_displayed() is stays
+
+
+def test_an_inverter_whose_clock_is_fast_stays_within_the_chart(browser: Browser, server: Server) -> None:
+    server.router.status = status("small", hours=1)
+    server.router.now -= 7200
+    browser.open(server)
+    box = browser.one(".ic-curve.ic-load_power").rect
+    label = next(each for each in browser.all(".ic-plot text") if each.text == "100 %")
+    assert box["x"] + box["width"] <= label.rect["x"]
 
 
 def test_a_gap_in_the_readings_is_a_gap_in_the_line(browser: Browser, server: Server) -> None:
@@ -512,11 +559,17 @@ def test_the_pages_are_translated(browser: Browser, server: Server, language: st
     server.router.language = language
     server.router.translations = po_translations(APP / "po" / language / "inverter-capture.po")
     server.router.status = status("small", "three-phase")
+    inverter = server.router.status["inverters"][0]
+    inverter["values"] |= {"inverter_faults": 1 << 34, "inverter_warnings": 1 << 1}
+    inverter["texts"] |= {"inverter_faults": "F35 no grid", "inverter_warnings": "W02 fan"}
     server.router.log = log_line("info: hello")
     for page in ("overview", "settings", "log"):
         browser.open(server, page)
         if page == "overview":
             open_values(browser, ".ic-card:first-child")
+            words = {"de": ("Störungen F35 kein Netz", "Lüfter"), "af": ("Foute F35 geen net", "waaier")}[language]
+            assert words[0] in browser.text(".ic-card:first-child .ic-bad")
+            assert words[1] in browser.text(".ic-card:first-child tr[data-field=inverter_warnings]")
         assert browser.script("return window.missing") == []
         browser.picture(f"{page}-{language}")
 

@@ -136,6 +136,8 @@ def _capture_problems(config: Config) -> Iterator[Problem]:
     try:
         if config.pcap.file:
             FileCapture(device, config.pcap.filter).close()
+            if device != "-" and (blocked := unreadable(device)):
+                yield Problem("pcap", 0, "device", SettingError(*blocked), device)
         else:
             check_filter(config.pcap.filter)
     except FilterError as error:

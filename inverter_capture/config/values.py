@@ -72,38 +72,35 @@ def check_name(value: str) -> str:
 
 def check_url(value: str) -> str:
     """Check a server's URL. Adds http:// if it has no scheme, and removes a slash at its end."""
-    url = check_name(value).strip().rstrip("/")
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "http", url
-    if scheme not in ("http", "https"):
-        raise SettingError("unknown scheme", "begin with http:// or https://")
-    _check_server(rest)
-    return f"{scheme}://{rest}"
+    return "://".join(_split_url(value, ("http", "https")))
 
 
 def check_broker(value: str) -> str:
     """Check a broker's URL. Adds mqtt:// if it has no scheme. unix:// is followed by the path of a socket."""
+    scheme, rest = _split_url(value, (*BROKER_PORTS, "unix"))
+    if scheme in ("mqtt", "mqtts") and "/" in rest:
+        remedy = "remove it (topics have settings of their own, WebSocket URLs begin with ws://)"
+        raise SettingError("contains a path", remedy)
+    return f"{scheme}://{rest}"
+
+
+def _split_url(value: str, schemes: tuple[str, ...]) -> tuple[str, str]:
+    """The scheme of a checked URL, by default the first of these, and what follows. Raises SettingError."""
     url = check_name(value).strip()
     scheme, separator, rest = url.partition("://")
     if not separator:
-        scheme, rest = "mqtt", url
+        scheme, rest = schemes[0], url
+    if scheme not in schemes:
+        *first, last = (f"{name}://" for name in schemes)
+        raise SettingError("unknown scheme", f"begin with {', '.join(first)} or {last}")
     if scheme == "unix":
         if not rest.startswith("/") or len(rest.encode()) > UNIX_PATH_BYTES_MAX:
             raise SettingError("no socket path after unix://", "write it as in unix:///run/mosquitto.sock")
-        return url
-    if scheme not in BROKER_PORTS:
-        raise SettingError(
-            "unknown scheme", f"begin with {', '.join(f'{name}://' for name in BROKER_PORTS)} or unix://"
-        )
-    if scheme in ("mqtt", "mqtts"):
+        return scheme, rest
+    if scheme not in ("ws", "wss"):
         rest = rest.rstrip("/")
     _check_server(rest)
-    if scheme in ("mqtt", "mqtts") and "/" in rest:
-        raise SettingError(
-            "contains a path", "remove it (topics have settings of their own, WebSocket URLs begin with ws://)"
-        )
-    return f"{scheme}://{rest}"
+    return scheme, rest
 
 
 def _check_server(rest: str) -> None:
@@ -114,12 +111,9 @@ def _check_server(rest: str) -> None:
     if any(letter in rest for letter in "?# "):
         raise SettingError("contains a space, ? or #", "give the server's address only")
     name, port = split_port(authority)
-    labels = name.split(".")
-    bracketed = name.startswith("[") and name.endswith("]")
-    if not bracketed and (":" in name or not all(0 < len(label) < 64 for label in labels) or not authority.isascii()):
-        raise SettingError(
-            "no valid host name or address", "write it as in 192.168.1.10 or [fd00::1], a port as in host:8086"
-        )
+    if not authority.isascii() or not _is_host(name):
+        remedy = "write it as in 192.168.1.10 or [fd00::1], a port as in host:8086"
+        raise SettingError("no valid host name or address", remedy)
     if port and not _is_port(port):
         raise SettingError("no valid port", "give a number from 1 to 65535")
 
@@ -140,14 +134,26 @@ def check_listen(value: str) -> str:
     if not value:
         return value
     host, port = split_port(value)
-    bracketed = host.startswith("[") and host.endswith("]")
-    try:
-        socket.inet_pton(socket.AF_INET6 if bracketed else socket.AF_INET, host[1:-1] if bracketed else host)
-    except (OSError, ValueError):
-        raise SettingError from None
-    if not _is_port(port):
+    if not _is_address(host) or not _is_port(port):
         raise SettingError
     return value
+
+
+def _is_host(name: str) -> bool:
+    """Whether this is a host's name or address."""
+    if name.startswith("[") or name.replace(".", "").isdecimal():
+        return _is_address(re.sub(r"%[\w.-]+]$", "]", name))  # [fe80::1%br-lan]
+    return ":" not in name and all(0 < len(label) < 64 for label in name.split("."))
+
+
+def _is_address(text: str) -> bool:
+    """Whether this is an IPv4 address, or an IPv6 address in brackets."""
+    bracketed = text.startswith("[") and text.endswith("]")
+    try:
+        socket.inet_pton(socket.AF_INET6 if bracketed else socket.AF_INET, text[1:-1] if bracketed else text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def check_topic(value: str) -> str:

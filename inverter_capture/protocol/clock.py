@@ -54,7 +54,7 @@ class FileClocks:
         self.readings = 0
         self.right = 0  # Readings whose clock is right in the configured time zone
         self.wrong = 0  # Readings whose clock is wrong by whole quarter hours
-        self._error: ClockError | None = None
+        self._last_wrong = 0, datetime.min, 0  # Quarter hours, clock, and seconds since the epoch of its capture
 
     def add(self, report: Report, reading: Reading, captured: int) -> None:
         """Take a report captured at this time (ns since the epoch)."""
@@ -62,12 +62,13 @@ class FileClocks:
         self.right += abs(reading.time - captured) <= CLOCK_TOLERANCE_SECONDS * SECOND
         if quarters := off_by_quarters(reading, captured):
             self.wrong += 1
-            self._error = _clock_error(quarters, report.clock, captured // SECOND)
+            self._last_wrong = quarters, report.clock, captured // SECOND
 
     @property
     def error(self) -> ClockError | None:
         """The error throughout the file: no clock is right, and nearly all are wrong by whole quarter hours."""
-        return None if self.right or self.wrong < THROUGHOUT * self.readings else self._error
+        is_wrong = self.wrong and not self.right and self.wrong >= THROUGHOUT * self.readings
+        return _clock_error(*self._last_wrong) if is_wrong else None
 
 
 def _clock_error(quarters: int, clock: datetime, now: int) -> ClockError:

@@ -23,7 +23,6 @@ CLOCK_SET_AFTER = 1704067200
 """2024-01-01. A router without a battery-backed clock starts in the past: a clock before this time is not set yet."""
 
 _NOTHING = timedelta()
-_ONE_SECOND = timedelta(seconds=1)
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -95,9 +94,14 @@ def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:
         first, second = int(clock.timestamp()), int(again.timestamp())
     else:
         wall = clock - _EPOCH
-        first = (wall - (zone.utcoffset(clock) or _NOTHING)) // _ONE_SECOND
-        second = (wall - (zone.utcoffset(again) or _NOTHING)) // _ONE_SECOND
+        first = _seconds(wall - (zone.utcoffset(clock) or _NOTHING))
+        second = _seconds(wall - (zone.utcoffset(again) or _NOTHING))
     # For a time that does not exist, fold 0 is the one that is moved on (PEP 495).
     if first >= second or abs(near - first) <= abs(near - second):
         return first
     return second
+
+
+def _seconds(time: timedelta) -> int:
+    """Rounded down. Faster than a division by a `timedelta`."""
+    return 86400 * time.days + time.seconds

@@ -19,7 +19,7 @@ from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import CaptureError
 from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import named_zone
-from inverter_capture.protocol.admission import Admission
+from inverter_capture.protocol.admission import Admission, Verdict
 from inverter_capture.protocol.clock import FileClocks
 from inverter_capture.protocol.guard import Guard
 from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
@@ -278,7 +278,8 @@ class Pipeline:
     def _admit(self, report: Report, flow: Flow, captured: int) -> bool:
         now = captured if self._config.file else time.monotonic_ns()
         verdict = self._admission.judge(report.serial, flow.source, now)
-        self._report_log.judged(verdict, report, flow, captured)
+        if verdict is not Verdict.KNOWN:
+            self._report_log.judged(verdict, report, flow, captured)
         return verdict.admitted
 
     def _guarded(self, event: Decoded, reading: Reading) -> Reading:

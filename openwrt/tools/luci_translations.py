@@ -12,10 +12,12 @@ import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
+from inverter_capture.protocol.codes import GENERATOR_POWER_SWITCH, GENERATOR_RELAY_STATES
 from inverter_capture.protocol.inverter_kinds import KINDS
 
 APP = Path(__file__).resolve().parents[1] / "luci-app-inverter-capture"
 PLUGIN = APP / "root/usr/share/luci-app-inverter-capture/plugin.py"
+KINDS_SOURCE = APP.parents[1] / "inverter_capture/protocol/inverter_kinds.py"
 TEMPLATE = APP / "po" / "templates" / "inverter-capture.pot"
 LANGUAGES = ("af", "de")
 
@@ -53,7 +55,18 @@ def originals() -> dict[str, list[str]]:
             _note(found, group["description"], path)
     for text in _answered():
         _note(found, text, PLUGIN)
+    for text in _words():
+        _note(found, text, KINDS_SOURCE)
     return found
+
+
+def _words() -> Iterator[str]:
+    """The program's words for codes and for kinds of inverters, which the status file has."""
+    yield from KINDS
+    for kind in KINDS.values():
+        for texts in (*kind.codes.states.values(), *kind.codes.flags.values(), kind.codes.warnings, kind.codes.faults):
+            yield from texts.values()
+    yield from (*GENERATOR_RELAY_STATES.values(), GENERATOR_POWER_SWITCH[1], "none")
 
 
 def _answered() -> Iterator[str]:

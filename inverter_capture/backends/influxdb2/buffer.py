@@ -36,6 +36,7 @@ PACK_TEXTS = 36  # Maximum number of texts in a pack. They are dropped together.
 PACK_OVERHEAD = 150  # Memory that a pack takes in addition to its data, in bytes
 TEXT_OVERHEAD = 60  # Memory that an uncompressed text takes in addition to its characters, in bytes
 BATCH_BYTES_MAX = 512 * 1024  # Maximum size of a batch in bytes. A single longer text makes a batch of its own.
+SMALL_BATCH_BYTES_MAX = 64 * 1024  # The same of a small batch, where also a larger pack makes a batch of its own
 
 _SEPARATOR = b"\0"
 
@@ -109,7 +110,7 @@ class Buffer:
         """Append a text. Returns the number of texts dropped to make room."""
         self.counts.added += 1
         self._raw.append(text)
-        self._raw_bytes += _cost(text)
+        self._raw_bytes += len(text) + TEXT_OVERHEAD
         while self._raw_bytes > self.raw_limit:
             self._pack_oldest()
         dropped = 0
@@ -117,21 +118,25 @@ class Buffer:
             dropped += self._drop_oldest()
         return dropped
 
-    def take(self) -> list[bytes]:
-        """Put the oldest texts in flight: at most a batch. Empty when no texts wait."""
+    def take(self, *, small: bool = False) -> list[bytes]:
+        """Put the oldest texts in flight: at most a batch. Empty when no texts wait.
+
+        `small`: a small batch, for an attempt that probably fails, since a request takes twice the size of its batch.
+        """
         texts: list[bytes] = []
         size = 0
+        bytes_max = SMALL_BATCH_BYTES_MAX if small else BATCH_BYTES_MAX
         for pack in self._packs:
-            if texts and size + pack.raw_bytes > BATCH_BYTES_MAX:
+            if texts and size + pack.raw_bytes > bytes_max:
                 break
             texts += _unpack(pack)[0 if texts else self._skipped :]
             size += pack.raw_bytes
         else:
             for text in self._raw:
-                if texts and size + _cost(text) > BATCH_BYTES_MAX:
+                size += len(text) + TEXT_OVERHEAD
+                if texts and size > bytes_max:
                     break
                 texts.append(text)
-                size += _cost(text)
         self._taken = len(texts)
         self._gone = 0
         return texts
@@ -161,12 +166,12 @@ class Buffer:
         self._gone = 0
 
     def _pack_oldest(self) -> None:
+        before = self._raw_bytes
+        least = before - PACK_BYTES + TEXT_OVERHEAD
         texts = [self._pop_raw()]
-        raw_bytes = _cost(texts[0])
-        while self._raw and len(texts) < PACK_TEXTS and raw_bytes + _cost(self._raw[0]) <= PACK_BYTES:
+        while self._raw and len(texts) < PACK_TEXTS and self._raw_bytes - len(self._raw[0]) >= least:
             texts.append(self._pop_raw())
-            raw_bytes += _cost(texts[-1])
-        pack = _Pack(len(texts), raw_bytes, zlib.compress(_SEPARATOR.join(texts)))
+        pack = _Pack(len(texts), before - self._raw_bytes, zlib.compress(_SEPARATOR.join(texts)))
         self._packs.append(pack)
         self._packs_bytes += pack.cost
 
@@ -180,7 +185,7 @@ class Buffer:
 
     def _pop_raw(self) -> bytes:
         text = self._raw.popleft()
-        self._raw_bytes -= _cost(text)
+        self._raw_bytes -= len(text) + TEXT_OVERHEAD
         return text
 
     def _drop_oldest(self) -> int:
@@ -197,7 +202,3 @@ class Buffer:
 
 def _unpack(pack: _Pack) -> list[bytes]:
     return zlib.decompress(pack.data).split(_SEPARATOR)
-
-
-def _cost(text: bytes) -> int:
-    return len(text) + TEXT_OVERHEAD

@@ -53,12 +53,13 @@ class InfluxDb2(Backend):
         text = write(reading, config.measurement, config.tags).encode()
         if not text:
             return
+        buffer = self._buffer
         with self._changed:
-            dropped = self._buffer.add(text)
+            dropped = buffer.add(text)
             if dropped and not self._overflowing:
                 self._overflowing = True
                 _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
-            if not self._importing or len(self._buffer) == 1 or self._buffer.has_batch:
+            if not self._importing or len(buffer) == 1 or buffer.has_batch:
                 self._changed.notify_all()
 
     def begin_import(self) -> None:
@@ -147,7 +148,7 @@ class InfluxDb2(Backend):
         while self._wanted is None:
             with self._changed:
                 self._changed.wait_for(lambda: not self._importing or self._buffer.has_batch, COLLECT_SECONDS)
-                batch = self._buffer.take()
+                batch = self._buffer.take(small=self._failing_since is not None)
                 if not batch:
                     self._overflowing = False
                     return 0

@@ -94,11 +94,10 @@ return baseclass.extend({
 		const energy = (name, words) => get(name) == null ? '' : words.format(status.number(get(name), 1) + ' kWh');
 		// What strings and phases give, where there are several.
 		const parts = (name, title) => {
-			const found = [ 1, 2, 3, 4 ].map(number => get(name + number) || 0);
-			const count = found.reduce((last, watts, index) => watts ? index + 1 : last, 0);
+			const found = [ 1, 2, 3, 4 ].map(number => get(name + number)).filter(watts => watts != null);
 			const kilo = found.some(watts => Math.abs(watts) >= 1000);
-			return count < 2 ? '' : title + ' ' +
-				found.slice(0, count).map(watts => status.number(kilo ? watts / 1000 : watts, kilo ? 1 : 0)).join(' · ') + (kilo ? ' kW' : ' W');
+			return found.filter(Boolean).length < 2 ? '' : title + ' ' +
+				found.map(watts => status.number(kilo ? watts / 1000 : watts, kilo ? 1 : 0)).join(' · ') + (kilo ? ' kW' : ' W');
 		};
 		const solar = get('pv_power'), home = get('load_power'), grid = get('grid_power'), battery = get('battery_power');
 		const soc = get('battery_soc'), aux = get('aux_power');

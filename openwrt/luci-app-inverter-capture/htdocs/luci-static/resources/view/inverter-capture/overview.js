@@ -8,11 +8,8 @@
 'require inverter-capture.status as status';
 
 const SECONDS = 5;
-// The inverter's states, as the program words them.
-const STATES = {
-	'standby': [ _('Standby'), 'plain' ], 'self-check': [ _('Self-check'), 'plain' ], 'normal': [ _('Normal'), 'good' ],
-	'alarm': [ _('Alarm'), 'warn' ], 'fault': [ _('Fault'), 'bad' ], 'activating': [ _('Activating'), 'plain' ]
-};
+// The inverter's states that are not just plain, as the program words them.
+const STATES = { normal: 'good', alarm: 'warn', fault: 'bad' };
 
 const callProblems = rpc.declare({ object: 'inverter-capture', method: 'problems' });
 const callService = rpc.declare({ object: 'inverter-capture', method: 'service', params: [ 'action' ] });
@@ -34,23 +31,24 @@ function panel(kind, title, paragraphs, button) {
 	]);
 }
 
-function stateOf(inverter) {
-	const words = inverter.texts.inverter_state;
-	return STATES[words] || [ words || '', 'plain' ];
-}
-
 // Names that differ only in a number are one text for translators.
 function named(name) {
 	const numbers = name.match(/\d+/g) || [];
 	return numbers.length == 1 ? _(name.replace(numbers[0], '%d')).format(numbers[0]) : _(name);
 }
 
+// The program's words for a code, such as "F35 no grid, F56 DC bus voltage low" or "off".
+function worded(text) {
+	return text.split(/, (?=[WF]\d\d )/).map(each => {
+		const found = each.match(/^([WF]\d+ ?)?(.*)$/);
+		return (found[1] || '') + (found[1] ? [ found[2] ] : found[2].split(', ')).map(words => words && _(words)).join(', ');
+	}).join(', ');
+}
+
 // row: id, name, unit, decimals, and what a positive and a negative value mean.
 function valueText(inverter, row) {
 	const value = inverter.values[row[0]], meaning = row[value < 0 ? 5 : 4];
-	if (row[0] == 'inverter_state')
-		return stateOf(inverter)[0];
-	return inverter.texts[row[0]] || status.number(value, row[3]) + (row[2] ? ' ' + row[2] : '') + (meaning && value ? ' (' + _(meaning) + ')' : '');
+	return worded(inverter.texts[row[0]] || '') || status.number(value, row[3]) + (row[2] ? ' ' + row[2] : '') + (meaning && value ? ' (' + _(meaning) + ')' : '');
 }
 
 return view.extend({
@@ -206,11 +204,12 @@ return view.extend({
 	},
 
 	fill(card, inverter, now) {
-		const stale = status.isStale(inverter, now), age = status.span(now - inverter.received), state = stateOf(inverter);
+		const stale = status.isStale(inverter, now), age = status.span(now - inverter.received);
+		const state = inverter.texts.inverter_state || '', words = worded(state);
 		card.node.classList.toggle('ic-old', stale);
 		status.show(card.head, [
 			E('h3', {}, [ _('Inverter %s').format(inverter.serial) ]),
-			state[0] && !stale ? badge(state[1], state[0]) : '',
+			state && !stale ? badge(STATES[state] || 'plain', words.charAt(0).toUpperCase() + words.slice(1)) : '',
 			stale ? badge('warn', _('No reading for %s').format(age)) : E('span', { 'class': 'ic-age' }, [ _('%s ago').format(age) ])
 		]);
 		card.chart.update(inverter.chart, now);
@@ -220,8 +219,8 @@ return view.extend({
 		card.flow.replaceChildren(flow.render(inverter));
 		status.show(card.alarms, [ [ 'inverter_faults', 'bad', _('Faults') ], [ 'inverter_warnings', 'warn', _('Warnings') ] ]
 			.filter(alarm => inverter.values[alarm[0]] && inverter.texts[alarm[0]])
-			.map(alarm => E('div', { 'class': 'ic-alarm ic-' + alarm[1], 'role': 'alert' }, [ E('strong', {}, [ alarm[2] ]), ' ', inverter.texts[alarm[0]] ])));
-		card.count.replaceChildren(_('All %d values').format(Object.keys(inverter.values).length) + ' · ' + inverter.kind);
+			.map(alarm => E('div', { 'class': 'ic-alarm ic-' + alarm[1], 'role': 'alert' }, [ E('strong', {}, [ alarm[2] ]), ' ', worded(inverter.texts[alarm[0]]) ])));
+		card.count.replaceChildren(_('All %d values').format(Object.keys(inverter.values).length) + ' · ' + _(inverter.kind));
 		this.list(card);
 	},
 

@@ -20,7 +20,7 @@ TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 TESTS_AT_ONCE = 3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-architectures test-homeassistant lint format bench fuzz soak capture ipk sdk luci clean may-be-root ready ready-to-test
+.PHONY: help run test test-architectures test-homeassistant lint format bench bench-peers fuzz soak capture ipk sdk luci clean may-be-root ready ready-to-test
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
@@ -57,8 +57,13 @@ format: ready-to-test ## Format the Python files, and fix what ruff can fix
 	@$(VENV)/bin/ruff check --fix --exit-zero
 	@$(VENV)/bin/ruff format
 
-bench: ready-to-test ## Measure speed and memory, beside tcpdump and dpkt
-	@$(RUN) -m tests.bench
+bench: ready-to-test ## Measure speed, memory and delivery, as a table; with sudo when not root
+	@$(SUDO) $(TEST_ENVIRONMENT) unshare --net $(RUN) -m tests.bench
+
+bench-peers: ready-to-test ## The same, and beside it tcpdump, tshark, scapy and, where SUNSNIFF names its binary, sunsniff
+	@sh .ci/setup --install tshark
+	@$(RUN) -m pip -qq install --target .venv/peers --upgrade scapy
+	@$(SUDO) $(TEST_ENVIRONMENT) PYTHONPATH=.venv/peers $(if $(SUNSNIFF),SUNSNIFF="$(SUNSNIFF)") unshare --net $(RUN) -m tests.bench peers
 
 fuzz: ready-to-test ## Feed every parser with broken input for a minute, or with SECONDS=86400 for a day
 	@$(RUN) -m tests.fuzz --seconds $(or $(SECONDS),60)

@@ -28,6 +28,7 @@ class Machine(RuleBasedStateMachine):
         self.patch.setattr(module, "PACK_BYTES", 1000)
         self.patch.setattr(module, "PACK_TEXTS", 7)
         self.patch.setattr(module, "BATCH_BYTES_MAX", 3000)
+        self.patch.setattr(module, "SMALL_BATCH_BYTES_MAX", 1500)
         self.buffer = Buffer(8000)
         self.waiting: list[bytes] = []
         self.taken: list[bytes] | None = None
@@ -50,16 +51,17 @@ class Machine(RuleBasedStateMachine):
             del self.waiting[:dropped]
 
     @precondition(lambda self: self.taken is None)
-    @rule()
-    def take(self) -> None:
-        self.taken = self.buffer.take()
+    @rule(small=st.booleans())
+    def take(self, small: bool) -> None:
+        limit = 1500 if small else 3000
+        self.taken = self.buffer.take(small=small)
         assert self.taken == self.waiting[: len(self.taken)]
         assert bool(self.taken) == bool(self.waiting)
         sizes = [len(text) + TEXT_OVERHEAD for text in self.taken]
         # A pack that is begun counts whole.
-        assert sum(sizes) <= 3000 or len(sizes) == 1
+        assert sum(sizes) <= limit or len(sizes) == 1
         if len(self.taken) < len(self.waiting):
-            assert sum(sizes) >= 3000 - 1000 - 1600
+            assert sum(sizes) >= limit - 1000 - 1600
 
     @precondition(lambda self: self.taken)
     @rule(share=st.floats(0, 1))

@@ -7,14 +7,7 @@ from datetime import tzinfo
 
 from inverter_capture.backends.backend import Backend
 from inverter_capture.backends.status import StatusSource
-from inverter_capture.config.schema import (
-    SECTIONS,
-    Config,
-    ConsoleConfig,
-    InfluxDb2Config,
-    MqttConfig,
-    SectionConfig,
-)
+from inverter_capture.config.schema import SECTIONS, Config, ConsoleConfig, InfluxDb2Config, MqttConfig, SectionConfig
 
 
 def sections(config: Config) -> Iterator[SectionConfig]:

@@ -276,11 +276,7 @@ class LiveCapture:
                 "set file = true to read it, or start elsewhere to capture from the device"
             )
         handle = _open(
-            self.device,
-            snaplen=SNAPSHOT_LENGTH,
-            promisc=self.device != ANY,
-            immediate=True,
-            buffer_size=BUFFER_LENGTH,
+            self.device, snaplen=SNAPSHOT_LENGTH, promisc=self.device != ANY, immediate=True, buffer_size=BUFFER_LENGTH
         )
         try:
             handle.setnonblock(True)

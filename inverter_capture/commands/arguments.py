@@ -251,12 +251,7 @@ def _decode(options: argparse.Namespace) -> int:
         reason = ": ".join(filter(None, (error.reason, error.remedy)))
         return _fail(WRONG_USE, f"--timezone {options.timezone}: {reason}")
     command = DecodeCommand(
-        zone,
-        options.format,
-        filter=options.filter,
-        last=options.last,
-        raw=options.raw,
-        anonymise=options.anonymise,
+        zone, options.format, filter=options.filter, last=options.last, raw=options.raw, anonymise=options.anonymise
     )
     try:
         problems = command.run(options.files)

@@ -91,5 +91,6 @@ def _listen(device: str, seconds: int, survey: Survey, progress: Progress) -> No
                 if packets > told and now >= tell_at:
                     told, tell_at = packets, now + 1
                     progress({"packets": packets, **survey.counts})
+        survey.add(decoder.receive(*capture.drain()))
     line.clear()
     survey.add(decoder.close())

@@ -151,9 +151,7 @@ class InfluxDb2Config(SectionConfig):
     schema: str = setting(choice("wide", "narrow"), "wide", help="One line per reading (wide) or per value (narrow)")
     timeout: float = setting(SECONDS, 10.0, help="Timeout for the server's answer, in seconds")
     verify: bool | str = setting(
-        VERIFY,
-        True,
-        help="Whether to verify the server's certificate, or the path of a readable CA certificate file",
+        VERIFY, True, help="Whether to verify the server's certificate, or the path of a readable CA certificate file"
     )
     buffer: int = setting(BYTES, 4 * 1024 * 1024, help="Memory limit for readings that wait for delivery")
 
@@ -188,9 +186,7 @@ class MqttConfig(SectionConfig):
     username: str = setting(TEXT, "", help="User name for the broker")
     password: str = setting(TEXT, "", secret=True, help="Password of that user")
     verify: bool | str = setting(
-        VERIFY,
-        True,
-        help="Whether to verify the broker's certificate, or the path of a readable CA certificate file",
+        VERIFY, True, help="Whether to verify the broker's certificate, or the path of a readable CA certificate file"
     )
     certificate: str = setting(TEXT, "", help="Path of a readable client certificate, for brokers that require one")
     key: str = setting(TEXT, "", help="Path of the client certificate's private key, if it is in a separate file")

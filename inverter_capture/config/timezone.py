@@ -133,7 +133,7 @@ def _offset(name: str, when: datetime) -> timedelta | None:
     try:
         from zoneinfo import ZoneInfo
 
-        return when.astimezone(ZoneInfo(name)).utcoffset()
+        return when.astimezone(ZoneInfo.no_cache(name)).utcoffset()
     except (KeyError, ImportError):
         return None
 

@@ -1,8 +1,8 @@
 """Packets to TCP segments: link-layer headers, IPv4 with options, IPv6.
 
 One `struct` reads the headers of nearly all packets: Ethernet, IPv4 without options, TCP. dpkt parses other IPv4 and
-TCP headers. It does not parse link layers and IPv6: it would decode every protocol that follows them, to any depth,
-which costs time and endless recursion on hostile traffic.
+TCP headers (unusual_headers.py). It does not parse link layers and IPv6: it would decode every protocol that follows
+them, to any depth, which costs time and endless recursion on hostile traffic.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import socket
 from struct import Struct
 from struct import error as StructError
-from typing import NamedTuple
-
-import dpkt
+from typing import TYPE_CHECKING, NamedTuple
 
 from inverter_capture.protocol import link_layers
 from inverter_capture.protocol.counts import Counts
+
+if TYPE_CHECKING:
+    from inverter_capture.protocol.unusual_headers import Tcp
 
 FIN, SYN, RST = 0x01, 0x02, 0x04
 
@@ -98,7 +99,7 @@ class PacketParser:
         self.counts.packets += 1
         try:
             segment = _parse_plain(packet) or self._parse(packet)
-        except (dpkt.Error, StructError, IndexError):
+        except (ValueError, StructError, IndexError):
             self.counts.malformed += 1
             return None
         if segment is None or not (segment.payload or segment.cut or segment.flags & (SYN | FIN | RST)):
@@ -123,8 +124,10 @@ class PacketParser:
         if int.from_bytes(data[6:8], "big") & (_MORE_FRAGMENTS | _OFFSET_MASK):
             self.counts.fragments += 1
             return None
-        ip = dpkt.ip.IP(data)
-        return _segment(time, ip.src, ip.dst, ip.data, ip.len - len(data))
+        from inverter_capture.protocol.unusual_headers import read_ipv4
+
+        source, destination, tcp = read_ipv4(data)
+        return _segment(time, source, destination, tcp)
 
     def _parse_ipv6(self, time: int, data: bytes) -> Segment | None:
         protocol, start = data[6], _IPV6_HEADER_LENGTH
@@ -143,7 +146,9 @@ class PacketParser:
         # With TCP segmentation offload, the length is 0, as in IPv4.
         length = data[4] << 8 | data[5]
         end = _IPV6_HEADER_LENGTH + length if length else len(data)
-        return _segment(time, data[8:24], data[24:40], dpkt.tcp.TCP(data[start:end]), end - len(data))
+        from inverter_capture.protocol.unusual_headers import read_tcp
+
+        return _segment(time, data[8:24], data[24:40], read_tcp(data[start:end], end - len(data)))
 
 
 def _parse_plain(packet: Packet) -> Segment | None:
@@ -198,11 +203,6 @@ def _network_layer(link_type: int, data: bytes) -> tuple[int, int]:
     return protocol, offset
 
 
-def _segment(time: int, source: bytes, destination: bytes, tcp: dpkt.tcp.TCP | bytes, missing: int) -> Segment:
-    if not isinstance(tcp, dpkt.tcp.TCP):
-        raise dpkt.UnpackError("no TCP header")
-    if missing > 0:
-        # Missing bytes of the options are not part of the payload.
-        missing -= (tcp.off << 2) - tcp.__hdr_len__ - len(tcp.opts)
-    flow = Flow(source, tcp.sport, destination, tcp.dport)
-    return Segment(time, flow, tcp.seq, tcp._off_flags & 0xFF, tcp.data, max(missing, 0))
+def _segment(time: int, source: bytes, destination: bytes, tcp: Tcp) -> Segment:
+    flow = Flow(source, tcp.source_port, destination, tcp.destination_port)
+    return Segment(time, flow, tcp.sequence, tcp.flags, tcp.payload, tcp.cut)

@@ -28,6 +28,11 @@ REFUSED_SECONDS = 3600  # Minimum seconds between two log lines about refused re
 UNKNOWN_MAX = 256  # Maximum number of unknown lengths that are remembered
 HELD_SHOWN_MAX = 3  # Maximum number of held back values in one log line
 
+# Parts of log lines.
+FOREIGN = "the values in its reports are not those of the registers that the server asks for; they are not decoded"
+AHEAD = "such reports are left out: set the inverter's clock, or this system's"
+EXPERIMENTAL = "such inverters are read experimentally, since no report of one is on record"
+CONNECTED_ANEW = "They are decoded once the dongle has connected anew, for then the server tells them"
 REPORT_IT = "please report what `inverter-capture decode --raw --anonymise CAPTURE` shows"
 
 _log = logging.getLogger(__name__)
@@ -86,24 +91,20 @@ class ReportLog:
             server = f"{address_text(flow.destination)} port {flow.destination_port}"
             _log.info("inverter %s: %d-byte reports from %s to %s", serial, len(report.data), sender, server)
         elif verdict is Verdict.SECOND_SENDER:
-            self._warn_once(
-                serial,
-                "second sender",
-                time,
+            text = (
                 f"reports come from a second address, {sender}; the guard judges them, but does not learn from them: "
-                "either its dongle has another address now, or somebody forges reports",
             )
+            text += "either its dongle has another address now, or somebody forges reports"
+            self._warn_once(serial, "second sender", time, text)
         elif verdict is Verdict.NOT_NAMED:
             known = serial in self._not_named or len(self._not_named) >= INVERTERS_MAX
             if not known and self._may_say("not named", time):
                 self._not_named.add(serial)
                 _warn(serial, f"not read, since [pcap] serials does not name it (from {sender})")
         elif verdict is Verdict.TOO_MANY and self._may_say("too many", time, REFUSED_SECONDS):
-            refused = self._decoder.counts.refused + 1
+            refused = f"from {sender}; {self._decoder.counts.refused + 1} reports were refused so far"
             _warn(
-                serial,
-                f"not read for now, since too many inverters are new (from {sender}; {refused} reports were refused so "
-                "far): name yours in [pcap] serials",
+                serial, f"not read for now, since too many inverters are new ({refused}): name yours in [pcap] serials"
             )
 
     def held(self, values: list[Held], time: int) -> None:
@@ -124,10 +125,8 @@ class ReportLog:
         deadline = self.deadline
         if deadline is not None and time >= deadline:
             self._quiet = True
-            _log.warning(
-                "no report for %d minutes: check that the dongle is on, and its packets pass [pcap] device and filter",
-                self._quiet_seconds // 60,
-            )
+            what = "check that the dongle is on, and its packets pass [pcap] device and filter"
+            _log.warning("no report for %d minutes: %s", self._quiet_seconds // 60, what)
 
     def _may_say(self, kind: str, time: int, seconds: int = KIND_SECONDS) -> bool:
         """Whether a line of this kind may be logged now; otherwise a later report logs it. Not limited for files."""
@@ -174,15 +173,11 @@ class ReportLog:
         if reading is None:
             if self._decoder.readings.counts.foreign > self._foreign_reports:
                 self._foreign_reports = self._decoder.readings.counts.foreign
-                self._warn_once(
-                    serial,
-                    "foreign",
-                    time,
-                    "the values in its reports are not those of the registers that the server asks for; such reports "
-                    f"are not decoded: {REPORT_IT}",
-                )
-            else:
-                self._from_the_future(event.report)
+                self._warn_once(serial, "foreign", time, f"{FOREIGN}: {REPORT_IT}")
+            elif not self._ahead:
+                self._ahead = True
+                clock = f"its report says {event.report.clock}, more than a day ahead of this system's clock"
+                _warn(serial, f"{clock}; {AHEAD}")
             return
         self._kind(reading, time)
         fields = self._decoder.readings.implausible.keys() - self._implausible
@@ -192,13 +187,8 @@ class ReportLog:
         if self._live and time > CLOCK_SET_AFTER * SECOND:
             error = self._clock.check(event.report, reading, time)
             if error is not None:
-                ahead = distance_text(error.ahead)
-                self._warn_once(
-                    serial,
-                    "clock",
-                    time,
-                    f"its clock is {ahead} this system's in the configured time zone; {remedy(error)}",
-                )
+                clock = f"its clock is {distance_text(error.ahead)} this system's in the configured time zone"
+                self._warn_once(serial, "clock", time, f"{clock}; {remedy(error)}")
 
     def _learnt(self, report: Report, time: int) -> None:
         layout = report.layout
@@ -208,18 +198,12 @@ class ReportLog:
         if report.serial in self._layouts and not self._may_say("layout", time):
             return
         self._layouts[report.serial] = layout
-        _log.info(
-            "inverter %s: a layout of %d bytes, learnt from the server (registers %s)",
-            report.serial,
-            layout.length,
-            layout,
-        )
-        known = LAYOUTS.get(layout.length)
+        length, known = layout.length, LAYOUTS.get(layout.length)
+        told = "inverter %s: a layout of %d bytes, learnt from the server (registers %s)"
+        _log.info(told, report.serial, length, layout)
         if known not in (None, layout):
-            _warn(
-                report.serial,
-                f"reports of {layout.length} bytes usually hold other registers ({known}); what the server says counts",
-            )
+            other = f"reports of {length} bytes usually hold other registers ({known})"
+            _warn(report.serial, f"{other}; what the server says counts")
 
     def _kind(self, reading: Reading, time: int) -> None:
         kind, before = reading.kind, self._kinds.get(reading.serial)
@@ -227,22 +211,9 @@ class ReportLog:
             return
         self._kinds[reading.serial] = kind
         if kind.experimental and (before is None or not before.experimental):
-            _warn(
-                reading.serial,
-                f"{kind.name}; such inverters are read experimentally, since no report of one is on record: check the "
-                f"values, and {REPORT_IT}",
-            )
+            _warn(reading.serial, f"{kind.name}; {EXPERIMENTAL}: check the values, and {REPORT_IT}")
         elif kind.experimental:
             _log.info("inverter %s: %s", reading.serial, kind.name)
-
-    def _from_the_future(self, report: Report) -> None:
-        if not self._ahead:
-            self._ahead = True
-            _warn(
-                report.serial,
-                f"its report says {report.clock}, more than a day ahead of this system's clock; such reports are left "
-                "out: set the inverter's clock, or this system's",
-            )
 
     def _unknown_length(self, event: Unknown) -> None:
         serial, length = event.report.serial, len(event.report.data)
@@ -252,11 +223,10 @@ class ReportLog:
             if len(self._unknown) >= UNKNOWN_MAX:
                 del self._unknown[min(self._unknown, key=self._unknown.__getitem__)]
             self._unknown[serial, length] = event.time
-            _warn(
-                serial,
-                f"reports of {length} bytes, whose registers are not known ({self._decoder.counts.unknown} so far). "
-                f"They are decoded once the dongle has connected anew, for then the server tells them; {REPORT_IT}",
+            unknown = (
+                f"reports of {length} bytes, whose registers are not known ({self._decoder.counts.unknown} so far)"
             )
+            _warn(serial, f"{unknown}. {CONNECTED_ANEW}; {REPORT_IT}")
 
 
 def _warn(serial: str, text: str) -> None:

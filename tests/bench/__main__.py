@@ -1,175 +1,208 @@
-"""`make bench`: how fast and how small, as ratios of things measured side by side in one run."""
+"""`make bench`: what the program takes, beside what others take for the same in the same run, as a table in Markdown.
+
+Figures are processor time where that is what counts, since it does not depend on what else the machine does; the
+programs compared run in turns, and the medians stand in the table. `make bench-peers` adds a table of other programs.
+"""
 
 from __future__ import annotations
 
 import os
-import statistics
+import platform
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.bench.captures import DONGLE_HOST, write_busy_capture, write_reports_capture, write_wire_capture
-from tests.bench.delivery import backlog_memory, import_measurements
-from tests.bench.service import DEPENDENCIES, seconds_to_capture, service_memory, sourceless
+from tests.bench import live, peers
+from tests.bench.captures import MONTH, busy_records, dongle_records, write_capture
+from tests.bench.programs import LIBRARIES, OURS, medians, number_of, seconds_of
+from tests.databases import VictoriaMetrics
+from tests.network import ROOT
 
 PACKETS = 1_000_000
-SMALL_PACKETS = 50_000
 REPORTS = 10_000
-ROUNDS = 5
-BACKENDS = "inverter_capture.backends.influxdb2.delivery, inverter_capture.backends.mqtt.delivery"
-IMPORTS = f"import inverter_capture.service.service, {BACKENDS}"
+YEAR = 105_000
+"""Readings of one inverter in a year, one every five minutes."""
+SINGLES = 2_000
+"""Readings sent in a request each."""
+
+OWN_MEMORY = "; print(next(int(line.split()[1]) / 1000 for line in open('/proc/self/smaps_rollup') if 'Rss:' in line))"
+SINGLE_REQUESTS = """
+import sys, time, requests
+lines = open(sys.argv[2], "rb").read().splitlines()
+with requests.Session() as session:
+    began = time.process_time()
+    for line in lines:
+        session.post(sys.argv[1] + "/api/v2/write", data=line).raise_for_status()
+    print(time.process_time() - began)
+"""
+PACKETS_FROM = """
+import sys, time, dpkt
+from inverter_capture.protocol.packets import Packet
+from inverter_capture.protocol.packets_to_readings import Decoder
+packets = [Packet(int(when * 1_000_000_000), 1, data) for when, data in dpkt.pcap.Reader(open(sys.argv[1], "rb"))]
+"""
+READINGS = f"""{PACKETS_FROM}
+decoder = Decoder()
+began = time.process_time()
+for packet in packets:
+    decoder.receive(packet)
+print(time.process_time() - began)
+assert decoder.readings.counts.readings == len(packets)
+"""
+BARE_DPKT = f"""{PACKETS_FROM}
+buffers = [packet.data for packet in packets]
+began = time.process_time()
+for buffer in buffers:
+    dpkt.ethernet.Ethernet(buffer)
+print(time.process_time() - began)
+"""
+
+
+class Figure(NamedTuple):
+    """One row of the table."""
+
+    title: str
+    unit: str
+    ours: float
+    other: float = 0
+    """What it is compared with; 0 for nothing."""
+    limit: float | None = None
+    """The goal for `ours`, or for its ratio to `other` where there is one; None for no goal."""
+    faster: bool = False
+    """Whether the ratio is `other` to `ours`, which the limit is the least for."""
+
+    @property
+    def ratio(self) -> float:
+        return self.other / self.ours if self.faster else self.ours / self.other
+
+    @property
+    def met(self) -> bool:
+        measured = self.ratio if self.other else self.ours
+        return self.limit is None or (measured >= self.limit if self.faster else measured <= self.limit)
+
+    def cells(self) -> tuple[str, ...]:
+        goal, verdict = "", ""
+        if self.limit is not None:
+            unit = "times" if self.other else self.unit
+            goal, verdict = f"{'≥' if self.faster else '≤'} {self.limit:g} {unit}", "met" if self.met else "**missed**"
+        absolute = [f"{value:,.3g} {self.unit}" if value else "" for value in (self.ours, self.other)]
+        return self.title, goal, verdict, f"{self.ratio:.2f}" if self.other else "", *absolute
 
 
 def main() -> int:
-    """Run all measurements. Returns 1 when a ratio misses its limit."""
-    missed = 0
+    """Measure. Returns 1 when a goal is missed."""
+    live.make_device()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        # Compiled once, as on the router, and outside the tree.
+        # Compiled once, as on a router, and outside the tree.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
-        subprocess.run([sys.executable, "-c", IMPORTS], check=True)
-        for title, ratio, limit, at_least, detail in measurements(folder):
-            good = ratio >= limit if at_least else ratio <= limit
-            missed += not good
-            bound = "at least" if at_least else "at most"
-            print(f"{'ok  ' if good else 'MISS'} {title}: {ratio:.2f} ({bound} {limit}); {detail}", flush=True)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(name) / "bytecode")
+        compile_ours = [sys.executable, "-m", "compileall", "-q", "inverter_capture"]
+        subprocess.run(compile_ours, env=os.environ | {"PYTHONNODEBUGRANGES": "1"}, check=True, cwd=ROOT)
+        seconds_of(
+            *OURS, "check", "--connect", live.config(Path(name), url="http://127.0.0.1:1", broker="mqtt://[::1]:1")
+        )
+        measure = {"memory": memory}.get(" ".join(sys.argv[1:]), everything)
+        print(
+            f"{machine()}\n\n| figure | goal | | ratio | inverter-capture | compared with |\n|---|---|---|---|---|---|",
+            flush=True,
+        )
+        missed = 0
+        for figure in measure(Path(name)):
+            print(f"| {' | '.join(figure.cells())} |", flush=True)
+            missed += not figure.met
+        if sys.argv[1:] == ["peers"]:
+            heading, *lines = peers.rows(Path(name))
+            print(f"\n| {' | '.join(heading)} |\n|{'---|' * len(heading)}")
+            print(*(f"| {' | '.join(line)} |" for line in lines), sep="\n")
     return 1 if missed else 0
 
 
-def measurements(folder: Path) -> Iterator[tuple[str, float, float, bool, str]]:
-    """Title, ratio, limit, whether the limit is a lower one, and the figures behind the ratio."""
-    busy, small, reports, wire = (folder / f"{name}.pcap" for name in ("busy", "small", "reports", "wire"))
-    write_busy_capture(busy, PACKETS)
-    write_busy_capture(small, SMALL_PACKETS)
-    write_reports_capture(reports, REPORTS)
-    write_wire_capture(wire, REPORTS)
-
-    host_filter = f"host {DONGLE_HOST}"
-    start = best(lambda: decode(small, "--filter", "port 1"))
-    ours = best(lambda: decode(busy, "--filter", host_filter)) - start
-    found = best(lambda: decode(busy)) - start
-    tcpdump = best(lambda: seconds_of_command("tcpdump", "-r", str(busy), "-w", os.devnull, host_filter))
-    yield (
-        "decoding a million packets, against tcpdump with the same filter",
-        *(ours / tcpdump, 2.0, False),
-        f"{ours:.2f} s against {tcpdump:.2f} s; without a filter {found:.2f} s",
+def machine() -> str:
+    """The date, and what the figures were measured on."""
+    models = {
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    }
+    bits = 64 if sys.maxsize > 1 << 32 else 32
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors {', '.join(models)}, Linux {platform.release()}, "
+        f"Python {platform.python_version()} ({bits} bits)"
     )
 
-    for path, what in ((reports, "nothing but reports"), (wire, "reports with acknowledgements and answers")):
-        rates = [frame_rates(path) for _ in range(ROUNDS)]
-        yield (
-            f"from packets to readings, against a bare dpkt loop over the same packets: {what}",
-            *(statistics.median(ours / bare for ours, bare in rates), 0.25, True),
-            f"{max(ours for ours, _ in rates):,.0f}/s against {max(bare for _, bare in rates):,.0f}/s",
+
+def everything(folder: Path) -> Iterator[Figure]:
+    """Every figure with a goal."""
+    yield from importing(folder)
+    yield from decoding(folder)
+    yield from memory(folder)
+    ours, libraries = medians(lambda: live.start(folder), lambda: seconds_of(sys.executable, "-c", LIBRARIES), rounds=9)
+    yield Figure("Start: to the first capture; importing the four libraries", "s", ours, libraries, 1.1)
+    median, last = live.delivery_times(folder)
+    yield Figure("From the packet to the server, median", "ms", median, limit=20)
+    yield Figure("From the packet to the server, 99 %", "ms", last, limit=20)
+
+
+def importing(folder: Path) -> Iterator[Figure]:
+    """Importing a year into a database."""
+    year = write_capture(folder / "year.pcap", dongle_records(YEAR))
+    few = write_capture(folder / "few.pcap", dongle_records(SINGLES))
+    lines = folder / "lines"
+    decode = [*OURS, "decode", "--format", "line-protocol", "--filter", "tcp"]
+    with lines.open("wb") as out:
+        subprocess.run([*decode, few], stdout=out, check=True)
+    (folder / "database").mkdir()
+    with VictoriaMetrics(folder / "database") as database:
+        words: list[str | Path] = [*OURS, "run", live.config(folder, device=str(year), filter="tcp", url=database.url)]
+        ours, single, decoding = medians(
+            lambda: seconds_of(*words) / YEAR,
+            lambda: number_of(SINGLE_REQUESTS, database.url, lines) / SINGLES,
+            lambda: seconds_of(*decode, year) / YEAR,
+            rounds=3,
         )
-
-    memory_small, memory_busy = peak_of_decode(small), peak_of_decode(busy)
-    yield (
-        "peak memory for a large file, against a small one",
-        *(memory_busy / memory_small, 1.1, False),
-        f"{memory_busy} kB for {busy.stat().st_size:,} bytes, {memory_small} kB for {small.stat().st_size:,} bytes",
+    year.unlink()
+    yield Figure("Import of a year: a reading", "µs", ours * 1e6, limit=65)
+    yield Figure(
+        "Import of a year: a reading; one request each by `requests`", "µs", ours * 1e6, single * 1e6, 12, faster=True
     )
+    yield Figure("Import of a year: a reading; decoding alone", "µs", ours * 1e6, decoding * 1e6, 2)
 
-    bare_memory = peak_of("import pcap, dpkt")
-    service, readings = service_memory(folder, mqtt=False)
-    yield (
-        "memory of the service after a day's reports, against importing pcap and dpkt",
-        *(service / bare_memory, 1.5, False),
-        f"{service} kB after {readings} readings, against {bare_memory} kB",
+
+def decoding(folder: Path) -> Iterator[Figure]:
+    """From packets to readings."""
+    reports = write_capture(folder / "reports.pcap", dongle_records(REPORTS))
+    busy = write_capture(folder / "busy.pcap", busy_records(PACKETS))
+    empty = write_capture(folder / "empty.pcap", [])
+    ours, bare = medians(lambda: number_of(READINGS, reports), lambda: number_of(BARE_DPKT, reports))
+    each = 1e6 / REPORTS
+    yield Figure("Frames: a packet with a report; `dpkt.ethernet.Ethernet`", "µs", ours * each, bare * each, 2)
+
+    decode = [*OURS, "decode", "--format", "json"]
+    tcpdump = ["tcpdump", "-w", "-", "-r"]
+    filtered, found, start, theirs, their_start = medians(
+        lambda: seconds_of(*decode, "--filter", live.FILTER, busy),
+        lambda: seconds_of(*decode, busy),
+        lambda: seconds_of(*decode, "--filter", live.FILTER, empty),
+        lambda: seconds_of(*tcpdump, busy, live.FILTER),
+        lambda: seconds_of(*tcpdump, empty, live.FILTER),
     )
-
-    added = service_memory(folder, mqtt=True)[0] - service
-    paho = peak_of("import pcap, dpkt, paho.mqtt.client") - bare_memory
-    yield (
-        "memory that [[mqtt]] adds to it, against importing paho",
-        *(added / paho, 1.3, False),
-        f"{added} kB against {paho} kB",
-    )
-
-    modules = sourceless(folder / "modules")
-    start = best(lambda: seconds_to_capture(folder, modules))
-    imports = best(lambda: seconds_of_command(sys.executable, "-c", DEPENDENCIES))
-    yield (
-        "from the start to the first capture, against importing its dependencies",
-        *(start / imports, 1.3, False),
-        f"{start:.2f} s against {imports:.2f} s",
-    )
-
-    yield from import_measurements(folder)
-    waiting = backlog_memory()
-    yield (
-        "MiB that a backlog of 30 days takes",
-        *(waiting / 1024, 6.0, False),
-        f"{waiting} kB above an empty buffer",
-    )
+    title = "A million packets in a file, with the host's filter; `tcpdump`"
+    yield Figure(title, "s", filtered - start, theirs - their_start, 1.2)
+    yield Figure("The same without a filter", "s", found - start)
+    busy.unlink()
 
 
-def best(measure: Callable[[], float]) -> float:
-    """The quickest of some rounds: what disturbs a measurement only ever makes it slower."""
-    return min(measure() for _ in range(ROUNDS))
-
-
-def decode(path: Path, *options: str) -> float:
-    """Seconds that the `decode` command takes."""
-    return seconds_of_command(
-        sys.executable, "-m", "inverter_capture", "decode", str(path), "--format", "json", *options
-    )
-
-
-def seconds_of_command(*command: str) -> float:
-    before = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - before
-
-
-def peak_of_decode(path: Path) -> int:
-    """The most kB that the `decode` command ever takes."""
-    return peak_of(
-        f"from inverter_capture.commands.arguments import main; main(['decode', {str(path)!r}, '--format', 'json'])"
-    )
-
-
-def peak_of(code: str) -> int:
-    """The most kB that a program ever takes. It tells itself: the kernel counts its parent in, too."""
-    code += "; import sys; print(open('/proc/self/status').read(), file=sys.stderr)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True
-    )
-    return int(result.stderr.partition("VmHWM:")[2].split()[0])
-
-
-def frame_rates(path: Path) -> tuple[float, float]:
-    """Packets a second of our decoder and of a bare dpkt loop, over the same packets in memory, in turns."""
-    import dpkt
-
-    from inverter_capture.protocol.packets import Packet
-    from inverter_capture.protocol.packets_to_readings import Decoder
-
-    with path.open("rb") as file:
-        packets = [Packet(int(when * 1_000_000_000), 1, data) for when, data in dpkt.pcap.Reader(file)]
-    buffers = [packet.data for packet in packets]
-
-    def ours() -> None:
-        decoder = Decoder()
-        for packet in packets:
-            decoder.receive(packet)
-        assert decoder.readings.counts.readings == REPORTS
-
-    def bare() -> None:
-        for buffer in buffers:
-            dpkt.ethernet.Ethernet(buffer)
-
-    return len(packets) / seconds_of(ours), len(packets) / seconds_of(bare)
-
-
-def seconds_of(work: Callable[[], object]) -> float:
-    before = time.perf_counter()
-    work()
-    return time.perf_counter() - before
+def memory(folder: Path) -> Iterator[Figure]:
+    """The service with both backends, against importing the libraries. Needs neither a database nor a broker."""
+    at_rest, with_backlog = live.service_memory(folder)
+    libraries = number_of(LIBRARIES + OWN_MEMORY)
+    yield Figure("Memory with both backends, at rest; importing the four libraries", "MB", at_rest, libraries, 1.15)
+    title = f"The same with a backlog of 30 days ({MONTH:,} readings)"
+    yield Figure(title, "MB", with_backlog, libraries, 1.15)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,14 @@ def leave_older_discovery(rig: Rig) -> None:
     topics, service = Topics("inverter-capture", "homeassistant"), Service("000000", "router", "")
     for house in rig.houses:
         unique = f"inverter_capture_{house.serial}_reports"
-        older = {"reports": {"platform": "sensor", "name": "Reports received", "unique_id": unique}}
+        older = {
+            "reports": {
+                "platform": "sensor",
+                "name": "Reports received",
+                "unique_id": unique,
+                "value_template": "{{ 7 }}",
+            }
+        }
         device = homeassistant.UNKNOWN
         payload = homeassistant.device_payload(house.serial, device, service, topics, 900, gone=older)
         with Listener(rig.broker) as listener:

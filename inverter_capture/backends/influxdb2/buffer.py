@@ -36,6 +36,7 @@ PACK_TEXTS = 36  # Maximum number of texts in a pack. They are dropped together.
 PACK_OVERHEAD = 150  # Memory that a pack takes in addition to its data, in bytes
 TEXT_OVERHEAD = 60  # Memory that an uncompressed text takes in addition to its characters, in bytes
 BATCH_BYTES_MAX = 512 * 1024  # Maximum size of a batch in bytes. A single longer text makes a batch of its own.
+SMALL_BATCH_BYTES_MAX = 64 * 1024  # The same of a small batch, where also a larger pack makes a batch of its own
 
 _SEPARATOR = b"\0"
 
@@ -117,19 +118,23 @@ class Buffer:
             dropped += self._drop_oldest()
         return dropped
 
-    def take(self) -> list[bytes]:
-        """Put the oldest texts in flight: at most a batch. Empty when no texts wait."""
+    def take(self, *, small: bool = False) -> list[bytes]:
+        """Put the oldest texts in flight: at most a batch. Empty when no texts wait.
+
+        `small`: a small batch, for an attempt that probably fails, since a request takes twice the size of its batch.
+        """
         texts: list[bytes] = []
         size = 0
+        bytes_max = SMALL_BATCH_BYTES_MAX if small else BATCH_BYTES_MAX
         for pack in self._packs:
-            if texts and size + pack.raw_bytes > BATCH_BYTES_MAX:
+            if texts and size + pack.raw_bytes > bytes_max:
                 break
             texts += _unpack(pack)[0 if texts else self._skipped :]
             size += pack.raw_bytes
         else:
             for text in self._raw:
                 size += len(text) + TEXT_OVERHEAD
-                if texts and size > BATCH_BYTES_MAX:
+                if texts and size > bytes_max:
                     break
                 texts.append(text)
         self._taken = len(texts)

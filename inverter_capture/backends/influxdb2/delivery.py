@@ -148,7 +148,7 @@ class InfluxDb2(Backend):
         while self._wanted is None:
             with self._changed:
                 self._changed.wait_for(lambda: not self._importing or self._buffer.has_batch, COLLECT_SECONDS)
-                batch = self._buffer.take()
+                batch = self._buffer.take(small=self._failing_since is not None)
                 if not batch:
                     self._overflowing = False
                     return 0

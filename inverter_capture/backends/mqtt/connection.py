@@ -183,8 +183,7 @@ class Connection:
                 f"the broker requires a valid client certificate ({alert[1]}): set certificate and key", passing=False
             )
         return MqttError(
-            "the server does not speak MQTT: check url, with mqtts:// or wss:// for TLS, and its port",
-            passing=True,
+            "the server does not speak MQTT: check url, with mqtts:// or wss:// for TLS, and its port", passing=True
         )
 
     def _make_client(self) -> Any:

@@ -508,12 +508,7 @@ def _problem(topic: str) -> Json:
 
 
 def _count(title: str, path: str, state_class: str) -> Json:
-    return {
-        "platform": "sensor",
-        "name": title,
-        "state_class": state_class,
-        "value_template": _template(path),
-    }
+    return {"platform": "sensor", "name": title, "state_class": state_class, "value_template": _template(path)}
 
 
 def _attributes(topic: str, path: str) -> Json:

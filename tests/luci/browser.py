@@ -66,8 +66,14 @@ class Browser:
         ready = (
             "return document.body && document.body.dataset.ready"
             " && Array.from(document.querySelectorAll('.ic-plot')).every(plot => plot.firstChild)"
+            " && Array.from(document.querySelectorAll('link[rel=stylesheet]')).every(link => link.sheet)"
         )
         wait_for(lambda: self.script(ready), f"the page {page}", 60)
+        # Charts are drawn again when the style changes their size.
+        frames = (
+            "const done = arguments[0]; let n = 3; (function next() { n-- ? requestAnimationFrame(next) : done(); })()"
+        )
+        self._driver.execute_async_script(frames)
         self.check()
 
     def poll(self) -> None:

@@ -46,6 +46,8 @@ def own_loopback() -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Without root, a test that fails because something is not permitted is skipped, with that as the reason."""
     report = yield
+    # pytest-xdist cannot send what was printed when halves of characters are in it.
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     if os.geteuid() and report.failed and (reason := NOT_PERMITTED.search(report.longreprtext)):
         report.outcome = "skipped"
         report.longrepr = (str(item.path), 0, f"Skipped: needs root: {reason[0]}")

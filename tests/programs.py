@@ -258,6 +258,16 @@ class Program:
             total += int((task / "status").read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
         return total
 
+    def wait_until_asleep(self, seconds: float) -> None:
+        """Until it has not woken for so long. On a busy machine its start takes its time."""
+
+        def is_asleep() -> bool:
+            before = self.wakeups()
+            time.sleep(seconds)
+            return self.wakeups() == before
+
+        self.wait_for(is_asleep, f"sleep of {seconds:g} s", 10 * seconds)
+
     def _collect(self, stream: IO[str] | None, lines: list[str]) -> None:
         if stream is None:
             return

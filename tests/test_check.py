@@ -106,7 +106,7 @@ def test_on_a_terminal_the_line_is_shown_without_secrets(tmp_path: Path) -> None
     config = tmp_path / "c.toml"
     config.write_text(
         START
-        + '[[mqtt]]\nurl = "ftp://x" # broker\npassword = s3cret\npasword = "s3cret"\n[[mqtt]]\nurl = "ftp://me:s3cret@x"\n'
+        + '[[mqtt]]\r\nurl\t= "ftp://x" # broker\r\npassword = s3cret\npasword = "s3cret"\n[[mqtt]]\nurl = "ftp://me:s3cret@x"\n'
     )
     master, slave = pty.openpty()
     command = [*PROGRAM, "check", str(config)]

@@ -804,6 +804,7 @@ def test_hosts(written: str, read: str) -> None:
         ("http://:8086", "no valid host name"),
         ("http://db:0", "no valid port"),
         ("http://db:65536", "no valid port"),
+        pytest.param("http://db:" + 5000 * "9", "no valid port", id="5000 digits"),
         ("http://db:x", "no valid host name"),
         ("http://db:٣", "no valid host name"),
         ("http://a..b", "no valid host name"),

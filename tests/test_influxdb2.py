@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from inverter_capture.backends import backend as base
 from inverter_capture.backends import backoff
 from inverter_capture.backends.influxdb2 import delivery as influxdb2
 from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, SMALL_BATCH_BYTES_MAX, Buffer
@@ -687,6 +688,44 @@ def test_reminders(server: FaultyServer, log: pytest.LogCaptureFixture, monkeypa
                 r"\(.*correct token \(401\)\); waiting: 7 readings, dropped: 0 readings",
                 text,
             ), text
+
+
+def test_a_server_that_fails_again_and_again_is_not_told_each_time(
+    server: FaultyServer, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with delivering(server) as backend:
+
+        def fail(number: int) -> None:
+            server.play = answering(503)
+            put(backend, 1, number)
+            wait_for(lambda: backend.status().failing_since, "failure")
+
+        def recover() -> None:
+            server.play = well
+            wait_for(lambda: not backend.status().failing_since, "delivery")
+
+        for number in range(10):
+            fail(number)
+            recover()
+        assert len(errors(log)) == 4
+        assert "failure number 4, from now on logged only after an hour without a change" in errors(log)[-1]
+        assert log.text.count("delivering again") == 3
+        # It stays well,
+        monkeypatch.setattr(base, "STABLE_SECONDS", 0.2)
+        time.sleep(0.3)
+        put(backend, 1, 10)
+        wait_for(lambda: "delivering for an hour without a failure, after 10 failures; waiting: 0" in log.text, "line")
+        monkeypatch.undo()
+        # or fails for good.
+        for number in range(11, 20):
+            fail(number)
+            recover()
+        assert len(errors(log)) == 8
+        fail(20)
+        monkeypatch.setattr(base, "STABLE_SECONDS", 0.2)
+        wait_for(lambda: len(errors(log)) == 9, "line about the lasting failure")
+        recover()
+        wait_for(lambda: log.text.count("delivering again") == 7, "line")
 
 
 def test_a_full_buffer_drops_the_oldest(server: FaultyServer, log: pytest.LogCaptureFixture) -> None:

@@ -162,10 +162,9 @@ def test_nothing_is_written_and_nothing_wakes_while_nothing_changes(tmp_path: Pa
     )
     with running(config, file) as program:
         wait_for_status(file, lambda status: status["capturing"])
-        time.sleep(2.5)
-        before, written = program.wakeups(), file.stat()
-        time.sleep(3)
-        assert program.wakeups() == before
+        program.wait_until_asleep(3)
+        written = file.stat()
+        program.wait_until_asleep(3)
         assert file.stat().st_ino == written.st_ino
 
 

@@ -14,6 +14,9 @@ from inverter_capture.backends.status import BackendStatus
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import counted, local_time_text
 
+TURNS_MAX = 6  # Failures and recoveries in a row that are logged one by one
+STABLE_SECONDS = 3600  # After so long without another one the next is logged again
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +44,8 @@ class Backend(ABC):
         self._problem = ""  # Why nothing can be delivered. Empty when no problem is known.
         self._failing_since: float | None = None  # Start of the problem, in seconds since the epoch
         self._said: set[str] = set()  # Kinds of problems logged since the last delivery
+        self._turns = 0  # How often a failure has followed deliveries, or deliveries a failure, without a stable hour
+        self._turned_at = 0.0  # Monotonic time of the latest
         self._told: BackendStatus | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -110,12 +115,17 @@ class Backend(ABC):
     def _fail(self, problem: str, more: str = "") -> None:
         """Record why nothing can be delivered. Each kind of problem is logged once, with `more`, until a delivery."""
         with self._changed:
-            if self._failing_since is None:
+            begins = self._failing_since is None
+            if begins:
                 self._failing_since = time.time()
             self._problem = problem
         # The text in parentheses, such as an explanation of a server, may hold numbers and times that change.
         kind = problem.partition(" (")[0]
-        if kind not in self._said:
+        if self._is_unstable(turned=begins):
+            if begins and self._turns == TURNS_MAX + 1:
+                when = "from now on logged only after an hour without a change"
+                _log.error("%s: %s%s; failure number %d, %s", self.name, problem, more, self._failures, when)
+        elif kind not in self._said:
             self._said.add(kind)
             _log.error("%s: %s%s", self.name, problem, more)
         self._tell_change()
@@ -125,9 +135,30 @@ class Backend(ABC):
         with self._changed:
             since, self._failing_since, self._problem = self._failing_since, None, ""
         self._said.clear()
-        if since is not None:
+        was_unstable, failures = self._turns > TURNS_MAX, self._failures
+        if self._is_unstable(turned=since is not None):
+            return
+        if was_unstable:
+            count = counted(failures, "failure")
+            _log.info("%s: delivering for an hour without a failure, after %s; %s", self.name, count, self._backlog())
+        elif since is not None:
             began = local_time_text(since)
             _log.info("%s: delivering again, after a failure since %s; %s", self.name, began, self._backlog())
+
+    def _is_unstable(self, *, turned: bool) -> bool:
+        """Whether failures and deliveries follow each other too soon to log each. `turned`: one follows just now."""
+        now = time.monotonic()
+        if now - self._turned_at >= STABLE_SECONDS:
+            self._turns = 0
+        if turned:
+            self._turns += 1
+            self._turned_at = now
+        return self._turns > TURNS_MAX
+
+    @property
+    def _failures(self) -> int:
+        """Failures since the last hour without a change."""
+        return (self._turns + 1) // 2
 
     def _backlog(self) -> str:
         with self._changed:

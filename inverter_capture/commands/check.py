@@ -1,4 +1,4 @@
-"""The `check` command: tells what is wrong with a configuration, all at once."""
+"""The `check` command: finds all mistakes in a configuration."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ ODD = (
     ("mqtt", "keepalive", 5, 300, "so long a lost connection may go unnoticed", "give 30, or a minute"),
     ("influxdb2", "timeout", 1, 120, "servers answer within some seconds", "give 10, or a minute"),
 )
-"""Settings in seconds: what is not between these two is allowed, but hardly meant; why, and the remedy."""
+"""Usual ranges of settings in seconds, and the warning and remedy for values outside them."""
 
 
 class Checked:
-    """A configuration that was checked."""
+    """A checked configuration."""
 
     def __init__(self, path: str) -> None:
         """`path`: a TOML file or the output of `uci export`, - for standard input; if empty, `uci export` is called."""
@@ -62,7 +62,7 @@ class Checked:
         return read_settings(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
 
     def try_backends(self) -> Iterator[tuple[str, Mistake | None]]:
-        """The name of each backend, and what is wrong with it when its server is asked. Only when `is_right`."""
+        """Test the servers. Yields the name of each backend, and its mistake or None. Only when `is_right`."""
         assert self._source is not None
         assert self._config is not None
         zone = named_zone(self._config.pcap.timezone)
@@ -74,7 +74,7 @@ class Checked:
             yield backend.name, self._source.describe([found])[0] if problem else None
 
     def show(self, mistake: Mistake, *, colour: bool) -> str:
-        """A mistake for a terminal, with its line in the file, and the wrong part marked."""
+        """A mistake for a terminal, with its line in the file and a mark at the wrong part."""
 
         def style(text: str, name: str) -> str:
             return f"\x1b[{STYLES[name]}m{text}\x1b[0m" if colour else text
@@ -106,7 +106,7 @@ def _numbered(config: Config) -> Iterator[tuple[str, int, SectionConfig]]:
 
 
 def _problems(config: Config) -> Iterator[Problem]:
-    """What the settings alone do not show: the device, the files, and sections that do not go together."""
+    """Problems that the schema does not find: the device, files, and sections that conflict."""
     yield from _capture_problems(config)
     clients: dict[tuple[str, str], int] = {}
     for name, number, section in _numbered(config):
@@ -124,7 +124,7 @@ def _problems(config: Config) -> Iterator[Problem]:
 
 
 def _server(url: str) -> str:
-    """The URL of a broker in one notation."""
+    """The URL of a broker, normalised."""
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     name, port = split_port(authority)
@@ -141,7 +141,7 @@ def _capture_problems(config: Config) -> Iterator[Problem]:
         else:
             check_filter(config.pcap.filter)
     except FilterError as error:
-        # One that does not fit the file, or with a name that no name server knows at the moment.
+        # It does not fit the file, or has a host name that cannot be resolved at present.
         yield Problem("pcap", 0, "filter", SettingError(error.reason, FILTER_REMEDY), config.pcap.filter)
     except CaptureError as error:
         yield Problem("pcap", 0, "device", _reason(error, device), device)
@@ -151,12 +151,12 @@ def _capture_problems(config: Config) -> Iterator[Problem]:
 
 
 def _reason(error: object, value: str, remedy: str = "") -> SettingError:
-    """The text of a CaptureError without the value with which it begins."""
+    """The text of a CaptureError without the value at its beginning."""
     return SettingError(str(error).removeprefix(f'"{value}": '), remedy)
 
 
 def _file_problems(name: str, number: int, section: SectionConfig) -> Iterator[Problem]:
-    """What is wrong with the certificate files of a backend."""
+    """The problems with the certificate files of a backend."""
     files = {setting: getattr(section, setting, "") for setting in FILES}
     files = {setting: path for setting, path in files.items() if isinstance(path, str) and path}
     right = True

@@ -139,7 +139,7 @@ class TomlFile:
 
     def excerpt(self, mistake: Mistake) -> tuple[str, int, int]:
         """The line of a mistake, and from where to where in it to point. Empty where it may contain a secret."""
-        line = self._text.split("\n")[mistake.line - 1].rstrip() if mistake.line else ""
+        line = self._text.split("\n")[mistake.line - 1].rstrip().replace("\t", " ") if mistake.line else ""
         match = _ASSIGNMENT.match(line)
         if match is None:
             return (line, 0, len(line)) if line.startswith("[") and "=" not in line else ("", 0, 0)

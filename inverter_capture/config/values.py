@@ -114,7 +114,7 @@ def _check_server(rest: str) -> None:
     if not authority.isascii() or not _is_host(name):
         remedy = "write it as in 192.168.1.10 or [fd00::1], a port as in host:8086"
         raise SettingError("no valid host name or address", remedy)
-    if port and not 0 < int(port) < 65536:
+    if port and not _is_port(port):
         raise SettingError("no valid port", "give a number from 1 to 65535")
 
 
@@ -124,12 +124,17 @@ def split_port(authority: str) -> tuple[str, str]:
     return (name, port) if port.isdecimal() else (authority, "")
 
 
+def _is_port(text: str) -> bool:
+    # Python converts no text of thousands of digits.
+    return bool(re.fullmatch(r"\d{1,5}", text, re.ASCII)) and 0 < int(text) < 65536
+
+
 def check_listen(value: str) -> str:
     """Check an address and a port to listen on; empty for none."""
     if not value:
         return value
     host, port = split_port(value)
-    if not _is_address(host) or not port.isascii() or not port or not 0 < int(port) < 65536:
+    if not _is_address(host) or not _is_port(port):
         raise SettingError
     return value
 

@@ -47,6 +47,8 @@ class LearntLayouts:
 
     def find(self, flow: Flow, serial: str, length: int) -> tuple[Layout | None, bool]:
         """The layout of a report of this length, and whether it was learnt from a poll map. None: unknown."""
+        if not self._order:
+            return LAYOUTS.get(length), False
         own = self._by_connection.get(flow)
         candidates = [own] if own else [self._by_address.get(flow.source), self._by_serial.get(serial)]
         fitting = [learnt for learnt in candidates if learnt and learnt.layout.length == length]

@@ -1,6 +1,6 @@
-"""IPv4 and TCP headers of the unusual kinds, read by dpkt: with IP options, or of packets that were captured in part.
+"""Reads unusual IPv4 and TCP headers with dpkt: those with IP options, and those of packets that the capture has cut.
 
-To be imported with the first such packet, since dpkt takes 4 MB of memory.
+Imported with the first such packet, since dpkt takes 4 MB of memory.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ class Tcp(NamedTuple):
     sequence: int
     flags: int
     payload: bytes
-    cut: int
-    """Bytes of the payload that the capture did not keep."""
+    cut: int  # Bytes missing at the end of the payload
 
 
 def read_ipv4(data: bytes) -> tuple[bytes, bytes, Tcp]:

@@ -1,4 +1,4 @@
-"""What is noticed about a capture file: why nothing came of it, and whether its clocks fit the time zone."""
+"""Checks of a capture file: why it gives no readings, and whether its clocks fit the time zone."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LONGER = "capture for at least ten minutes"
 
 
 def why_nothing(decoder: Decoder, paths: list[str], *, filtered: bool) -> str:
-    """Why there is no reading in capture files that were decoded, with counts, and what to try.
+    """Why decoded capture files give no readings, with counts, and what to try.
 
-    `filtered`: whether only the packets were read that pass a filter of the user's.
+    `filtered`: whether only packets that pass the user's filter were read.
     """
     total = sum(map(_packets, paths)) if all(map(os.path.isfile, paths)) else None
     packets, counts = decoder.packets.counts, decoder.counts
@@ -65,7 +65,7 @@ def _packets(path: str) -> int:
 
 
 def clock_error(config: PcapConfig) -> ClockError | None:
-    """What is wrong with all clocks at the beginning of a capture file, which is read for that. None for a pipe.
+    """The error of all clocks at the beginning of a capture file, which is read for this. None for a pipe.
 
     Raises CaptureError.
     """
@@ -84,7 +84,7 @@ def clock_error(config: PcapConfig) -> ClockError | None:
 
 
 def explain_clocks(error: ClockError, setting: str) -> tuple[str, str]:
-    """The message about clocks that are wrong throughout a file, and the remedy. `setting` has {} for the zone."""
+    """The message and remedy for clocks that are wrong throughout a file. `setting` contains {} for the zone."""
     zones = fitting_zones(error.utc_offset, error.moment)
     others = " or ".join(zones[1:3])
     remedy = setting.format(zones[0]) if zones else "no time zone fits: one of the two clocks is wrong"

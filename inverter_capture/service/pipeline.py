@@ -140,18 +140,11 @@ class Pipeline:
 
     def summarise(self) -> None:
         """Log the final counters."""
-        status = self.status(0, ())
-        _log.info(
-            "packets: %d, reports: %d, readings: %d; reports of unknown length: %d, messages cut off: %d; "
-            "implausible values: %d, held back: %d",
-            status.packets,
-            status.reports,
-            status.readings,
-            status.unknown,
-            self._decoder.message_counts.cut,
-            self._decoder.readings.counts.implausible,
-            status.held_back,
-        )
+        status, decoder = self.status(0, ()), self._decoder
+        text = f"packets: {status.packets}, reports: {status.reports}, readings: {status.readings}; "
+        text += f"reports of unknown length: {status.unknown}, messages cut off: {decoder.message_counts.cut}; "
+        text += f"implausible values: {decoder.readings.counts.implausible}, held back: {status.held_back}"
+        _log.info("%s", text)
         if fragments := self._decoder.packets.counts.fragments:
             _log.info("%d IP fragments were ignored", fragments)
         # While the thread runs, only it may use the capture.

@@ -165,8 +165,8 @@ class Service:
     def _deliver(self, readings: list[Reading]) -> None:
         for reading in readings:
             self._monitoring.take(reading)
-        for _, backend in self._backends:
-            for reading in readings:
+            # Each reading goes to all: while one has no room for the next, the others are not behind.
+            for _, backend in self._backends:
                 try:
                     self._make_room(backend)
                     backend.put(reading)

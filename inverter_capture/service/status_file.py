@@ -103,15 +103,8 @@ def content(status: Status, recent: list[Recent]) -> Json:
     return {
         "version": __version__,
         "written": round(time.time()),
+        **status._asdict(),
         "started": status.started // SECOND,
-        "device": status.device,
-        "capturing": status.capturing,
-        "problem": status.problem,
-        "packets": status.packets,
-        "reports": status.reports,
-        "unknown": status.unknown,
-        "readings": status.readings,
-        "held_back": status.held_back,
         "backends": [_backend(backend) for backend in status.backends],
         "inverters": [_inverter(each) for each in recent],
     }

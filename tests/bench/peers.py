@@ -53,7 +53,7 @@ class Peer(NamedTuple):
 def peers() -> list[Peer]:
     """Ours, and those that are there."""
     device = live.DEVICE
-    fields = ["-Y", "tcp.len >= 292", "-T", "fields", "-e", "tcp.payload"]
+    fields = ["-Y", "tcp.port == 51100 && tcp.len >= 292", "-T", "fields", "-e", "tcp.payload"]
     found = [
         Peer("inverter-capture", [*OURS, "run"], "", "capturing on", shows=True, configured=True),
         Peer("tcpdump", ["tcpdump", "-i", device, "-w", "-"], "", "listening on", shows=False),

@@ -77,8 +77,16 @@ class Running:
     @property
     def resident(self) -> float:
         """Its resident memory and that of its children, in MB."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return sum(resident(each) for each in (str(self.pid), *children))
+        return sum(resident(str(each)) for each in self._family())
+
+    @property
+    def processor_seconds(self) -> float:
+        """The processor time that its threads and its children's have taken so far."""
+        tasks = (task for each in self._family() for task in Path(f"/proc/{each}/task").glob("*/schedstat"))
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def _family(self) -> list[int]:
+        return [self.pid, *map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())]
 
     def _read(self) -> None:
         assert self._process.stderr is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -342,13 +343,15 @@ def main() -> int:
     arguments = parser.parse_args()
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
     print(f"soak: seed {seed}, {arguments.seconds:g} s", flush=True)
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder, Network(ipv6=False, offloads=False) as network:
+    folder = tempfile.mkdtemp(prefix="soak-")
+    with Network(ipv6=False, offloads=False) as network:
         try:
             with inside(network.router):
                 print("soak:", Soak(network, Path(folder), seed).run(arguments.seconds))
         except Failure as failure:
-            print(f"soak: {failure}", file=sys.stderr)
+            print(f"soak: {failure}\nsoak: {folder} has the captures and logs", file=sys.stderr)
             return 1
+    shutil.rmtree(folder)
     return 0
 
 

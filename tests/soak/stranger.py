@@ -80,11 +80,11 @@ class Stranger:
         self._say(self._report() + self._report())
 
     def spoofed(self) -> None:
-        """With the dongle's address, and ports that may be its own."""
+        """With the dongle's address, but not its port: who knows that can break the report that is under way."""
         for _ in range(BURST):
             payload = self._chance.choice([b"", b"\xa5\x06\x01\x09", self._report()[:200]])
             flags = self._chance.choice([wire.ACK, wire.ACK | wire.PSH, wire.RST, wire.FIN | wire.ACK])
-            self._segment(self._chance.randrange(32768, 61000), PORT, payload, flags=flags, source=self._dongle)
+            self._segment(self._chance.randrange(32768, 50000), PORT, payload, flags=flags, source=self._dongle)
 
     def _report(self) -> bytes:
         self._number += 1

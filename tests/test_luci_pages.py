@@ -624,6 +624,7 @@ def test_from_nothing_to_a_broker_in_four_clicks(browser: Browser, server: Serve
     browser.open(server)
     browser.button("Add a server").click()
     browser.wait("document.querySelector('#modal [data-name=url] input')", "the form")
+    browser.ready("the settings")
     address = field(browser, "url", "#modal")
     address.clear()
     address.send_keys("mqtt://10.0.0.1")
@@ -638,6 +639,7 @@ def test_from_nothing_to_a_broker_in_four_clicks(browser: Browser, server: Serve
     assert broker.get("enabled", "1") == "1"
     browser.all("header a")[0].click()
     browser.wait("document.querySelector('.ic-service')", "the overview")
+    browser.ready("the overview")
 
 
 def test_a_server_is_added_saved_and_applied(browser: Browser, server: Server) -> None:

@@ -19,6 +19,9 @@ TEST_ENVIRONMENT = env PATH="$$PATH:/usr/sbin:/sbin" $${CI:+CI="$$CI"} \
 # Most tests wait most of the time.
 TESTS_AT_ONCE = 3
 
+# Readings are separated by empty lines.
+LAST_READING = awk -v RS= "{ last = \$$0 } END { print last }"
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-architectures test-homeassistant lint format bench bench-peers fuzz soak capture ipk sdk luci clean may-be-root ready ready-to-test
 
@@ -26,8 +29,8 @@ help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
 	@sed -n 's/^\([a-z-]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-20s %s\n' "$$target" "$$text"; done
 
-run: ready ## Decode the bundled capture of one day, and show the last reading; with ALL=1 all readings
-	@$(VENV)/bin/inverter-capture decode --timezone Africa/Johannesburg $(if $(ALL),,--last 1) tests/captures/day.pcap || \
+run: ready ## Run the service on the bundled capture of one day, and show its last reading; with ALL=1 all readings
+	@bash -o pipefail -c '$(VENV)/bin/inverter-capture run tests/captures/day.toml | $(if $(ALL),cat,$(LAST_READING))' || \
 	test $$? = 141 # by SIGPIPE: make run | head
 
 test: may-be-root lint ## Run the linters and every test, as root or with sudo; without: UNPRIVILEGED=1

@@ -191,14 +191,6 @@ def test_decode_says_which_time_zone_fits(zone: str, distance: str, real: Path) 
     assert done.err.startswith(fits) if distance else not done.err
 
 
-def test_decode_prints_the_last_readings_and_a_summary() -> None:
-    text = good(run_program("decode", DAY, "--timezone", ZONE, "--last", "2"))
-    assert text.count("\nInverter ") + text.startswith("Inverter ") == 4  # headings, and their first groups
-    summary = "576 readings of 2 inverters, from 2024-06-20T22:00:05+00:00 to 2024-06-21T21:55:09+00:00\n"
-    assert text.endswith(summary)
-    assert good(run_program("decode", DAY, "--timezone", ZONE)).endswith(text.removesuffix(summary))
-
-
 def test_an_import_begins_with_a_time_zone_that_fits(tmp_path: Path) -> None:
     config = tmp_path / "import.toml"
     text = f'[pcap]\ndevice = "{DAY}"\nfile = true\n[[mqtt]]\nurl = "127.0.0.1:1"\n'

@@ -69,7 +69,7 @@ def test_the_picture_shows_where_the_power_flows(
     flow = browser.one(".ic-flow")
     assert f"{values['pv_power'] / 1000:.2f} kW" in flow.text
     assert f"{values['battery_soc']} %" in flow.text
-    assert f"{values['pv_production_today']:.1f} kWh today" in flow.text
+    assert f"{values['pv_production_today']:.1f} kWh today\n4.0 · 2.8 · 0.8 kW" in flow.text
     said = flow.get_attribute("aria-label")
     assert said is not None
     assert "exporting" in said
@@ -104,8 +104,8 @@ def test_two_inverters_and_a_three_phase_one(browser: Browser, server: Server) -
     server.router.status["inverters"][1]["values"] |= loads | phases
     browser.open(server)
     three_phase = ".ic-card[data-serial='2710200333']"
-    assert "L -0.4 · 2.1 · 0.0 kW" in browser.text(f"{three_phase} .ic-flow")
-    assert "L 614 · 80 · 0 W" in browser.text(f"{three_phase} .ic-flow")
+    assert "\n-0.4 · 2.1 · 0.0 kW" in browser.text(f"{three_phase} .ic-flow")
+    assert "\n614 · 80 · 0 W" in browser.text(f"{three_phase} .ic-flow")
     serials = [card.get_attribute("data-serial") for card in browser.all(".ic-card")]
     assert serials == [each["serial"] for each in server.router.status["inverters"]]
     assert len(serials) == 3
@@ -248,9 +248,12 @@ def test_an_inverter_whose_clock_is_fast_stays_within_the_chart(browser: Browser
     server.router.status = status("small", hours=1)
     server.router.now -= 7200
     browser.open(server)
-    box = browser.one(".ic-curve.ic-load_power").rect
-    label = next(each for each in browser.all(".ic-plot text") if each.text == "100 %")
-    assert box["x"] + box["width"] <= label.rect["x"]
+    right, label = browser.script(
+        "return [document.querySelector('.ic-curve.ic-load_power').getBoundingClientRect().right,"
+        " Array.from(document.querySelectorAll('.ic-plot text')).find(each => each.textContent == '100 %')"
+        ".getBoundingClientRect().left]"
+    )
+    assert right <= label
 
 
 def test_a_gap_in_the_readings_is_a_gap_in_the_line(browser: Browser, server: Server) -> None:
@@ -367,6 +370,8 @@ def test_each_state_has_its_face_with_the_button_that_helps(browser: Browser, se
     assert [each.text for each in browser.all(".ic-panel .btn")] == ([button] if button else [])
     if told is not None and "problem" in told:
         assert told["problem"] in panel.text
+    if name == "no dongle":
+        assert str(browser.one(".ic-panel a").get_attribute("href")).endswith("/inverter-capture/settings#find")
     if name == "backend":
         assert NOT_CONNECTED in panel.text
         assert "7 readings wait" in panel.text
@@ -611,6 +616,30 @@ def test_every_setting_has_its_field_with_help_default_and_mask(browser: Browser
                 field(browser, name, inside).send_keys("10.0.0.1")
             browser.button("Save", "#modal").click()
     browser.picture("settings")
+
+
+def test_from_nothing_to_a_broker_in_four_clicks(browser: Browser, server: Server) -> None:
+    server.router.state |= {"enabled": False, "running": False, "backends": 0}
+    server.router.sections.append({".type": "mqtt", ".name": "mqtt", "enabled": "0", "url": "mqtt://192.168.1.10"})
+    browser.open(server)
+    browser.button("Add a server").click()
+    browser.wait("document.querySelector('#modal [data-name=url] input')", "the form")
+    browser.ready("the settings")
+    address = field(browser, "url", "#modal")
+    address.clear()
+    address.send_keys("mqtt://10.0.0.1")
+    browser.wait("document.querySelector('#modal [data-name=enabled] input:checked')", "the broker enabled")
+    browser.button("Save", "#modal").click()
+    browser.button("Save & Apply").click()
+    browser.wait("document.querySelectorAll('.spinning').length == 0", "the router's answer")
+    assert server.router.applied == 1
+    assert server.router.section("service")["enabled"] == "1"
+    broker = server.router.section("mqtt")
+    assert broker["url"] == "mqtt://10.0.0.1"
+    assert broker.get("enabled", "1") == "1"
+    browser.all("header a")[0].click()
+    browser.wait("document.querySelector('.ic-service')", "the overview")
+    browser.ready("the overview")
 
 
 def test_a_server_is_added_saved_and_applied(browser: Browser, server: Server) -> None:

@@ -118,7 +118,6 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
 
     add = command("decode", _decode, "print the readings in capture files")
     add("files", metavar="FILE", nargs="+", help="a capture file (pcap or pcapng), - for standard input")
-    add("--last", metavar="N", type=_number, help="print only the last N readings, and a summary; default: all")
     add("--format", choices=FORMATS, default="table", help="default: table")
     zone = "time zone of the inverter's clock; default: the system's"
     add("--timezone", metavar="ZONE", default="local", help=zone)
@@ -250,9 +249,7 @@ def _decode(options: argparse.Namespace) -> int:
     except SettingError as error:
         reason = ": ".join(filter(None, (error.reason, error.remedy)))
         return _fail(WRONG_USE, f"--timezone {options.timezone}: {reason}")
-    command = DecodeCommand(
-        zone, options.format, filter=options.filter, last=options.last, raw=options.raw, anonymise=options.anonymise
-    )
+    command = DecodeCommand(zone, options.format, filter=options.filter, raw=options.raw, anonymise=options.anonymise)
     try:
         problems = command.run(options.files)
     except FilterError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
@@ -21,7 +20,6 @@ from inverter_capture.protocol.clock import FileClocks
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Event
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.file_checks import UNKNOWN, explain_clocks, why_nothing
-from inverter_capture.text import counted, utc_text
 
 
 class DecodeCommand:
@@ -33,11 +31,9 @@ class DecodeCommand:
         format: str,
         *,
         filter: str = "",
-        last: int | None = None,
         raw: bool = False,
         anonymise: bool = False,
     ) -> None:
-        """`last`: how many of the last readings to print, with a summary; None for all readings and no summary."""
         self._filter = filter or DongleSearch()
         self._raw = raw
         self._anonymiser = Anonymiser() if anonymise else None
@@ -46,10 +42,6 @@ class DecodeCommand:
         self._bar: ProgressBar | None = None
         self._clears_bar = is_terminal(sys.stdout)
         self._clocks = FileClocks()
-        self._held: deque[str] | None = None if last is None else deque(maxlen=last)
-        """The last readings, to be printed at the end."""
-        self._inverters: dict[str, None] = {}
-        self._times: list[int] = []  # The first and the last time of all readings
 
     def run(self, paths: Sequence[str]) -> list[str]:
         """Print all readings. Returns the problems, one line each. Raises FilterError, OSError for standard output."""
@@ -65,8 +57,6 @@ class DecodeCommand:
             except CaptureError as error:
                 problems.append(str(error))
         self._print(self._decoder.close())
-        if self._held is not None:
-            sys.stdout.write("".join(self._held) + self._summary())
         sys.stdout.flush()
         counts = self._decoder.counts
         if counts.unknown and not self._raw:
@@ -80,13 +70,6 @@ class DecodeCommand:
         """What is wrong with the clocks throughout; empty when nothing is."""
         error = self._clocks.error
         return ": ".join(explain_clocks(error, "--timezone {}")) if error else ""
-
-    def _summary(self) -> str:
-        if not self._times:
-            return ""
-        first, last = (utc_text(time) for time in self._times)
-        count, inverters = counted(self._clocks.readings, "reading"), counted(len(self._inverters), "inverter")
-        return f"{count} of {inverters}, from {first} to {last}\n"
 
     def _search(self, paths: Sequence[str], search: DongleSearch) -> None:
         """Find the dongles in all files first: a dongle found in one file is decoded in all."""
@@ -106,13 +89,8 @@ class DecodeCommand:
         for event in events:
             if isinstance(event, Decoded) and event.reading:
                 self._clocks.add(event.report, event.reading, event.time)
-                self._inverters[event.report.serial] = None
-                times = [*self._times, event.reading.time]
-                self._times = [min(times), max(times)]
             text = self._text(self._anonymiser.event(event) if self._anonymiser else event)
-            if text and self._held is not None:
-                self._held.append(text)
-            elif text:
+            if text:
                 if self._bar is not None and self._clears_bar:
                     self._bar.clear()
                 sys.stdout.write(text)

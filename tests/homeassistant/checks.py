@@ -5,6 +5,7 @@ What each entity should be is taken from the protocol's description, not from ou
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ EXPECTED_TROUBLES = (
     "Error returned from MQTT server: The connection was lost",
     "Error talking to MQTT: The client is not currently connected",
     "No ACK from MQTT server",
+    "failed to receive on socket",
     "Updating state for ",
 )
 
@@ -84,9 +86,10 @@ def leave_older_discovery(rig: Rig) -> None:
             }
         }
         device = homeassistant.UNKNOWN
-        payload = homeassistant.device_payload(house.serial, device, service, topics, 900, gone=older)
+        payload = json.loads(homeassistant.device_payload(house.serial, device, service, topics, 900, gone=older))
+        del payload["device"]["via_device"]
         with Listener(rig.broker) as listener:
-            listener.say(topics.device(house.serial), payload.decode(), retain=True)
+            listener.say(topics.device(house.serial), json.dumps(payload), retain=True)
         house.wait(lambda house=house: "reports" in house.look(), "older entity")  # type: ignore[misc] # the loop's
 
 

@@ -63,12 +63,22 @@ class Browser:
         )
         driver.get("about:blank")
         driver.get(server.url(page))
+        self.ready(f"the page {page}")
+        self.check()
+
+    def ready(self, what: str) -> None:
+        """Wait until a page is there, with its style and its charts."""
         ready = (
             "return document.body && document.body.dataset.ready"
             " && Array.from(document.querySelectorAll('.ic-plot')).every(plot => plot.firstChild)"
+            " && Array.from(document.querySelectorAll('link[rel=stylesheet]')).every(link => link.sheet)"
         )
-        wait_for(lambda: self.script(ready), f"the page {page}", 60)
-        self.check()
+        wait_for(lambda: self.script(ready), what, 60)
+        # Charts are drawn again when the style changes their size.
+        frames = (
+            "const done = arguments[0]; let n = 3; (function next() { n-- ? requestAnimationFrame(next) : done(); })()"
+        )
+        self._driver.execute_async_script(frames)
 
     def poll(self) -> None:
         """Let the page ask the router now."""

@@ -114,7 +114,10 @@
 
 	window.L = {
 		env: env,
-		url: function() { return '/cgi-bin/luci/' + Array.from(arguments).join('/'); },
+		url: function() {
+			// As LuCI does: what is no path is left out.
+			return [ '/cgi-bin/luci' ].concat(Array.from(arguments).filter(function(part) { return /^[\w.%,;/-]+$/.test(part); })).join('/');
+		},
 		resource: function(path) { return '/luci-static/resources/' + path; },
 		resolveDefault: function(value, otherwise) {
 			return Promise.resolve(value).catch(function() { return otherwise; });
@@ -423,9 +426,9 @@
 	const GridSection = Section.extend({
 		handleAdd: function(event, name) {
 			classes.uci.add(this.map.config, this.sectiontype, name);
-			return this.edit(name);
+			return this.renderMoreOptionsModal(name);
 		},
-		edit: function(section_id) {
+		renderMoreOptionsModal: function(section_id) {
 			const inner = new Map(this.map.config);
 			const form = inner.section(NamedSection, section_id, '');
 			form.sectiontype = section_id;
@@ -462,7 +465,7 @@
 						return E('td', { 'class': 'td', 'data-name': option.option }, [ option.editable ? option.renderWidget(id) : option.textvalue(id) || '-' ]);
 					}), [ E('td', { 'class': 'td' }, [
 						button('up', '▲', function() { change(function() { classes.uci.move(this.map.config, id, -1); }.bind(this)); }.bind(this)), ' ',
-						button('edit', 'Edit', this.edit.bind(this, id)), ' ',
+						button('edit', 'Edit', this.renderMoreOptionsModal.bind(this, id)), ' ',
 						button('remove', 'Delete', function() { change(function() { classes.uci.remove(this.map.config, id); }.bind(this)); }.bind(this))
 					]) ]));
 				}, this)),

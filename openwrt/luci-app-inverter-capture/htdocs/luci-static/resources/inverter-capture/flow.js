@@ -92,22 +92,23 @@ return baseclass.extend({
 	render(inverter) {
 		const get = name => typeof inverter.values[name] == 'number' ? inverter.values[name] : null;
 		const energy = (name, words) => get(name) == null ? '' : words.format(status.number(get(name), 1) + ' kWh');
-		// What strings and phases give, where there are several.
-		const parts = (name, title) => {
-			const found = [ 1, 2, 3, 4 ].map(number => get(name + number)).filter(watts => watts != null);
+		// What strings or phases give, where there are several. An input without a string gives nothing.
+		const parts = (name, wanted) => {
+			const found = [ 1, 2, 3, 4 ].map(number => get(name + number)).filter(wanted);
 			const kilo = found.some(watts => Math.abs(watts) >= 1000);
-			return found.filter(Boolean).length < 2 ? '' : title + ' ' +
+			return found.filter(Boolean).length < 2 ? '' :
 				found.map(watts => status.number(kilo ? watts / 1000 : watts, kilo ? 1 : 0)).join(' · ') + (kilo ? ' kW' : ' W');
 		};
+		const phases = name => parts(name, watts => watts != null);
 		const solar = get('pv_power'), home = get('load_power'), grid = get('grid_power'), battery = get('battery_power');
 		const soc = get('battery_soc'), aux = get('aux_power');
 		const sources = [ [ 'solar', solar ], [ 'battery', battery ], [ 'grid', grid ] ].map(source => [ source[0], Math.max(0, source[1]) ]);
 		const sum = sources.reduce((before, source) => before + source[1], 0);
 		const details = {
-			solar: [ energy('pv_production_today', _('%s today')), parts('pv_power_', 'PV') ],
+			solar: [ energy('pv_production_today', _('%s today')), parts('pv_power_', Boolean) ],
 			battery: [ status.way('battery_power', battery), energy('battery_charge_today', _('%s charged')), energy('battery_discharge_today', _('%s discharged')) ],
-			grid: [ status.way('grid_power', grid), energy('grid_import_today', _('%s imported')), energy('grid_export_today', _('%s exported')), parts('grid_power_l', 'L') ],
-			home: [ energy('load_consumption_today', _('%s today')), parts('load_power_l', 'L') ]
+			grid: [ status.way('grid_power', grid), energy('grid_import_today', _('%s imported')), energy('grid_export_today', _('%s exported')), phases('grid_power_l') ],
+			home: [ energy('load_consumption_today', _('%s today')), phases('load_power_l') ]
 		};
 		const titles = { solar: _('Solar'), battery: _('Battery'), grid: _('Grid'), home: _('Home') };
 		if (soc != null)

@@ -20,14 +20,13 @@ from typing import Any
 
 PACKAGE = "inverter-capture"
 SCRIPT = f"/etc/init.d/{PACKAGE}"
-ACTIONS = ("start", "stop", "restart", "enable", "disable")
 FOLDER = f"/var/run/luci-app-{PACKAGE}"
 """Of the job: its description, its lock, what it prints."""
 COUNT_MAX = 64
 TEXT_MAX = 4096
 OUTPUT_MAX = 65536
 FIND_SECONDS = 660
-"""As long as `discover` listens: enough for two reports of a dongle that sends one every five minutes."""
+"""Enough for two reports of a dongle that sends one every five minutes."""
 TITLES = {
     "pcap": "Capture",
     "influxdb2": "InfluxDB",
@@ -148,7 +147,7 @@ def check(arguments: Json) -> Json:
 def service(arguments: Json) -> Json:
     """Start, stop or restart the service; enable or disable it, now and at boot."""
     action = arguments.get("action")
-    if action not in ACTIONS:
+    if action not in ("start", "stop", "restart", "enable", "disable"):
         raise Refused("unknown action")
     commands = [[SCRIPT, action]]
     if action in ("enable", "disable"):

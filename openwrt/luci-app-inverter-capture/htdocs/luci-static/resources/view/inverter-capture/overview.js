@@ -15,8 +15,9 @@ const callProblems = rpc.declare({ object: 'inverter-capture', method: 'problems
 const callService = rpc.declare({ object: 'inverter-capture', method: 'service', params: [ 'action' ] });
 const callFields = rpc.declare({ object: 'inverter-capture', method: 'fields', params: [ 'kind' ] });
 
-function link(page, words) {
-	return E('a', { 'class': 'btn cbi-button cbi-button-action', 'href': L.url('admin/services/inverter-capture', page) }, [ words ]);
+// L.url would leave out a part with a #.
+function link(page, words, place) {
+	return E('a', { 'class': 'btn cbi-button cbi-button-action', 'href': L.url('admin/services/inverter-capture', page) + (place || '') }, [ words ]);
 }
 
 function badge(kind, words) {
@@ -25,7 +26,7 @@ function badge(kind, words) {
 
 // What stands in the way, with the one button that helps.
 function panel(kind, title, paragraphs, button) {
-	return E('div', { 'class': 'ic-panel ic-' + kind, 'role': kind == 'bad' ? 'alert' : 'status' }, [
+	return E('div', { 'class': 'ic-panel ic-' + kind }, [
 		E('div', {}, [ E('h3', {}, [ title ]) ].concat(paragraphs.filter(Boolean).map(words => E('p', {}, [ words ])))),
 		button || ''
 	]);
@@ -123,7 +124,7 @@ return view.extend({
 			panels.push(panel('plain', _('No dongle seen yet'), [
 				_('Listening on %s since %s. Most dongles report every five minutes.').format(present.device, status.clock(present.started)),
 				_('Nothing after ten minutes? Then the dongle\'s traffic may pass elsewhere.')
-			], link('settings#find', _('Find my dongle'))));
+			], link('settings', _('Find my dongle'), '#find')));
 		present.backends.filter(backend => backend.problem).forEach(backend => {
 			panels.push(panel('bad', _('%s cannot be reached').format(backend.name), [
 				backend.problem,
@@ -141,8 +142,8 @@ return view.extend({
 			], link('settings', _('Open the settings')));
 		if (!state.backends)
 			return panel('plain', _('The readings have nowhere to go yet'), [
-				_('Add a database or an MQTT broker. Then enable the service.')
-			], link('settings', _('Add a server')));
+				_('Add an MQTT broker or a database.')
+			], link('settings', _('Add a server'), '#server'));
 		if (!state.enabled)
 			return panel('plain', _('Not enabled'), [
 				_('The service is configured, and does not run, now or when the router starts.')

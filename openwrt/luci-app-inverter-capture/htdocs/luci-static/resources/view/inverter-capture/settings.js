@@ -63,9 +63,13 @@ return view.extend({
 			else if (section.name != 'service')
 				this.addSection(section);
 		});
+		// Where the overview sends whoever has no server yet, or no dongle.
+		const start = { '#find': this.find, '#server': this.addFirst }[window.location.hash];
+		if (start == this.addFirst)
+			uci.set(PACKAGE, uci.sections(PACKAGE, 'service')[0]['.name'], 'enabled', '1');
 		return this.map.render().then(node => {
-			if (window.location.hash == '#find')
-				window.setTimeout(this.find.bind(this), 0);
+			if (start)
+				window.setTimeout(start.bind(this), 0);
 			return E('div', { 'class': 'ic-page' }, [ status.style(), this.problems, node ]);
 		});
 	},
@@ -98,6 +102,8 @@ return view.extend({
 		s.addremove = true;
 		s.sortable = true;
 		s.nodescriptions = true;
+		if (section.name == 'mqtt')
+			this.brokers = s;
 		s.sectiontitle = section_id => section_id;
 		s.modaltitle = section_id => _(section.title) + ' » ' + section_id;
 		s.handleAdd = function(ev) {
@@ -114,6 +120,14 @@ return view.extend({
 		});
 		if (section.name != 'console')
 			this.addAction(s, '_test', _('Test'), this.test, section).modalonly = true;
+	},
+
+	// Opens the form of the first broker, which most people want, to be enabled.
+	addFirst() {
+		const broker = uci.sections(PACKAGE, 'mqtt')[0];
+		return Promise.resolve(broker ? this.brokers.renderMoreOptionsModal(broker['.name']) : this.brokers.handleAdd()).then(() => {
+			document.querySelectorAll('[role=dialog] [data-name=enabled] input:not(:checked)').forEach(box => box.click());
+		});
 	},
 
 	addTabs(s, section) {
@@ -156,10 +170,10 @@ return view.extend({
 		// What is as the schema has it need not be written.
 		if (setting.type == 'choice')
 			o.write = (section_id, value) => {
-				if (value != setting.default)
+				if (value == setting.default)
+					o.remove(section_id);
+				else
 					uci.set(PACKAGE, section_id, setting.name, value);
-				else if (uci.get(PACKAGE, section_id, setting.name) != null)
-					uci.unset(PACKAGE, section_id, setting.name);
 			};
 		return o;
 	},

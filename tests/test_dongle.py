@@ -21,7 +21,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
+from inverter_capture.protocol.inverter_kinds import SINGLE_PHASE
+from inverter_capture.protocol.registers import FIELDS
 from tests import network as network_module
 from tests.dongle.client import Dongle, Habits, simulate
 from tests.dongle.day import day_capture, expected_day, make_day
@@ -159,10 +160,10 @@ def check_moment(values: Values) -> None:
     absent = {field.id for field in FIELDS if field.default and field.derived is None} - set(values)
     if values["inverter_state"] == 0:
         # The battery management system has not been heard yet.
-        absent = {name for name in absent if FIELDS_BY_ID[name].group != "BMS"}
-    assert all(FIELDS_BY_ID[name].quantity.device_class == "temperature" for name in absent), absent
+        absent = {name for name in absent if SINGLE_PHASE.fields_by_id[name].group != "BMS"}
+    assert all(SINGLE_PHASE.fields_by_id[name].quantity.device_class == "temperature" for name in absent), absent
     for name, value in values.items():
-        field = FIELDS_BY_ID[name]
+        field = SINGLE_PHASE.fields_by_id[name]
         assert field.quantity.minimum is None or value >= field.quantity.minimum, name
         assert field.quantity.maximum is None or value <= field.quantity.maximum, name
         assert isinstance(value, int) == (field.divisor == 1), name

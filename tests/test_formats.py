@@ -22,7 +22,6 @@ from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, KINDS, LOW_VOLTAGE, SINGLE_PHASE, Kind
 from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS_BY_ID
 from inverter_capture.text import printable, utc_text
 
 SOUTH_AFRICA = timezone(timedelta(hours=2))
@@ -393,7 +392,7 @@ def test_the_whole_stands_before_its_parts_and_days_before_years() -> None:
 )
 def test_rows(values: dict[str, int | float], row: str) -> None:
     (name,) = values
-    assert group_rows(table(REAL._replace(values=values), width=40), FIELDS_BY_ID[name].group) == [row]
+    assert group_rows(table(REAL._replace(values=values), width=40), SINGLE_PHASE.fields_by_id[name].group) == [row]
 
 
 def test_every_fault_is_shown_in_whole_words() -> None:

@@ -34,7 +34,7 @@ from inverter_capture.protocol.inverter_kinds import (
     Kind,
 )
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
+from inverter_capture.protocol.registers import FIELDS
 from tests.dongle.day import expected_day
 from tests.dongle.house import SOUTH_AFRICA, House
 from tests.dongle.profiles import LARGE, SMALL, Profile
@@ -673,7 +673,7 @@ def test_a_clock_that_is_set_hides_nothing_for_long(jump: timedelta, begin: int)
         for each in guard.check(clock, reading)[1]:
             held[each.field] = held.get(each.field, 0) + 1
     # Two jumps, and the resets between at another hour than the clock says.
-    assert all(FIELDS_BY_ID[name].period not in ("total", "") for name in held)
+    assert all(SINGLE_PHASE.fields_by_id[name].period not in ("total", "") for name in held)
     assert max(held.values(), default=0) <= 4 * (ZEROS_CONFIRM + READINGS_CONFIRM), held
 
 
@@ -733,7 +733,7 @@ def test_statistics_are_those_of_home_assistant() -> None:
     field=st.sampled_from([field for field in RISING if field.unit == "kWh"]),
     share=st.sampled_from([0.02, 0.2, 0.5]),
 )
-@example(seed=0, field=FIELDS_BY_ID["grid_import_today"], share=0.5)
+@example(seed=0, field=SINGLE_PHASE.fields_by_id["grid_import_today"], share=0.5)
 def test_statistics_stay_true(seed: int, field: Field, share: float) -> None:
     dice = random.Random(seed)
     start = dice.randrange(2000)
@@ -786,7 +786,7 @@ def test_anything_is_judged(calls: list[tuple[str, datetime, int, dict[str, int 
         assert believed == reading._replace(values={name: value for name, value in values.items() if name not in names})
         first = {name for name in names if (serial, name) not in seen}
         assert first <= {field.id for field in ENERGIES if field.group != "Generator"}
-        assert all(FIELDS_BY_ID[name].limit is not None for name in names)
+        assert all(SINGLE_PHASE.fields_by_id[name].limit is not None for name in names)
         seen |= {(serial, name) for name in values}
 
 

@@ -25,7 +25,7 @@ from inverter_capture.protocol.inverter_kinds import (
 )
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
+from inverter_capture.protocol.registers import FIELDS
 from tests import tables
 
 SERIAL = "AB12cd34EF"
@@ -304,7 +304,7 @@ def test_every_template_finds_something() -> None:
             problem = r"\{none: 'None', 0: 'OFF'\}\.get\(value_json\['values'\]\.(\w+) \| default\(none\), 'ON'\)"
             found = re.fullmatch(r"\{\{ " + problem + r" \| default\(none\) \}\}", template)
             assert found is not None
-            assert found[1] in FIELDS_BY_ID
+            assert found[1] in SINGLE_PHASE.fields_by_id
         if "json_attributes_template" in component:
             lookup(payload, component["json_attributes_template"].replace(" | tojson", ""))
             assert component["json_attributes_topic"] == TOPICS.state(SERIAL)

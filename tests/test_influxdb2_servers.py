@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from inverter_capture.protocol.registers import FIELDS_BY_ID
+from inverter_capture.protocol.inverter_kinds import SINGLE_PHASE
 from tests.databases import Database, Influx, Point, VictoriaMetrics, free_port
 from tests.dongle.day import expected_day
 from tests.network import wait_for
@@ -91,7 +91,7 @@ def narrow(readings: Iterable[Json], tags: dict[str, str] | None = None) -> list
     points = []
     for reading in readings:
         for name, value in reading["values"].items():
-            field = FIELDS_BY_ID[name]
+            field = SINGLE_PHASE.fields_by_id[name]
             own = {"serial": reading["serial"], "group": field.group, "name": field.name, "unit": field.unit}
             own = {name: text for name, text in (own | (tags or {})).items() if text}
             points.append(Point(reading["timestamp"], tuple(sorted(own.items())), "value", float(value)))

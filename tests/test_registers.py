@@ -12,7 +12,7 @@ from inverter_capture.protocol.codes import Codes, describe
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, KINDS, LOW_VOLTAGE, SINGLE_PHASE, THREE_PHASE, Kind
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
-from inverter_capture.protocol.registers import FIELDS, FIELDS_BY_ID
+from inverter_capture.protocol.registers import FIELDS
 from tests import tables
 from tests.tables import Table, certain, mask_of, read_table
 
@@ -131,7 +131,7 @@ def test_fields_are_found_by_their_ids(kind: Kind) -> None:
 
 def test_a_field_with_one_id_means_the_same_in_all_kinds() -> None:
     for field in HIGH_VOLTAGE.fields:
-        single = FIELDS_BY_ID.get(field.id)
+        single = SINGLE_PHASE.fields_by_id.get(field.id)
         if single is not None:
             assert (field.unit, field.quantity.device_class, field.group) == (
                 single.unit,

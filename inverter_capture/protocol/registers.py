@@ -287,4 +287,3 @@ FIELDS: tuple[Field, ...] = (
     *(field(LIMITS_KW, *row) for row in _DERIVED),
     *(field(LIMITS_KW, *row) for row in _MORE),
 )
-FIELDS_BY_ID: dict[str, Field] = {each.id: each for each in FIELDS}

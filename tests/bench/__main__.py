@@ -130,7 +130,7 @@ def machine() -> str:
     }
     bits = 64 if sys.maxsize > 1 << 32 else 32
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors {', '.join(models)}, Linux {platform.release()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors {', '.join(models)}, Linux {platform.release().partition('-')[0]}, "
         f"Python {platform.python_version()} ({bits} bits)"
     )
 

@@ -45,7 +45,7 @@ from tests.programs import (
 
 NOTICED_SECONDS = 5
 """How soon a change of the device must be noticed, and how soon the capture must go on after its return."""
-STOP_SECONDS = 1
+STOP_SECONDS = 4  # procd kills the service after five
 
 WAITING = "; waiting for it"
 

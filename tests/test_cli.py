@@ -627,7 +627,7 @@ def test_discover_on_a_live_device(network: Network, tmp_path: Path) -> None:
                 for program, number in ((interrupted, signal.SIGINT), (terminated, signal.SIGTERM)):
                     stopped = program.stop(number)
                     assert stopped.code == 0
-                    assert stopped.seconds < 1
+                    assert stopped.seconds < 4
         assert listening.wait() == 0
     assert listening.out == interrupted.out == terminated.out
     assert listening.log == [f"info: capturing on {BRIDGE}"]

@@ -519,6 +519,23 @@ def test_what_others_have_left_there_takes_no_place(mqtt: Any, broker: Mosquitto
         assert len(gone) == 1
 
 
+def test_inverters_that_report_stay_before_those_that_only_a_state_tells_of(mqtt: Any, broker: Mosquitto) -> None:
+    with delivering(mqtt, broker.url) as backend:
+        for number in range(INVERTERS_MAX):
+            backend.put(reading(1, f"FORGED{number:04}"))
+        assert backend.wait_until_empty(20)
+    with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
+        # It has been silent for longer than all of them.
+        backend.put(reading(7, late=60))
+        listener.wait_for(STATE)
+        listener.wait_for_text(AVAILABILITY, "online")
+        for number in range(INVERTERS_MAX // 2):
+            backend.put(reading(number, f"ANOTHER{number:03}"))
+            assert backend.wait_until_empty(5)
+        listener.wait_for(TOPICS.state(f"ANOTHER{INVERTERS_MAX // 2 - 1:03}"))
+        assert listener.of(AVAILABILITY)[-1].text == "online"
+
+
 def test_of_too_many_inverters_the_one_that_is_silent_goes(mqtt: Any, broker: Mosquitto) -> None:
     with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
         listener.wait_for_text(SERVICE, "online")

@@ -102,6 +102,17 @@ def test_what_waits_is_delivered_once_the_settings_are_right(dongle: Dongle, tmp
         assert program.readings == one + two + three
 
 
+def test_a_reload_without_changes_means_try_now(dongle: Dongle, tmp_path: Path) -> None:
+    with FaultyServer(refusing) as server:
+        config = write(tmp_path / "c.toml", influxdb2(server.url), device="lo", filter=dongle.filter)
+        with service(config) as program:
+            sent = dongle.send(2)
+            program.wait_until_said("token")
+            server.play = well
+            reload(program)
+            assert times(server.wait_for_stored(2)) == stamps(sent)
+
+
 def test_backends_come_and_go(dongle: Dongle, tmp_path: Path) -> None:
     pcap = {"device": "lo", "filter": dongle.filter}
     config = tmp_path / "c.toml"

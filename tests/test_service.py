@@ -38,7 +38,7 @@ from tests.programs import (
     write_config,
 )
 
-STOP_SECONDS = 1
+STOP_SECONDS = 4  # procd kills the service after five
 READINGS = 576
 """Of the bundled day."""
 

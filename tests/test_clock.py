@@ -6,7 +6,7 @@ import sys
 import zoneinfo
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
@@ -231,7 +231,7 @@ def test_a_system_without_time_zone_data(hours: float, zone: str, missing: Modul
         def not_found(name: str) -> ZoneInfo:
             raise zoneinfo.ZoneInfoNotFoundError(name)
 
-        missing.ZoneInfo = not_found  # type: ignore[attr-defined]
+        missing.ZoneInfo = SimpleNamespace(no_cache=not_found)  # type: ignore[attr-defined]
     with system_zone("<+0330>-3:30"), patch.dict(sys.modules, {"zoneinfo": missing}):
         assert fitting_zones(int(hours * HOUR), NOW) == [zone]
         assert fitting_zones(3 * HOUR + 1800, NOW) == ["local"]
@@ -251,7 +251,7 @@ def test_zones_whose_data_is_not_there_hide_no_others(monkeypatch: pytest.Monkey
             raise zoneinfo.ZoneInfoNotFoundError(name)
         return there(name)
 
-    monkeypatch.setattr(zoneinfo, "ZoneInfo", africa_only)
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", SimpleNamespace(no_cache=africa_only))
     with system_zone("UTC"):
         assert fitting_zones(2 * HOUR, NOW) == ["Africa/Johannesburg"]
         assert remedy(ClockError(0, 2 * HOUR, NOW)) == 'set [pcap] timezone = "Africa/Johannesburg"'

@@ -23,6 +23,7 @@ from inverter_capture.protocol.guard import (
     ZEROS_SECONDS,
     Guard,
     Held,
+    _Settled,
 )
 from inverter_capture.protocol.inverter_kinds import (
     HIGH_VOLTAGE,
@@ -868,3 +869,44 @@ def test_what_is_known_stays_when_the_kind_is_told() -> None:
     assert verdicts(later, guard) == [False, True]
     energies = of_kind(HIGH_VOLTAGE, [900.0, 5000.0, 900.1], "grid_import_total", NOON + timedelta(hours=2))
     assert verdicts(energies, guard) == [True, False, True]
+
+
+# --- all fields together --------------------------------------------------------------------------------------------
+
+
+def eventful_readings(chance: random.Random) -> Iterator[tuple[datetime, Reading, bool]]:
+    """Mostly ordinary readings of some days: with gaps, late resets, absent and wrong values, and another kind."""
+    clock = datetime(2026, 6, 28, 20)
+    kind = SINGLE_PHASE
+    counters = dict.fromkeys(("pv_production_today", "pv_production_month", "pv_production_total"), 0.5)
+    day, reset_after = clock.date(), 0
+    absent: dict[str, int] = {}
+    for _ in range(1000):
+        clock += timedelta(minutes=chance.choice((1, *9 * (5,), 10, 40)))
+        if chance.random() < 0.01:
+            kind = chance.choice((SINGLE_PHASE, LOW_VOLTAGE))
+        if clock.date() != day and clock.hour * 60 + clock.minute >= reset_after:
+            day, reset_after = clock.date(), chance.choice((0, 50, 90))
+            counters["pv_production_today"] = 0.0
+        counters = {name: round(value + chance.choice((0, 0, 0, 0, 0.1)), 1) for name, value in counters.items()}
+        values: dict[str, int | float] = {**counters, "battery_soc": 60, "battery_capacity": 200}
+        for name in values:
+            if chance.random() < 0.004:
+                values[name] = chance.choice((0, 9999, 61, 5.0))
+            if chance.random() < 0.005:
+                absent[name] = chance.randrange(1, 5)
+            absent[name] = absent.get(name, 0) - 1
+        values = {name: value for name, value in values.items() if absent[name] < 0}
+        time = int(clock.replace(tzinfo=UTC).timestamp()) * SECOND
+        yield clock, Reading("2205164738", time, values, kind), chance.random() > 0.02
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_fields_are_checked_together_as_each_for_itself(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = list(eventful_readings(random.Random(seed)))
+    together, apart = Guard(), Guard()
+    results = [together.check(clock, reading, learn=learn) for clock, reading, learn in readings]
+    monkeypatch.setattr(_Settled, "of", lambda *_: None)
+    assert results == [apart.check(clock, reading, learn=learn) for clock, reading, learn in readings]
+    assert together.counts.held == apart.counts.held > 0
+    assert together.counts.confirmed == apart.counts.confirmed

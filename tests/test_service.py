@@ -255,6 +255,7 @@ def list_threads(program: Program) -> list[str]:
 def test_a_signal_during_the_last_readings_ends_it_too(day_config: Path) -> None:
     # The file has long been read, but its readings wait for somebody who reads.
     with Program(run_words(day_config), reading=False) as program:
+        program.wait_until_said("inverter ", 2)
         time.sleep(1)
         stopped = program.stop()
         assert stopped.code == 0

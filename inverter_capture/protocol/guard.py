@@ -281,7 +281,7 @@ class _Settled:
         """Begin with this reading, if its values allow it."""
         present = [field for field in fields if field.name in reading.values]
         for field in present:
-            if field.time != moment.time or field.belongs != moment.periods[field.period] or field.doubted:
+            if field.time != moment.time or field.belongs != moment.periods[field.period]:
                 return None
         return cls(fields, present, moment, reading) if len(present) > 1 else None
 

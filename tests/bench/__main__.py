@@ -129,8 +129,9 @@ def machine() -> str:
         if "model name" in line
     }
     bits = 64 if sys.maxsize > 1 << 32 else 32
+    kernel = platform.release().partition("-")[0]
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors {', '.join(models)}, Linux {platform.release().partition('-')[0]}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} processors {', '.join(models)}, Linux {kernel}, "
         f"Python {platform.python_version()} ({bits} bits)"
     )
 

@@ -27,7 +27,7 @@ def medians(*measures: Callable[[], float], rounds: int = ROUNDS) -> list[float]
 
 
 class Running:
-    """A program that runs; at the end of the context it is interrupted."""
+    """A program that runs; at the end of the context it is ended."""
 
     def __init__(self, words: Sequence[str | Path], out: Path | None = None) -> None:
         """`out`: a file for what it prints; without one that is lost. What it logs can be waited for."""
@@ -53,7 +53,7 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.end(signal.SIGINT)
+        self.end(signal.SIGTERM)
 
     def wait_until_said(self, *words: str, seconds: float = 30) -> None:
         """Until a line of its log has all these words."""

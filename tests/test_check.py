@@ -49,7 +49,9 @@ def test_a_certificate_and_the_key_of_another(tmp_path: Path) -> None:
     text = f'[[mqtt]]\nurl = "mqtts://broker"\ncertificate = "{certificate}"\nkey = "{{}}"\n'
     assert check(START + text.format(key), 0) == []
     (message,) = check(START + text.format(other))
-    assert message.startswith(f'6: [[mqtt]] key = "{other}": not the key of this certificate')
+    # A long path is shown in part.
+    assert message.startswith('6: [[mqtt]] key = "/')
+    assert ": not the key of this certificate" in message
 
 
 @pytest.mark.parametrize(

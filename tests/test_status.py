@@ -88,6 +88,7 @@ def test_the_file_tells_how_the_service_is_doing(dongle: Dongle, tmp_path: Path)
         with running(config, file) as program:
             sent = dongle.send(1)
             wait_for_status(file, lambda status: status["readings"] == 1)
+            time.sleep(1)  # Intervals are in seconds.
             sent += dongle.send(1)
             status = wait_for_status(
                 file, lambda status: status["readings"] == 2 and status["backends"][2]["delivered"]

@@ -875,8 +875,10 @@ def test_what_is_known_stays_when_the_kind_is_told() -> None:
 
 
 def eventful_readings(chance: random.Random) -> Iterator[tuple[datetime, Reading, bool]]:
-    """Mostly ordinary readings of some days: with gaps, times that stand still or go back, late resets, absent and wrong
-    values, and another kind."""
+    """Mostly ordinary readings of some days: with gaps, late resets, absent and wrong values, and another kind.
+
+    Some readings have the time of the one before, or an earlier one.
+    """
     clock = datetime(2026, 6, 28, 20)
     kind = SINGLE_PHASE
     counters = dict.fromkeys(("pv_production_today", "pv_production_month", "pv_production_total"), 0.5)

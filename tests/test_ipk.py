@@ -319,13 +319,13 @@ def test_the_size_in_squashfs(packages: dict[str, Package], name: str, limit: in
 
 def test_another_checkout_of_another_user_gives_the_same_packages(files: list[Path], tmp_path: Path) -> None:
     for name in ("files", "inverter_capture", "openwrt"):
-        copytree(HOME / name, tmp_path / "checkout" / name)
+        copytree(HOME / name, tmp_path / "a checkout" / name)
     for name in ("LICENSE", "pyproject.toml"):
-        copy(HOME / name, tmp_path / "checkout")
-    for path in (tmp_path / "checkout").rglob("*"):
+        copy(HOME / name, tmp_path / "a checkout")
+    for path in (tmp_path / "a checkout").rglob("*"):
         os.chown(path, 1234, 1234)
         path.chmod(path.stat().st_mode & 0o700)
-    again = build(tmp_path / "checkout", tmp_path / "packages", 0o077)
+    again = build(tmp_path / "a checkout", tmp_path / "packages", 0o077)
     assert [file.read_bytes() for file in files] == [file.read_bytes() for file in again]
 
 

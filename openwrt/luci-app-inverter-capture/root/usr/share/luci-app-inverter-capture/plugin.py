@@ -25,7 +25,7 @@ FOLDER = f"/var/run/luci-app-{PACKAGE}"
 COUNT_MAX = 64
 TEXT_MAX = 4096
 OUTPUT_MAX = 1 << 20
-"""More than a search prints in all, at most a line a second: the result is its last line."""
+"""More than a search prints."""
 FIND_SECONDS = 660
 """Enough for two reports of a dongle that sends one every five minutes."""
 TITLES = {

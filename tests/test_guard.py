@@ -875,14 +875,17 @@ def test_what_is_known_stays_when_the_kind_is_told() -> None:
 
 
 def eventful_readings(chance: random.Random) -> Iterator[tuple[datetime, Reading, bool]]:
-    """Mostly ordinary readings of some days: with gaps, late resets, absent and wrong values, and another kind."""
+    """Mostly ordinary readings of some days: with gaps, late resets, absent and wrong values, and another kind.
+
+    Some readings have the time of the one before, or an earlier one.
+    """
     clock = datetime(2026, 6, 28, 20)
     kind = SINGLE_PHASE
     counters = dict.fromkeys(("pv_production_today", "pv_production_month", "pv_production_total"), 0.5)
     day, reset_after = clock.date(), 0
     absent: dict[str, int] = {}
     for _ in range(1000):
-        clock += timedelta(minutes=chance.choice((1, *9 * (5,), 10, 40)))
+        clock += timedelta(minutes=chance.choice((-10, 0, 0, 1, *36 * (5,), 10, 40, 40)))
         if chance.random() < 0.01:
             kind = chance.choice((SINGLE_PHASE, LOW_VOLTAGE))
         if clock.date() != day and clock.hour * 60 + clock.minute >= reset_after:

@@ -239,7 +239,7 @@ class _Inverter:
                 held.append(Held(reading.serial, field.name, value, field.value, why))
             elif field.overruled:
                 self.confirmed += 1
-        self.settled = _Settled.of(self.fields, moment, reading)
+        self.settled = None if held else _Settled.of(self.fields, moment, reading)
         return held
 
     def _unsettle(self) -> None:

@@ -111,7 +111,9 @@ class Soak:
                             deed()
                             self._watch(PAUSE_SECONDS)
                 assert self._dongle.poll() is None, "the dongle has ended"
+                # The service goes on listening, the judge does not.
                 self._dongle.kill()
+                self._stranger.kill()
                 self._watch(1)
                 self._heard.append((self._since, time.time()))
                 self._stop_capture()
@@ -233,7 +235,7 @@ class Soak:
         # Who comes first is read; inverters that are new later have to wait.
         self._service.wait_until_said(f"inverter {SMALL.serial}")
         addresses = [network.server.ipv4, network.server.mac, network.dongle.ipv4]
-        network.popen(stranger, [sys.executable, "-m", "tests.soak.stranger", seed, *addresses])
+        self._stranger = network.popen(stranger, [sys.executable, "-m", "tests.soak.stranger", seed, *addresses])
 
     def _made(self, name: str) -> Path:
         folder = self._folder / name

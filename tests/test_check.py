@@ -80,6 +80,29 @@ def test_durations_that_are_hardly_meant() -> None:
     assert said[0].startswith("5: [[mqtt]] stale_after = 15: dongles report every one to five minutes: give the unit")
 
 
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    """It can be read only once, and may have no end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for device in (str(pipe), "-"):
+        text = f'[pcap]\ndevice = "{device}"\nfile = true\n[[console]]\n'
+        assert check(text, 0) == []
+        config = tmp_path / "c.toml"
+        config.write_text(text)
+        with subprocess.Popen([*PROGRAM, "check", str(config)], stdin=subprocess.PIPE, env=environment()) as program:
+            assert program.wait() == 0
+
+
+def test_a_query_in_an_address_is_hidden() -> None:
+    """Other programs take user and password there."""
+    text = (
+        '[[influxdb2]]\nhost = "http://db/?p=s3cret"\npath = "/write?p=s3cret"\ndb = "d"\n[[mqtt]]\nurl = "b?s3cret"\n'
+    )
+    said = "\n".join(check(START + text))
+    assert said.count("(hidden)") == 3
+    assert "s3cret" not in said
+
+
 def test_a_capture_file_is_for_decode() -> None:
     done = run_program("check", DAY)
     assert (done.code, done.out) == (2, "")

@@ -174,6 +174,8 @@ def test_the_service() -> None:
     state = json.loads(homeassistant.service_state_payload(status))
     for key, component in found.items():
         assert component["entity_category"] == "diagnostic"
+        # Home Assistant has none of its own for what has no device class.
+        assert "device_class" in component or component["icon"].startswith("mdi:")
         assert component["unique_id"] == f"inverter_capture_a1b2c3_{key}"
         assert "expire_after" not in component
         lookup(state, component["value_template"])

@@ -64,6 +64,12 @@ def read(file: Path) -> Package:
     return Package(file, parts, unpacked(parts["./control.tar.gz"][1]), unpacked(parts["./data.tar.gz"][1]))
 
 
+def extract(tar: tarfile.TarFile, root: Path) -> None:
+    # Debian 12 has Python 3.11.2, without this filter and without the argument for it.
+    tar.extraction_filter = getattr(tarfile, "data_filter", None)
+    tar.extractall(root)
+
+
 def build(checkout: Path, directory: Path, umask: int) -> list[Path]:
     command = [sys.executable, str(checkout / "openwrt" / "tools" / "ipk.py"), str(directory)]
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(EPOCH), "PYTHONHASHSEED": "random"}
@@ -93,7 +99,7 @@ def router(packages: dict[str, Package], tmp_path_factory: pytest.TempPathFactor
     for name in ("inverter-capture", "python3-dpkt"):
         package = packages[name]
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress(package.parts["./data.tar.gz"][1]))) as tar:
-            tar.extractall(root, filter="data")
+            extract(tar, root)
     return root
 
 
@@ -208,6 +214,13 @@ def test_nothing_tells_of_the_machine_that_made_the_packages(packages: dict[str,
             assert not [path for path in here if path in content], name
 
 
+@pytest.mark.parametrize(
+    "start", ["#!/venv/bin/python", "#!/bin/sh\n'''exec' \"/a venv/bin/python\" \"$0\" \"$@\"\n' '''"]
+)
+def test_the_program_is_started_by_the_routers_python(start: str) -> None:
+    assert ipk.with_interpreter(f"{start}\nimport sys\n") == "#!/usr/bin/python3\nimport sys\n"
+
+
 def test_control(program: Package) -> None:
     fields = program.fields()
     ours = dict(re.findall(r"^(\w+):=(.*)$", (HOME / "openwrt" / "feed.mk").read_text(), re.MULTILINE))
@@ -311,7 +324,7 @@ def test_the_size_in_squashfs(packages: dict[str, Package], name: str, limit: in
     root, image = tmp_path / "root", tmp_path / "image"
     data = packages[name].data
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packages[name].parts["./data.tar.gz"][1]))) as tar:
-        tar.extractall(root, filter="data")
+        extract(tar, root)
     subprocess.run(MKSQUASHFS.format(root, image).split(), check=True, stdout=subprocess.PIPE)
     largest = sorted(((len(content), name) for name, (_, content) in data.items()), reverse=True)
     assert image.stat().st_size <= limit, (image.stat().st_size, largest[:5])
@@ -319,13 +332,13 @@ def test_the_size_in_squashfs(packages: dict[str, Package], name: str, limit: in
 
 def test_another_checkout_of_another_user_gives_the_same_packages(files: list[Path], tmp_path: Path) -> None:
     for name in ("files", "inverter_capture", "openwrt"):
-        copytree(HOME / name, tmp_path / "checkout" / name)
+        copytree(HOME / name, tmp_path / "a checkout" / name)
     for name in ("LICENSE", "pyproject.toml"):
-        copy(HOME / name, tmp_path / "checkout")
-    for path in (tmp_path / "checkout").rglob("*"):
+        copy(HOME / name, tmp_path / "a checkout")
+    for path in (tmp_path / "a checkout").rglob("*"):
         os.chown(path, 1234, 1234)
         path.chmod(path.stat().st_mode & 0o700)
-    again = build(tmp_path / "checkout", tmp_path / "packages", 0o077)
+    again = build(tmp_path / "a checkout", tmp_path / "packages", 0o077)
     assert [file.read_bytes() for file in files] == [file.read_bytes() for file in again]
 
 

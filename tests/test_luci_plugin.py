@@ -280,6 +280,15 @@ def test_a_search_goes_on_in_the_background_and_can_be_ended(plugin: Plugin) -> 
     assert (answer["running"], answer["found"]) == (False, {"dongles": [7]})
 
 
+def test_the_result_of_a_long_search_comes_after_its_progress(plugin: Plugin) -> None:
+    """With a line each second, on a network with some dongles."""
+    line = json.dumps({"packets": 1, "candidates": [f"192.168.100.{host}" for host in range(100, 108)]})
+    plugin.router.write("/tmp/lines", f"{line}\n" * 660)
+    plugin.router.write(f"/usr/bin/{NAME}", "#!/bin/sh\ncat /tmp/lines\necho '{\"dongles\": [7]}'\n", 0o755)
+    assert plugin.problems("find", {"device": "any"}) == []
+    assert plugin.finish()["found"] == {"dongles": [7]}
+
+
 def test_another_job_takes_the_place_of_the_first(plugin: Plugin) -> None:
     plugin.router.write(
         f"/usr/bin/{NAME}",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from inverter_capture.service import single
 from inverter_capture.service.single import AnotherServiceError, only_service
-from tests.network import wait_for
+from tests.network import ROOT, wait_for
 from tests.programs import PROGRAM, Dongle, Program, wait_until_begun, write_config
 
 
@@ -90,6 +93,74 @@ def test_whoever_else_holds_the_lock_is_left_alone(tmp_path: Path, monkeypatch: 
             pass
         assert other.poll() is None
         other.kill()
+
+
+def test_the_path_may_be_given_in_another_form(dongle: Dongle, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "c.toml", "lo", filter=dongle.filter)
+    status = tmp_path / "status.json"
+    with Program([*words(config, status)[:-2], f"--status={tmp_path}/./status.json"]) as first:
+        wait_until_begun(first)
+        with Program(words(config, status)) as second:
+            wait_until_begun(second)
+            assert first.wait() == 0
+            assert second.stop().code == 0
+
+
+HOLD_AS = """
+import os, sys
+from inverter_capture.service import single
+single.TAKE_OVER_SECONDS = 0.3
+os.setuid(int(sys.argv[2]))
+try:
+    with single.only_service(sys.argv[1]):
+        print("held", flush=True)
+        sys.stdin.read()
+except single.AnotherServiceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("stale", [True, False], ids=["own file", "root's file"])
+def test_another_users_service_is_told_apart_and_left_alone(tmp_path: Path, stale: bool) -> None:
+    """As when root runs a second service by hand, and procd starts the first one again, as its own user."""
+    user = 65534
+    # The directories above are root's alone.
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    os.chown(folder, user, user)
+    status = folder / "status.json"
+    pipe = subprocess.PIPE
+    try:
+        if stale:
+            Path(f"{status}.lock").touch()
+            os.chown(f"{status}.lock", user, user)
+        roots = [sys.executable, "-c", HOLD_AS, str(status), "0"]
+        users = [*roots[:-1], str(user)]
+        with subprocess.Popen(roots, stdin=pipe, stdout=pipe, cwd=ROOT) as first:
+            assert first.stdout is not None
+            assert first.stdout.readline() == b"held\n"
+            done = subprocess.run(users, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT, check=True)
+            assert done.stdout.endswith(f"does not end: kill -9 {first.pid}\n")
+            assert done.stderr == f"another inverter-capture is running (process {first.pid}) as another user: end it\n"
+            assert first.poll() is None
+            # A root that is killed leaves a file that its user cannot write.
+            first.kill()
+        done = subprocess.run(users, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT, check=True)
+        assert (done.stdout, done.stderr) == ("held\n", "")
+        assert list(folder.iterdir()) == []
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_the_lock_of_a_later_one_stays(tmp_path: Path) -> None:
+    """When the directory is removed while a service runs, the next one makes a lock of its own."""
+    status = tmp_path / "status.json"
+    lock = Path(f"{status}.lock")
+    with only_service(str(status)):
+        lock.unlink()
+        lock.write_text("a later one's")
+    assert lock.read_text() == "a later one's"
 
 
 def test_a_place_that_cannot_be_locked_stops_nothing(tmp_path: Path) -> None:

@@ -153,6 +153,8 @@ def _run(options: argparse.Namespace) -> int:
     def load_again() -> Config:
         return load(options.config, options.timezone) if options.config != "-" else _cannot_read_again()
 
+    if options.timezone and (wrong := _wrong_timezone(options.timezone)):
+        return _fail(WRONG_USE, wrong)
     try:
         config = load(options.config, options.timezone)
         if not options.timezone and (reason := _unconfirmed_zone(config)):
@@ -168,6 +170,19 @@ def _run(options: argparse.Namespace) -> int:
             return _fail(FAILED, str(error))
     except (ConfigError, CaptureError) as error:
         return _refuse(options.config, error)
+
+
+def _wrong_timezone(zone: str) -> str:
+    """What is wrong with the argument of --timezone; empty when it is right."""
+    from inverter_capture.config.timezone import TIMEZONE
+    from inverter_capture.config.values import SettingError
+
+    try:
+        TIMEZONE.read(zone)
+    except SettingError as error:
+        reason = error.reason or f"expected {TIMEZONE.expected}"
+        return ": ".join(filter(None, (f"--timezone {zone}", reason, error.remedy)))
+    return ""
 
 
 def _unconfirmed_zone(config: Config) -> str:
@@ -239,16 +254,13 @@ def _decode(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     from inverter_capture.capture.libpcap import FilterError
     from inverter_capture.commands.decode import DecodeCommand
-    from inverter_capture.config.timezone import check_timezone, named_zone
-    from inverter_capture.config.values import SettingError
+    from inverter_capture.config.timezone import named_zone
 
     if options.raw and options.format != "table":
         return _fail(WRONG_USE, f"--raw with --format {options.format}: hex goes with --format table only")
-    try:
-        zone = named_zone(check_timezone(options.timezone))
-    except SettingError as error:
-        reason = ": ".join(filter(None, (error.reason, error.remedy)))
-        return _fail(WRONG_USE, f"--timezone {options.timezone}: {reason}")
+    if wrong := _wrong_timezone(options.timezone):
+        return _fail(WRONG_USE, wrong)
+    zone = named_zone(options.timezone)
     command = DecodeCommand(zone, options.format, filter=options.filter, raw=options.raw, anonymise=options.anonymise)
     try:
         problems = command.run(options.files)

@@ -134,9 +134,9 @@ def _server(url: str) -> str:
 def _capture_problems(config: Config) -> Iterator[Problem]:
     device = config.pcap.device
     try:
-        if config.pcap.file:
+        if config.pcap.file and not _is_pipe(device):
             FileCapture(device, config.pcap.filter).close()
-            if device != "-" and (blocked := unreadable(device)):
+            if blocked := unreadable(device):
                 yield Problem("pcap", 0, "device", SettingError(*blocked), device)
         else:
             check_filter(config.pcap.filter)
@@ -148,6 +148,11 @@ def _capture_problems(config: Config) -> Iterator[Problem]:
     if not config.pcap.file and (problem := device_problem(device)):
         reason = _reason(problem, device, "the service will wait for it")
         yield Problem("pcap", 0, "device", reason, device, warning=True)
+
+
+def _is_pipe(path: str) -> bool:
+    """Whether to open this capture file may wait for long, and would take what can be read only once."""
+    return path == "-" or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
 
 
 def _reason(error: object, value: str, remedy: str = "") -> SettingError:

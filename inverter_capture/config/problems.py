@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from inverter_capture.config.schema import REQUIRED, SECTIONS, Config, Section
-from inverter_capture.config.values import BROKER, URL, SettingError, nearest
+from inverter_capture.config.values import BROKER, PATH, URL, SettingError, nearest
 from inverter_capture.text import printable
 
 ADDRESS_WORDS = ("address", "broker", "host", "hostname", "ip", "port", "server", "url")
@@ -125,7 +125,9 @@ def _read_section(known: Section, number: int, table: Table, problems: list[Prob
         value, spec = table.get(name, NOTHING), known.settings[name]
         if isinstance(value, SettingError):
             value = NOTHING
-        elif value is not NOTHING and (spec.secret or (spec.type in (URL, BROKER) and "@" in str(value))):
+        elif value is not NOTHING and (
+            spec.secret or (spec.type in (URL, BROKER, PATH) and set("@?") & set(str(value)))
+        ):
             value = HIDDEN
         if name not in refused:
             refused.add(name)

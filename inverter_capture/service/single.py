@@ -40,8 +40,10 @@ def only_service(status_path: str) -> Iterator[None]:
         yield
     finally:
         if file is not None:
+            path = _lock_path(status_path)
             with suppress(OSError):  # the directory may have been removed
-                os.unlink(_lock_path(status_path))
+                if _is_at(file, path):
+                    os.unlink(path)
             os.close(file)
 
 
@@ -66,27 +68,47 @@ def _acquire(status_path: str) -> int | None:
     other: int | None = None
     while True:
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            file = _open(path)
         except OSError as error:
             # The status file cannot be written there either, which is logged.
             _log.debug("%s: cannot be locked (%s)", printable(path), error.strerror)
             return None
         if _lock(file, fcntl.LOCK_EX):
             if _is_at(file, path):
-                os.ftruncate(file, 0)
-                os.pwrite(file, str(os.getpid()).encode(), 0)
+                with suppress(OSError):  # another user's file
+                    os.ftruncate(file, 0)
+                    os.pwrite(file, str(os.getpid()).encode(), 0)
                 return file
         elif other is None:
             other = _holder(file, status_path)
             if other is not None:
-                _log.warning("another inverter-capture is running (process %d): it is stopped", other)
-                with suppress(ProcessLookupError):  # it has ended meanwhile
-                    os.kill(other, signal.SIGTERM)
+                _stop(other)
         os.close(file)
         if time.monotonic() > deadline:
             remedy = f"find out which (fuser {path}), and end it" if other is None else f"kill -9 {other}"
             raise AnotherServiceError(f"another inverter-capture holds {path} and does not end: {remedy}")
         time.sleep(0.05)
+
+
+def _open(path: str) -> int:
+    """Open the lock file, and create it if necessary; only for reading if it is another user's. Raises OSError."""
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | flags)
+
+
+def _stop(process: int) -> None:
+    """Ask another service to end."""
+    try:
+        os.kill(process, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        _log.warning("another inverter-capture is running (process %d) as another user: end it", process)
+        return
+    _log.warning("another inverter-capture is running (process %d): it is stopped", process)
 
 
 def _is_at(file: int, path: str) -> bool:
@@ -129,10 +151,12 @@ def _lock(file: int, kind: int) -> bool:
 
 
 def _holder(file: int, status_path: str) -> int | None:
-    """The process that holds the lock, if it is a service with this status file."""
+    """The process that holds the lock, if it is a service with a status file of this name."""
+    name = os.fsencode(os.path.basename(status_path))
     try:
         process = int(os.pread(file, 20, 0))
         with open(f"/proc/{process}/cmdline", "rb") as arguments:
-            return process if os.fsencode(status_path) in arguments.read().split(b"\0") else None
+            # The other one may have been given the path in another form.
+            return process if any(word.endswith(name) for word in arguments.read().split(b"\0")) else None
     except (OSError, ValueError):
         return None

@@ -14,6 +14,7 @@ import gzip
 import io
 import os
 import platform
+import re
 import subprocess
 import sys
 import tarfile
@@ -165,8 +166,13 @@ class Recipe:
             elif path.suffix == ".so":
                 path.rename(path.with_name(path.name.split(".")[0] + ".so"))  # named for this machine's C library
             elif path.parent == root / "usr/bin":
-                path.write_text("#!/usr/bin/python3\n" + path.read_text().partition("\n")[2])
+                path.write_text(with_interpreter(path.read_text()))
         return root
+
+
+def with_interpreter(script: str) -> str:
+    """A script of pip's for OpenWrt's Python. A long path, or one with a space, takes three lines of it."""
+    return re.sub(r"\A#!.*\n('''exec' .*\n' '''\n)?", "#!/usr/bin/python3\n", script)
 
 
 def _run(command: list[str]) -> str:

@@ -1,6 +1,6 @@
 # Replaces LuCI's luci.mk for ipk.py. Without translations: they are separate packages, which need LuCI's po2lmo.
 
-PKG_NAME:=$(notdir $(CURDIR))
+PKG_NAME:=$(lastword $(notdir $(CURDIR)))
 
 define Package/$(PKG_NAME)
   SECTION:=luci

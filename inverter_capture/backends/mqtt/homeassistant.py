@@ -359,14 +359,16 @@ def service_payload(
     """The discovery of the service for Home Assistant."""
     components: Json = {
         "problem": _problem(topics.service_state),
-        "reports": _count("Reports received", "value_json.reports", "total_increasing"),
-        "held_back": _count("Values held back", "value_json.held_back", "total_increasing"),
+        "reports": _count("Reports received", "value_json.reports", "total_increasing", "mdi:counter"),
+        "held_back": _count("Values held back", "value_json.held_back", "total_increasing", "mdi:filter"),
     }
     for key, label in _labels(backend_keys(backends)).items():
         # After a reload the last state may not have the backend yet.
         place = f"(value_json.backends.{key} | default({{}}))"
-        components[f"{key}_waiting"] = _count(f"{label}: waiting", f"{place}.waiting", "measurement")
-        components[f"{key}_dropped"] = _count(f"{label}: dropped", f"{place}.dropped", "total_increasing")
+        components[f"{key}_waiting"] = _count(f"{label}: waiting", f"{place}.waiting", "measurement", "mdi:tray-full")
+        components[f"{key}_dropped"] = _count(
+            f"{label}: dropped", f"{place}.dropped", "total_increasing", "mdi:tray-remove"
+        )
     for component in components.values():
         component["entity_category"] = "diagnostic"
     about = {
@@ -519,8 +521,14 @@ def _problem(topic: str) -> Json:
     } | _attributes(topic, "problems")
 
 
-def _count(title: str, path: str, state_class: str) -> Json:
-    return {"platform": "sensor", "name": title, "state_class": state_class, "value_template": _template(path)}
+def _count(title: str, path: str, state_class: str, icon: str) -> Json:
+    return {
+        "platform": "sensor",
+        "name": title,
+        "icon": icon,
+        "state_class": state_class,
+        "value_template": _template(path),
+    }
 
 
 def _attributes(topic: str, path: str) -> Json:

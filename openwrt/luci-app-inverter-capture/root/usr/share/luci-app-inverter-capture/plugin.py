@@ -24,7 +24,8 @@ FOLDER = f"/var/run/luci-app-{PACKAGE}"
 """Of the job: its description, its lock, what it prints."""
 COUNT_MAX = 64
 TEXT_MAX = 4096
-OUTPUT_MAX = 65536
+OUTPUT_MAX = 1 << 20
+"""More than a search prints."""
 FIND_SECONDS = 660
 """Enough for two reports of a dongle that sends one every five minutes."""
 TITLES = {

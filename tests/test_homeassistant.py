@@ -422,7 +422,7 @@ def test_a_forged_state_harms_nothing(key: str, odd: str) -> None:
     values = ",".join(f'"{name}":{text}' for name, text in parts.items())
     known = homeassistant.read_state(SERIAL, f'{{"serial":"{SERIAL}",{head},"values":{{{values}}}}}'.encode())
     if known is not None:
-        assert all(isinstance(value, int | float) and isfinite(value) for value in known.reading.values.values())
+        assert all(isfinite(value) for value in known.reading.values.values())
         datetime.fromtimestamp(known.reading.time // SECOND, timezone(timedelta(hours=14)))
         Presence(STALE_AFTER).restore(known.reading.time, known.clock_behind, 2_000_000_000 * SECOND, 0)
         homeassistant.device_payload(SERIAL, known.device, SERVICE, TOPICS, STALE_AFTER)

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from operator import attrgetter
 
 from inverter_capture.backends.backoff import RESTART_SECONDS
 from inverter_capture.backends.status import BackendStatus, Status
@@ -69,6 +70,7 @@ class Pipeline:
         """Readings of an earlier run that the guard does not know yet."""
         self._dongles = DongleFilter()
         self._capture: Capture | None = None
+        self._dropped = 0  # Packets that the kernel dropped in captures that were replaced
         self._replacing = threading.Lock()  # Held while the capture is replaced, closed or woken
         if config.file:
             # Opening a pipe may block. Only before signal handlers are set can a signal end the program then.
@@ -148,8 +150,10 @@ class Pipeline:
         if fragments := self._decoder.packets.counts.fragments:
             _log.info("%d IP fragments were ignored", fragments)
         # While the thread runs, only it may use the capture.
-        if not self._thread.is_alive() and isinstance(self._capture, LiveCapture) and self._capture.dropped:
-            _log.warning("%d packets were dropped by the kernel before they could be read", self._capture.dropped)
+        if not self._thread.is_alive() and isinstance(self._capture, LiveCapture):
+            self._dropped += self._capture.dropped
+        if self._dropped:
+            _log.warning("%d packets were dropped by the kernel before they could be read", self._dropped)
 
     def _wake(self) -> None:
         with self._replacing:
@@ -242,12 +246,15 @@ class Pipeline:
             self._guard = Guard() if after.guard else None
 
     def _replace_capture(self, capture: LiveCapture) -> None:
-        # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
+        # Both captures are open for a moment, so that no packet is lost; duplicates are ignored. The new one has
+        # captured everything until its filter was set, and may be full: it is read first.
         assert isinstance(self._capture, LiveCapture)
-        self._handle(self._decoder.receive(*self._capture.drain()))
+        packets = capture.drain() + self._capture.drain()
+        self._dropped += self._capture.dropped
         with self._replacing:
             self._capture.close()
             self._capture = capture
+        self._handle(self._decoder.receive(*sorted(packets, key=attrgetter("time"))))
 
     def _tell_change(self) -> None:
         counts = self._decoder.counts

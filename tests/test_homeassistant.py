@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from itertools import pairwise
+from math import isfinite
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from inverter_capture import __version__
 from inverter_capture.backends.mqtt import homeassistant
+from inverter_capture.backends.mqtt.freshness import Presence
 from inverter_capture.backends.mqtt.homeassistant import OTHER, UNKNOWN, Device, Service, Topics
 from inverter_capture.backends.status import BackendStatus, no_status
 from inverter_capture.protocol.inverter_kinds import (
@@ -26,6 +30,7 @@ from inverter_capture.protocol.inverter_kinds import (
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.registers import FIELDS
+from inverter_capture.protocol.times import SECOND
 from tests import tables
 
 SERIAL = "AB12cd34EF"
@@ -403,6 +408,50 @@ def test_what_others_leave_is_no_state(payload: bytes) -> None:
     assert homeassistant.announcer(payload) == ""
 
 
+ODD_JSON = ["NaN", "Infinity", '"x"', "[1]", "{}", "true", "null", "9" * 400, r'"\ud800"', "-5"]
+
+
+@pytest.mark.parametrize("odd", ODD_JSON)
+@pytest.mark.parametrize(
+    "key", ["timestamp", "clock_behind", "kind", "rated_power", "firmware_main", "pv_production_total"]
+)
+def test_a_forged_state_harms_nothing(key: str, odd: str) -> None:
+    parts = {"timestamp": "1", "clock_behind": "0", "kind": f'"{SINGLE_PHASE.name}"', "rated_power": "5000.0"}
+    parts |= {"firmware_main": "1", "pv_production_total": "1"} | {key: odd}
+    head = ",".join(f'"{name}":{parts.pop(name)}' for name in ("timestamp", "clock_behind", "kind"))
+    values = ",".join(f'"{name}":{text}' for name, text in parts.items())
+    known = homeassistant.read_state(SERIAL, f'{{"serial":"{SERIAL}",{head},"values":{{{values}}}}}'.encode())
+    if known is not None:
+        assert all(isfinite(value) for value in known.reading.values.values())
+        datetime.fromtimestamp(known.reading.time // SECOND, timezone(timedelta(hours=14)))
+        Presence(STALE_AFTER).restore(known.reading.time, known.clock_behind, 2_000_000_000 * SECOND, 0)
+        homeassistant.device_payload(SERIAL, known.device, SERVICE, TOPICS, STALE_AFTER)
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_state_of_a_time_that_no_zone_has_is_none(year: int) -> None:
+    time = int((datetime(year, 12, 31, 23, 59, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * SECOND
+    state = {"timestamp": time, "clock_behind": 0, "serial": SERIAL, "values": {}}
+    assert homeassistant.read_state(SERIAL, json.dumps(state).encode()) is None
+
+
+@pytest.mark.parametrize("odd", ODD_JSON)
+def test_a_forged_announcement_harms_nothing(odd: str) -> None:
+    now = partial(homeassistant.device_payload, SERIAL, USUAL, SERVICE, TOPICS, STALE_AFTER)
+    key = odd if odd.startswith('"') else '"key"'
+    gone = homeassistant.removals(f'{{"components":{{{key}:{{"platform":{odd}}}}}}}'.encode(), now())
+    assert json.loads(now(gone=gone))
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["#", "+/status", "other/#/status", "other/state", "other\0/status", "\ud800/status", "x" * 70000 + "/status"],
+)
+def test_an_announcement_with_another_topic_than_that_of_a_service(topic: str) -> None:
+    forged = {"availability": [{"topic": topic}], "origin": {"name": "inverter-capture"}}
+    assert homeassistant.announcer(json.dumps(forged).encode()) == ""
+
+
 # What is no more
 
 
@@ -502,7 +551,7 @@ def test_an_inverter_is_known_again_from_the_state_that_it_left(kind: Kind, layo
 def test_states_of_earlier_versions_and_of_others() -> None:
     older = {"values": dict.fromkeys((row["id"] for row in tables.SINGLE_PHASE), 0)}
     assert len(homeassistant.read_device(older).fields) == len(tables.SINGLE_PHASE)
-    others: list[Any] = [{}, {"values": []}, {"kind": "four-phase", "values": {}}, {"values": {"firmware_main": "x"}}]
+    others: list[Any] = [{}, {"values": []}, {"kind": "four-phase", "values": {}}, {"values": ["firmware_main"]}]
     for state in others:
         assert homeassistant.read_device(state) == UNKNOWN
 

@@ -482,6 +482,9 @@ LEFT = (
     '{"timestamp": 99999999999999999999999, "clock_behind": 0, "serial": "SERIAL"}',
     '{"timestamp": 1, "clock_behind": "x", "serial": "SERIAL"}',
     '{"timestamp": 1, "clock_behind": 0, "serial": "other"}',
+    '{"components": {"x": {"platform": NaN}}}',
+    '{"components": {}, "availability": [{"topic": "#"}], "origin": {"name": "inverter-capture"}}',
+    '{"components": {}, "availability": [{"topic": "a#/status"}], "origin": {"name": "inverter-capture"}}',
     "x" * 100_000,
 )
 

@@ -168,7 +168,7 @@ def describe(field: str, value: float, codes: Codes = SINGLE_PHASE) -> str:
     if field in FIRMWARE:
         # Register by register, the lowest first: 2005-1098.
         words = f"{number & 0xFFFF:04X}"
-        while number := number >> 16:
+        while (number := number >> 16) > 0:
             words += f"-{number & 0xFFFF:04X}"
         return words
     if field in CLOCK_TIMES:

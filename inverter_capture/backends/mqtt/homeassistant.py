@@ -27,6 +27,8 @@ SUPPORT_URL = "https://github.com/inverter-capture/inverter-capture"
 ONLINE, OFFLINE = b"online", b"offline"
 
 STATE_LENGTH_MAX = 255  # Maximum length of an entity's state in Home Assistant, in characters
+TOPIC_LENGTH_MAX = 255  # Maximum length of another service's status topic, in characters
+TIMES = range(1 << 63)  # Times that a retained state may have, in nanoseconds since the epoch
 
 OTHER = "other"
 """The state for numbers without a known meaning. Home Assistant must be told all possible states in advance."""
@@ -281,12 +283,10 @@ def read_state(serial: str, payload: bytes) -> RetainedState | None:
     try:
         state = json.loads(payload)
         time, behind = state["timestamp"], state["clock_behind"]
-        if state["serial"] != serial or type(time) is not int or type(behind) is not int:
+        if state["serial"] != serial or type(time) is not int or time not in TIMES or type(behind) is not int:
             return None
-        utc_text(time)
-        numbers = {
-            name: value for name, value in state["values"].items() if type(value) in (int, float) and isfinite(value)
-        }
+        float(behind)
+        numbers = _numbers(state["values"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
         return None
     device = read_device(state)
@@ -299,9 +299,13 @@ def read_device(state: Json) -> Device:
         # Versions that knew one kind did not name it.
         kind = KINDS[state.get("kind", SINGLE_PHASE.name)]
         values = state["values"]
-        return UNKNOWN.with_values(kind, [field for field in kind.fields if field.id in values], values)
+        return UNKNOWN.with_values(kind, [field for field in kind.fields if field.id in values], _numbers(values))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return UNKNOWN
+
+
+def _numbers(values: Json) -> dict[str, int | float]:
+    return {name: value for name, value in values.items() if type(value) in (int, float) and isfinite(value)}
 
 
 def device_payload(
@@ -406,7 +410,11 @@ def announcer(payload: bytes) -> str:
     try:
         announcement = json.loads(payload)
         topic = announcement["availability"][0]["topic"]
-        return topic if announcement["origin"]["name"] == ORIGIN and isinstance(topic, str) else ""
+        if announcement["origin"]["name"] != ORIGIN or not isinstance(topic, str):
+            return ""
+        # Not a filter for many topics, nor what no broker accepts.
+        is_topic = topic.isprintable() and len(topic) <= TOPIC_LENGTH_MAX and not {*"+#"} & {*topic}
+        return topic if is_topic and topic.endswith("/status") else ""
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
 
@@ -415,7 +423,11 @@ def removals(announced: bytes, payload: bytes) -> Json:
     """The components to remove: those in the `announced` payload that `payload` does not have."""
     try:
         before = json.loads(announced)["components"]
-        kinds = {key: component["platform"] for key, component in before.items()}
+        kinds = {
+            key: component["platform"]
+            for key, component in before.items()
+            if isinstance(component["platform"], str) and (key + component["platform"]).isprintable()
+        }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}  # Not an announcement of this program.
     now = json.loads(payload)["components"]

@@ -275,7 +275,7 @@ class Session:
             self._connection.publish(topic, self._announced[topic]())
         other = homeassistant.announcer(payload)
         serial = next((serial for serial in self._devices if self._topics.device(serial) == topic), "")
-        if serial and other not in ("", self._topics.service):
+        if serial and other not in ("", self._topics.service, self._topics.home_assistant):
             self._others.setdefault(other, {})[serial] = payload
             self._connection.subscribe([other])
 

@@ -96,10 +96,12 @@ def test_the_one_that_holds_the_lock_at_the_end_is_named(tmp_path: Path, monkeyp
         file.write(str(first.pid))
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(AnotherServiceError, match=f"kill -9 {later.pid}$"), only_service(str(status)):
-            pass
-        first.kill()
-        later.kill()
+        try:
+            with pytest.raises(AnotherServiceError, match=f"kill -9 {later.pid}$"), only_service(str(status)):
+                pass
+        finally:
+            first.kill()
+            later.kill()
 
 
 def test_whoever_else_holds_the_lock_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from inverter_capture.backends import backend as base
 from inverter_capture.backends import backoff
+from inverter_capture.backends.influxdb2 import buffer
 from inverter_capture.backends.influxdb2 import delivery as influxdb2
 from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, SMALL_BATCH_BYTES_MAX, Buffer
 from inverter_capture.backends.influxdb2.delivery import InfluxDb2
@@ -424,6 +425,22 @@ def test_many_poisoned_readings_hold_up_nothing(server: FaultyServer) -> None:
     backend.stop()
     # The newest showed each time that the server takes others.
     assert server.stored == [line(59)] * 50 + lines(10, 50)
+    assert backend.refused == 50
+
+
+def test_poisoned_readings_after_a_failure_hold_up_nothing(
+    server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They fill the small batch of an attempt after a failure, so that only a later reading can be stored."""
+    monkeypatch.setattr(buffer, "SMALL_BATCH_BYTES_MAX", 1000)
+    server.play = answering(503)
+    backend = InfluxDb2(section(server.url))
+    backend.start()
+    put(backend, 60)
+    server.wait_for_exchanges(2)
+    server.play = poisoned(*range(50), status=422)
+    assert backend.wait_until_empty(20)
+    backend.stop()
     assert backend.refused == 50
 
 

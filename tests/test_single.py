@@ -81,6 +81,29 @@ def test_one_that_does_not_end_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         stubborn.communicate()
 
 
+def test_the_one_that_holds_the_lock_at_the_end_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When several start at once, another one may have taken over from the first."""
+    monkeypatch.setattr(single, "TAKE_OVER_SECONDS", 0.3)
+    status = tmp_path / "status.json"
+    start = ["sh", "-c", "while :; do sleep 0.1; done", "sh", str(status)]
+    with open(f"{status}.lock", "w") as file, subprocess.Popen(start) as first, subprocess.Popen(start) as later:
+
+        def take_over(process: int) -> None:
+            assert process == first.pid
+            Path(f"{status}.lock").write_text(str(later.pid))
+
+        monkeypatch.setattr(single, "_stop", take_over)
+        file.write(str(first.pid))
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            with pytest.raises(AnotherServiceError, match=f"kill -9 {later.pid}$"), only_service(str(status)):
+                pass
+        finally:
+            first.kill()
+            later.kill()
+
+
 def test_whoever_else_holds_the_lock_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number may be that of some other process by now."""
     monkeypatch.setattr(single, "TAKE_OVER_SECONDS", 0.3)

@@ -66,6 +66,7 @@ def _acquire(status_path: str) -> int | None:
     path = _lock_path(status_path)
     deadline = time.monotonic() + TAKE_OVER_SECONDS
     other: int | None = None
+    stopped = False
     while True:
         try:
             file = _open(path)
@@ -79,9 +80,11 @@ def _acquire(status_path: str) -> int | None:
                     os.ftruncate(file, 0)
                     os.pwrite(file, str(os.getpid()).encode(), 0)
                 return file
-        elif other is None:
+        else:
+            # Another one that waits may have taken over meanwhile.
             other = _holder(file, status_path)
-            if other is not None:
+            if other is not None and not stopped:
+                stopped = True
                 _stop(other)
         os.close(file)
         if time.monotonic() > deadline:

@@ -106,6 +106,11 @@ class Buffer:
         """With `keep_raw`: whether enough texts wait to be worth a request."""
         return self.size >= self.raw_limit // 3
 
+    @property
+    def newest(self) -> bytes | None:
+        """The text that was added last; None when it is gone or compressed."""
+        return self._raw[-1] if self._raw else None
+
     def add(self, text: bytes) -> int:
         """Append a text. Returns the number of texts dropped to make room."""
         self.counts.added += 1

@@ -200,9 +200,12 @@ class InfluxDb2(Backend):
     def _takes_any(self, api: WriteApi, batch: Sequence[bytes]) -> bool:
         """Whether the server accepts other lines, so that only the one reading is refused.
 
-        Sends the last accepted line again, then lines of the batch. Writing a line twice changes nothing.
+        Sends the last accepted line again, then the newest line, which a small batch does not have, and lines of the
+        batch. Writing a line twice changes nothing.
         """
-        probes = [*([self._latest_taken] if self._latest_taken else []), *batch[-1:], *batch[:PROBES_MAX]]
+        with self._changed:
+            newest = self._buffer.newest
+        probes = [*filter(None, (self._latest_taken, newest)), *batch[:PROBES_MAX]]
         return any(api.write([text]).outcome is Outcome.TAKEN for text in probes)
 
     def _remove(self, *, delivered: int = 0, refused: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import logging
 import socket
@@ -305,6 +306,31 @@ def test_abandoned_requests_are_bounded() -> None:
     wait_for(lambda: threading.active_count() <= before, "end of the threads")
     with FaultyServer() as server, closing(client):
         assert ask(client, server.url).status == 204
+
+
+def test_a_connection_with_conflicting_headers_is_closed() -> None:
+    """urllib3 leaves it open until garbage is collected."""
+    closed = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 999 No\r\nContent-Length: -1\r\nContent-Length: 99\r\n\r\n" + b"x" * 99)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+            closed.set()
+
+    gc.disable()
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=serve, daemon=True).start()
+            with closing(new_client()) as client, pytest.raises(HttpError):
+                ask(client, f"http://127.0.0.1:{listener.getsockname()[1]}")
+            assert closed.wait(10)
+    finally:
+        gc.enable()
 
 
 def test_an_abandoned_answer_goes_to_nobody() -> None:

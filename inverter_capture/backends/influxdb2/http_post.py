@@ -103,6 +103,9 @@ class HttpClient:
         if response is not None:
             return self._answer(response, text)
         if error is not None:
+            for cause in _causes(error):
+                # Its frames keep a connection open that urllib3 has not closed, as after conflicting headers.
+                cause.__traceback__ = None
             # Not "from error", whose traceback may show a secret.
             raise self._explain(error) from None
         raise HttpError(f"no complete response within {self._timeout * TOTAL_TIMEOUTS:g} s", passing=True)

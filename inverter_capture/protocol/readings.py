@@ -65,10 +65,10 @@ class ReportReader:
 
     def read(self, report: Report, captured: int) -> Reading | None:
         """The reading of a report captured at this time (ns since the epoch); None when it is rejected."""
-        layout = report.layout
+        serial, clock, data, layout, _ = report
         assert layout is not None
         now = captured // SECOND
-        moment = utc_seconds(report.clock, self.zone, now)
+        moment = utc_seconds(clock, self.zone, now)
         if self._live and moment - now > AHEAD_SECONDS_MAX and now > CLOCK_SET_AFTER:
             self.counts.ahead += 1
             return None
@@ -77,11 +77,11 @@ class ReportReader:
             self.counts.foreign += 1
             return None
         self.counts.readings += 1
-        values, implausible = field_values(told, layout).read(report.data)
+        values, implausible = field_values(told, layout).read(data)
         for name in implausible:
             self.counts.implausible += 1
             self.implausible[name] = self.implausible.get(name, 0) + 1
-        return Reading(report.serial, moment * SECOND, values, told.kind, layout)
+        return Reading(serial, moment * SECOND, values, told.kind, layout)
 
 
 def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:

@@ -93,8 +93,8 @@ class KindDetector:
         layout = report.layout
         assert layout is not None
         probe = _probe(layout, report.learnt)
-        words = probe.read(report.data)
-        if not _fits(words, report, three_phase=probe.three_phase):
+        words = probe.words(report.data) if probe.may_not_fit else {}
+        if words and not _fits(words, report, three_phase=probe.three_phase):
             return None
         inverter = self._inverters.get(report.serial)
         if inverter is None:
@@ -104,7 +104,19 @@ class KindDetector:
             inverter = self._inverters[report.serial] = _Inverter()
         self._reports += 1
         inverter.latest = self._reports
-        return inverter.three_phase(words, report.clock) if probe.three_phase else inverter.single_phase(words)
+        if probe.three_phase:
+            return inverter.three_phase(words, report.clock)
+        return inverter.single_phase(probe.single_phase(report.data))
+
+
+_SINGLE_PHASE_PROBED = (79, 150, 154, 160, 166, 167, 169, 170, 171, 172, 175, 178, 182, 183, 190, 191, 192, 193)
+_SIGNED = frozenset((160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191))
+"""Currents and powers of single-phase inverters. All other registers are read as unsigned."""
+_FITTING_PROBED = frozenset((0, 62, 63, *SINGLE_PHASE_RANGES))
+_WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))  # Low and high words of some powers
+_THREE_PHASE_PROBED = frozenset(
+    (0, 14, 15, 20, 21, 212, 213, 223, 529, 534, 535, *range(672, 680), *range(727, 731), *sum(_WIDE, ()))
+)
 
 
 class _Probe:
@@ -112,25 +124,23 @@ class _Probe:
 
     def __init__(self, layout: Layout, *, learnt: bool) -> None:
         self.three_phase = any(last >= THREE_PHASE_FROM for _, last in layout.ranges)
-        wanted = _THREE_PHASE_PROBED if self.three_phase else _SINGLE_PHASE_PROBED
-        if learnt and not self.three_phase:
-            wanted |= _LEARNT_PROBED
-        self._registers = layout.in_order(wanted)
-        self._struct = layout.struct(self._registers, _SIGNED)
+        self.may_not_fit = learnt or self.three_phase or 0 in layout
+        self._registers = layout.in_order(_THREE_PHASE_PROBED if self.three_phase else _FITTING_PROBED)
+        self._unpack = layout.struct(self._registers, ()).unpack_from
+        self._measured = layout.in_order(_SINGLE_PHASE_PROBED)
+        self._is_usual = self._measured == list(_SINGLE_PHASE_PROBED)  # All of them, in this order
+        self._unpack_measured = layout.struct(self._measured, _SIGNED).unpack_from
 
-    def read(self, data: bytes) -> dict[int, int]:
-        """By register."""
-        return dict(zip(self._registers, self._struct.unpack_from(data), strict=True))
+    def words(self, data: bytes) -> dict[int, int]:
+        """By register, for `_fits` and for three-phase inverters."""
+        return dict(zip(self._registers, self._unpack(data), strict=True))
 
-
-_SIGNED = frozenset((160, 166, 167, 169, 170, 171, 172, 175, 178, 190, 191))
-"""Currents and powers of single-phase inverters. All other registers are read as unsigned."""
-_SINGLE_PHASE_PROBED = frozenset((0, *_SIGNED, *OPERATION_RANGES))
-_LEARNT_PROBED = frozenset((62, 63, *SINGLE_PHASE_RANGES))
-_WIDE = ((607, 703), (619, 708), (625, 690), (636, 694), (643, 699), (653, 659))  # Low and high words of some powers
-_THREE_PHASE_PROBED = frozenset(
-    (0, 14, 15, 20, 21, 212, 213, 223, 529, 534, 535, *range(672, 680), *range(727, 731), *sum(_WIDE, ()))
-)
+    def single_phase(self, data: bytes) -> tuple[int | None, ...]:
+        """The numbers of _SINGLE_PHASE_PROBED; None for a register that is not polled."""
+        words = self._unpack_measured(data)
+        if self._is_usual:
+            return words
+        return tuple(map(dict(zip(self._measured, words, strict=True)).get, _SINGLE_PHASE_PROBED))
 
 
 @lru_cache(PLANS_MAX)
@@ -188,15 +198,21 @@ class _Question:
         doubtful = self._contradicted or (self._rival is not None and self._agreed < READINGS_DECIDE)
         return None if doubtful else self.answer
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether another reading that agrees, or has no answer, changes nothing."""
+        return self._rival is None and self._agreed >= READINGS_DECIDE
+
     def vote(self, answer: int | None) -> None:
         """Take the answer of a reading; None: it has none."""
-        self._contradicted = answer not in (None, self.answer)
+        self._contradicted = False
         if answer is None:
             return
         if answer == self.answer:
             self._agreed += 1
             self._rival = None
             return
+        self._contradicted = True
         self._votes = self._votes + 1 if answer == self._rival else 1
         self._rival = answer
         if self._votes >= READINGS_DECIDE:
@@ -224,16 +240,39 @@ class _Inverter:
         self._bms_current = _Question(_ORDINARY)
         self._energy_today = _Question()
         self._energy_total = _Question()
+        self._is_settled = False  # Whether many readings have agreed on the ordinary scales, and the latest ones, too
         self._growth = _Growth()
         self._high_words = _Question(0)
 
-    def single_phase(self, words: dict[int, int]) -> Told:
-        # An inverter that does not work, or has no grid, tells nothing.
-        works = _works(words)
-        power = _power(words) if works else None
-        self._battery_current.vote(_battery_current(words) if works else None)
+    def single_phase(self, numbers: tuple[int | None, ...]) -> Told:
+        """`numbers`: of _SINGLE_PHASE_PROBED."""
+        # fmt: off
+        (
+            grid_frequency, grid_voltage, inverter_voltage, grid_current, aux_power, grid_power_l1, grid_power,
+            ct_power_l1, ct_power_l2, ct_power, inverter_power, load_power,
+            battery_temperature, battery_voltage, battery_power, battery_current, load_frequency, inverter_frequency,
+        ) = numbers
+        # fmt: on
+        current = _battery_current(battery_power, battery_voltage, battery_current)
+        by_current = _power_by_current(grid_power_l1, grid_voltage, grid_current)
+        by_load = _power_by_load(load_power, grid_power, inverter_power, aux_power) if grid_voltage else None
+        by_phases = _power_by_phases(ct_power, ct_power_l1, ct_power_l2)
+        if self._is_settled and _TENTHS not in (current, by_current, by_load, by_phases):
+            # The usual case: no vote would change anything.
+            return _ORDINARY_SINGLE_PHASE
+        power = by_load if by_current is None else by_current if by_load in (None, by_current) else None
+        operation = (
+            *(grid_frequency, grid_voltage, inverter_voltage),
+            *(battery_temperature, battery_voltage, load_frequency, inverter_frequency),
+        )
+        if grid_frequency == 0 or not _operates(operation):
+            # An inverter that does not work, or has no grid, tells nothing.
+            current = power = None
+        self._battery_current.vote(current)
         self._power.vote(power)
-        self._grid_power.vote(self._grid_sum(words, power))
+        self._grid_power.vote(self._grid_sum(power, by_phases))
+        questions = (self._battery_current, self._power, self._grid_power)
+        self._is_settled = all(question.is_settled and question.answer == _ORDINARY for question in questions)
         if self._power.certain == self._grid_power.certain == self._battery_current.certain == _ORDINARY:
             return _ORDINARY_SINGLE_PHASE
         factors = {
@@ -243,18 +282,16 @@ class _Inverter:
         }
         return Told(SINGLE_PHASE, tuple(factors.items()))
 
-    def _grid_sum(self, words: dict[int, int], power: int | None) -> int | None:
+    def _grid_sum(self, power: int | None, by_phases: int | None) -> int | None:
         """The scale of the powers of both phases together: in some inverters only they are in 10 W."""
         if power is None:
             return None
-        phases = words.get(170, 0) + words.get(171, 0)
-        if abs(phases) >= CT_WATTS_MIN and 172 in words:
-            told = _tenth_or_whole(words[172] / phases)
-            if told == _ORDINARY:
-                return power
-            return told if power == _ORDINARY else None
-        # No difference is visible: keep the answer, or use that of single powers.
-        return self._grid_power.answer if power == _ORDINARY else power
+        if by_phases is None:
+            # No difference is visible: keep the answer, or use that of single powers.
+            return self._grid_power.answer if power == _ORDINARY else power
+        if by_phases == _ORDINARY:
+            return power
+        return _TENTHS if by_phases == _TENTHS and power == _ORDINARY else None
 
     def three_phase(self, words: dict[int, int], clock: datetime) -> Told:
         self._voltage.vote(_only(_voltage_class(words)))
@@ -328,44 +365,51 @@ def _scale(counted: float) -> int | None:
     return _ORDINARY if _near(counted, 10) else _TENTHS if _near(counted, 1) else None
 
 
-def _battery_current(words: dict[int, int]) -> int | None:
-    power, product = words.get(190, 0), words.get(183, 0) * words.get(191, 0)
-    if abs(power) < BATTERY_WATTS_MIN or not product:
-        return None
-    return _tenth_or_whole(abs(product / (power * 10_000)))
+_OPERATION_RANGES = [OPERATION_RANGES[register] for register in _SINGLE_PHASE_PROBED if register in OPERATION_RANGES]
 
 
-def _works(words: dict[int, int]) -> bool:
-    """Whether the inverter works and has a grid, as far as the registers tell."""
-    for register, (low, high) in OPERATION_RANGES.items():
-        word = words.get(register)
-        if word and not low <= word <= high:
+def _operates(numbers: Iterable[int | None]) -> bool:
+    """Whether a single-phase inverter operates, as far as the registers of OPERATION_RANGES tell, given in order."""
+    for number, (low, high) in zip(numbers, _OPERATION_RANGES, strict=True):
+        if number and not low <= number <= high:
             return False
-    return words.get(79) != 0
+    return True
 
 
-def _power(words: dict[int, int]) -> int | None:
-    """The scale of single powers, from the power at the grid port and the load power."""
-    voltage = words.get(150)
-    if not voltage:
+def _battery_current(power: int | None, voltage: int | None, current: int | None) -> int | None:
+    """The scale of the battery current."""
+    if not power or not voltage or not current or abs(power) < BATTERY_WATTS_MIN:
         return None
-    tells = []
-    apparent = voltage * words.get(160, 0) / 1000
-    if abs(apparent) >= GRID_WATTS_MIN and 167 in words:
-        tells.append(_tenth_or_whole(words[167] / apparent))
-    # Load power = inverter power + grid power - auxiliary port power. Inverter power is never in 10 W.
-    inverter = words.get(175, 0) - words.get(166, 0)
-    if abs(inverter) >= GRID_WATTS_MIN and words.keys() >= _LOAD_POWERS:
-        tells.append(_tenth_or_whole((words[178] - words[169]) / inverter))
-    return _only(tells)
+    return _tenth_or_whole(abs(voltage * current / (power * 10_000)))
 
 
-_LOAD_POWERS = frozenset((166, 169, 175, 178))
+def _power_by_current(power: int | None, voltage: int | None, current: int | None) -> int | None:
+    """The scale of single powers, from those at the grid port."""
+    if power is None or not voltage or not current:
+        return None
+    apparent = voltage * current / 1000
+    return _tenth_or_whole(power / apparent) if abs(apparent) >= GRID_WATTS_MIN else None
+
+
+def _power_by_load(load: int | None, grid: int | None, inverter: int | None, aux: int | None) -> int | None:
+    """The same from the load power = inverter power + grid power - auxiliary port power."""
+    if load is None or grid is None or inverter is None or aux is None:
+        return None
+    difference = inverter - aux  # Never in 10 W
+    return _tenth_or_whole((load - grid) / difference) if abs(difference) >= GRID_WATTS_MIN else None
+
+
+def _power_by_phases(both: int | None, first: int | None, second: int | None) -> int | None:
+    """The scale of the power of both phases, if that of each is ordinary; None: the powers are too small to compare."""
+    phases = (first or 0) + (second or 0)
+    if both is None or abs(phases) < CT_WATTS_MIN:
+        return None
+    return _tenth_or_whole(both / phases) or _DOUBTFUL
 
 
 def _tenth_or_whole(ratio: float) -> int | None:
     # Reactive currents reduce powers, but hardly ever to a tenth.
-    return _ORDINARY if _near(ratio, 1) else _TENTHS if 0.08 <= ratio <= 0.12 else None
+    return _ORDINARY if 0.7 <= ratio <= 1.4 else _TENTHS if 0.08 <= ratio <= 0.12 else None
 
 
 def _voltage_class(words: dict[int, int]) -> Iterable[int | None]:

@@ -118,7 +118,7 @@ class Decoder:
         self.streams.clock_set(by)
         self._latest = {stream: (flow, time + by) for stream, (flow, time) in self._latest.items()}
         ahead, self._ahead = self._ahead, []
-        return [self._read(event._replace(time=event.time + by)) for event in ahead]
+        return [self._read(event.time + by, event.flow, event.report) for event in ahead]
 
     def close(self) -> list[Event]:
         """The capture has ended: the events of the data that was waiting."""
@@ -139,7 +139,7 @@ class Decoder:
                 else:
                     flow, time = self._latest.pop(event.stream)
                     events += self._events(flow, time, self._parsers.pop(event.stream).close())
-        return [self._read(event) if isinstance(event, Decoded) else event for event in events]
+        return events
 
     def _events(self, flow: Flow, time: int, messages: list[Message]) -> list[Event]:
         """The events of messages, without readings yet."""
@@ -175,12 +175,13 @@ class Decoder:
             return [Unknown(time, flow, report)]
         self.counts.known += 1
         self.streams.prove(flow)
-        report = Report(report.serial, report.clock, report.data, layout, learnt)
-        return [Decoded(time, flow, report, None)]
+        if learnt:
+            report = report._replace(layout=layout, learnt=True)
+        return [self._read(time, flow, report)]
 
-    def _read(self, event: Decoded) -> Decoded:
+    def _read(self, time: int, flow: Flow, report: Report) -> Decoded:
         ahead = self.readings.counts.ahead
-        event = Decoded(event.time, event.flow, event.report, self.readings.read(event.report, event.time))
+        event = Decoded(time, flow, report, self.readings.read(report, time))
         if self.readings.counts.ahead > ahead:
             self._ahead = [*self._ahead, event][-AHEAD_MAX:]
         return event

@@ -6,7 +6,7 @@ from datetime import datetime
 from struct import Struct
 from typing import NamedTuple
 
-from inverter_capture.protocol.layouts import REGISTERS_OFFSET, Layout
+from inverter_capture.protocol.layouts import LAYOUTS, REGISTERS_OFFSET, Layout
 from inverter_capture.protocol.messages import (
     CLOCK_LENGTH,
     CLOCK_OFFSET,
@@ -38,7 +38,7 @@ class Report(NamedTuple):
 
 
 def parse_report(message: Message) -> Report | None:
-    """Parse a message as a report; its layout is not set. Returns None for other messages. Never raises."""
+    """Parse a message as a report. Its layout is the known one of its length. None for other messages. Never raises."""
     data = message.data
     if len(data) <= REGISTERS_OFFSET:
         return None
@@ -49,4 +49,4 @@ def parse_report(message: Message) -> Report | None:
         clock = datetime(_CENTURY + year, month, day, hour, minute, second)
     except ValueError:
         return None
-    return Report(serial.decode("ascii"), clock, data)
+    return Report(serial.decode("ascii"), clock, data, LAYOUTS.get(len(data)))

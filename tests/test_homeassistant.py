@@ -230,14 +230,14 @@ def test_every_field(kind: Kind, table: tables.Table) -> None:
                 assert component["options"] == [*dict.fromkeys(kind.codes.states[name].values()), OTHER]
         else:
             assert component["platform"] == "sensor"
-            net = name in ("inverter_energy_month", "inverter_energy_year")
             assert component.get("unit_of_measurement", "") == row["unit"]
-            assert component.get("state_class", "") == ("total" if net else row["state_class"])
+            assert component.get("state_class", "") == row["state_class"]
             assert component.get("device_class", "") == row["device_class"], name
             if row["unit"]:
                 decimals = 0 if kind is HIGH_VOLTAGE and name == "pv_power" else len(row["scale"].partition(".")[2])
                 assert component["suggested_display_precision"] == decimals, name
-        assert "entity_category" not in component
+        is_diagnostic = row["group"] in ("Info", "Settings", "Program")
+        assert component.get("entity_category") == ("diagnostic" if is_diagnostic else None), name
     assert found.pop("problem")["name"] == "Problem"
     derived = {name for name in DERIVED if kind is not HIGH_VOLTAGE or name != "battery_capacity_energy"}
     assert found.keys() == derived | {"last_reading"}
@@ -262,8 +262,10 @@ def test_what_home_assistant_wants() -> None:
         if kind == "enum":
             assert not {"unit_of_measurement", "state_class"} & component.keys()
         if kind == "energy":
-            assert component["state_class"] in ("total", "total_increasing")
-        assert component.get("expire_after") == (None if "entity_category" in component else 900)
+            # Home Assistant would count the return of a net counter to zero as consumption.
+            starts_again = re.fullmatch(r"inverter_energy_(today|month|year)", key)
+            assert component.get("state_class") in ((None,) if starts_again else ("total", "total_increasing")), key
+        assert component.get("expire_after") == (None if key == "last_reading" else 900)
         if component["platform"] == "binary_sensor":
             assert kind in ("problem", "connectivity")
     for name in ("unique_id", "object_id", "name"):

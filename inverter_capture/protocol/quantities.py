@@ -74,22 +74,23 @@ SOC             = Quantity("%", minimum=0, maximum=100, device_class="battery", 
 SOH             = Quantity("%", minimum=0, maximum=100, state_class="measurement", absent=0xFFFF)
 CAPACITY        = Quantity("Ah", state_class="measurement", limit=5000)
 
-# What is counted. Net counters of a month or year are sent without a sign, and wrap around below zero.
+# What is counted. Net counters of a month or year are sent without a sign, and wrap around below zero. Net counters that
+# start again have no state class: Home Assistant would count their return to zero as consumption.
 ENERGY_TOTAL    = Quantity("kWh", 10, minimum=0, maximum=10_000_000, device_class="energy", state_class="total_increasing", period="total", by_group=1)
 ENERGY_YEAR     = ENERGY_TOTAL._replace(period="year")
 ENERGY_MONTH    = ENERGY_TOTAL._replace(period="month")
 ENERGY_TODAY    = ENERGY_TOTAL._replace(period="day", maximum=1000)
 NET_TOTAL       = ENERGY_TOTAL._replace(signed=True, minimum=-10_000_000, state_class="total", net=True)
-NET_YEAR        = ENERGY_YEAR._replace(state_class="total", net=True)
-NET_MONTH       = ENERGY_MONTH._replace(state_class="total", net=True)
-NET_TODAY       = ENERGY_TODAY._replace(signed=True, minimum=-1000, state_class="total", net=True)
+NET_YEAR        = ENERGY_YEAR._replace(state_class="", net=True)
+NET_MONTH       = ENERGY_MONTH._replace(state_class="", net=True)
+NET_TODAY       = ENERGY_TODAY._replace(signed=True, minimum=-1000, state_class="", net=True)
 HV_ENERGY_TOTAL = ENERGY_TOTAL._replace(doubt="energy total")
 HV_ENERGY_YEAR  = ENERGY_YEAR._replace(doubt="energy total")
 HV_ENERGY_TODAY = ENERGY_TODAY._replace(doubt="energy today", maximum=10_000)
 HV_NET_TOTAL    = NET_TOTAL._replace(doubt="energy total")
 HV_NET_TODAY    = NET_TODAY._replace(doubt="energy today", minimum=-10_000, maximum=10_000)
 REACTIVE_TOTAL  = Quantity("kvarh", 10, signed=True, state_class="total", period="total", net=True, by_group=1)
-REACTIVE_TODAY  = REACTIVE_TOTAL._replace(period="day")
+REACTIVE_TODAY  = REACTIVE_TOTAL._replace(state_class="", period="day")
 HOURS_TODAY     = Quantity("h", 10, minimum=0, maximum=24, device_class="duration", state_class="total_increasing", period="day", limit=2)
 HOURS_TOTAL     = HOURS_TODAY._replace(maximum=1_000_000, period="total")
 SECONDS_TODAY   = HOURS_TODAY._replace(unit="s", divisor=1, maximum=86_400, limit=7200)

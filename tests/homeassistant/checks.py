@@ -226,9 +226,7 @@ def check_attributes(rig: Rig, house: House, fields: list[Row]) -> None:
                 assert not {"unit_of_measurement", "state_class"} & set(attributes), name
                 continue
             assert attributes.get("device_class") == (row["device_class"] or None), name
-            # Net counters of a month or year can fall, whatever the table says.
-            state_class = "total" if name in ("inverter_energy_month", "inverter_energy_year") else row["state_class"]
-            assert attributes.get("state_class") == (state_class or None), name
+            assert attributes.get("state_class") == (row["state_class"] or None), name
             assert attributes.get("unit_of_measurement") == (row["unit"] or None), name
             if row["state_class"]:
                 entry = page.ask("config/entity_registry/get", entity_id=house.entities[name].id)

@@ -44,6 +44,7 @@ _ICONS = {
     "inverter_warnings": "mdi:alert",
     "sd_status": "mdi:sd",
 }
+_DIAGNOSTIC_GROUPS = ("Info", "Settings", "Program")  # What the inverter is, and how it is set
 _IDLE_WATTS = 50  # A battery with less power, in either direction, is idle: the inverter itself takes some
 _CELLS_VOLTS = 51.2  # The nominal voltage of low-voltage batteries: 16 cells of lithium iron phosphate
 _BACKENDS = {"influxdb2": "InfluxDB", "mqtt": "MQTT", "console": "Console"}
@@ -495,6 +496,8 @@ def _field_component(field: Field, codes: Codes) -> Json:
             component |= {key: text for key, text in shown.items() if text}
             if field.unit:
                 component["suggested_display_precision"] = field.decimals
+    if field.group in _DIAGNOSTIC_GROUPS:
+        component["entity_category"] = "diagnostic"
     if not field.default:
         component["enabled_by_default"] = False
     return component

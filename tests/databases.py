@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -11,9 +13,10 @@ import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from tests.network import wait_for
 
@@ -33,44 +36,36 @@ class Point(NamedTuple):
     value: float
 
 
+# Below those that the kernel gives to connections: nobody else has it before a server does, or while one is restarted.
+_ports = itertools.cycle(range(20_000, 32_000))
+for _ in range(os.getpid() % 12_000):
+    next(_ports)
+
+
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now, and another one each time."""
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
 
 
-class Database(ABC):
+class Server(ABC):
     """A server's process; a context manager, at whose end it is killed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Database:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.kill()
-
+    @abstractmethod
     def start(self) -> None:
-        """Start it, and wait until it answers. After `kill` it has the port and the data from before."""
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(self._is_ready, f"answer from {self._process.args!r}", PATIENCE_SECONDS)
+        """Start it, and wait until it can be used. After `kill` it has the port from before."""
 
+    @abstractmethod
     def kill(self) -> None:
         """As a power cut does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
     def freeze(self) -> None:
         """It does nothing any more, and does not end."""
@@ -81,6 +76,34 @@ class Database(ABC):
         """It goes on."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+
+
+class Database(Server):
+    """A server that answers over HTTP. After `kill` it has the data from before, too."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for(self._is_ready, f"answer from {self._process.args!r}", PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def request(self, path: str, params: Mapping[str, str] | None = None, body: bytes | None = None) -> bytes:
         """GET, or POST when there is a body."""

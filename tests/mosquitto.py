@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.databases import free_port
+from tests.databases import Server
 from tests.network import Host, in_namespace, wait_for
 
 PATIENCE_SECONDS = 20
 
 
-class Mosquitto:
-    """A broker's process; a context manager, at whose end it is killed. What it keeps is lost when it is killed."""
+class Mosquitto(Server):
+    """A broker. What it keeps is lost when it is killed."""
 
     def __init__(
         self,
@@ -44,15 +44,13 @@ class Mosquitto:
         that this one has signed. `keep`: retained messages outlive an orderly end. `where` is its machine, if it is not
         this one.
         """
-        self.folder = folder
+        super().__init__(folder)
         folder.mkdir(exist_ok=True)
-        self.port = free_port()
         self.socket = folder / "socket"
         scheme = ("wss" if certificate else "ws") if websockets else ("mqtts" if certificate else "mqtt")
         self.address = where.ipv4 if where else "127.0.0.1"
         self.url = f"{scheme}://{self.address}:{self.port}"
         self._where = where
-        self._process: subprocess.Popen[bytes] | None = None
         lines = ["user root", f"listener {self.port} {self.address}"]
         if websockets:
             lines.append("protocol websockets")
@@ -75,17 +73,7 @@ class Mosquitto:
             lines += ["persistence true", f"persistence_location {folder}/"]
         (folder / "config").write_text("".join(f"{line}\n" for line in [*lines, *options]))
 
-    def __enter__(self) -> Mosquitto:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.kill()
-
     def start(self) -> None:
-        """Start it, and wait until it listens. It has the port from before."""
         with (self.folder / "log").open("ab") as log:
             words = ["mosquitto", "-c", str(self.folder / "config"), "-v"]
             if self._where:
@@ -94,7 +82,6 @@ class Mosquitto:
         wait_for(self._listens, "broker", PATIENCE_SECONDS)
 
     def kill(self) -> None:
-        """As a power cut does."""
         self.end(signal.SIGKILL)
 
     def end(self, number: int = signal.SIGTERM) -> None:
@@ -104,16 +91,6 @@ class Mosquitto:
             self._process.wait(PATIENCE_SECONDS)
             self._process = None
             self.socket.unlink(missing_ok=True)
-
-    def freeze(self) -> None:
-        """It does nothing any more, and does not end."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """It goes on."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
 
     def log(self) -> str:
         """What it has said of itself, since the first start."""
@@ -206,8 +183,10 @@ class Listener:
         self.heard.append(Heard(message.topic, message.payload.decode(), bool(message.retain), time.monotonic()))
 
 
-def retained(broker: Mosquitto, seconds: float = 0.5) -> dict[str, str]:
+def retained(broker: Mosquitto) -> dict[str, str]:
     """All that the broker keeps."""
     with Listener(broker) as listener:
-        time.sleep(seconds)
+        # All that it keeps comes before this.
+        listener.say("end of the retained", "")
+        listener.wait_for("end of the retained")
         return {heard.topic: heard.text for heard in listener.heard if heard.retained}

@@ -266,7 +266,7 @@ class Program:
             time.sleep(seconds)
             return self.wakeups() == before
 
-        self.wait_for(is_asleep, f"sleep of {seconds:g} s", 10 * seconds)
+        self.wait_for(is_asleep, f"sleep of {seconds:g} s", max(30, 10 * seconds))
 
     def _collect(self, stream: IO[str] | None, lines: list[str]) -> None:
         if stream is None:

@@ -617,19 +617,20 @@ def test_discover_where_nothing_is(tmp_path: Path) -> None:
 
 def test_discover_on_a_live_device(network: Network, tmp_path: Path) -> None:
     words = [*PROGRAM, "discover", BRIDGE]
-    with cloud(network), Program([*words, "--seconds", "2"], where=network.router) as listening:
-        listening.wait_until_said(f"capturing on {BRIDGE}")
-        with Program([*words, "--seconds", "600"], where=network.router) as interrupted:
-            interrupted.wait_until_said(f"capturing on {BRIDGE}")
-            with Program(words, where=network.router) as terminated:
-                terminated.wait_until_said(f"capturing on {BRIDGE}")
+    with cloud(network), Program([*words, "--seconds", "600"], where=network.router) as interrupted:
+        interrupted.wait_until_said(f"capturing on {BRIDGE}")
+        with Program(words, where=network.router) as terminated:
+            terminated.wait_until_said(f"capturing on {BRIDGE}")
+            with Program([*words, "--seconds", "8"], where=network.router) as listening:
+                listening.wait_until_said(f"capturing on {BRIDGE}")
                 send(network, "--start", "now", "--readings", "2", "--pace", "0.05")
-                time.sleep(0.2)
+                for program in (interrupted, terminated):
+                    program.wait_until_asleep(0.3)
                 for program, number in ((interrupted, signal.SIGINT), (terminated, signal.SIGTERM)):
                     stopped = program.stop(number)
                     assert stopped.code == 0
                     assert stopped.seconds < 4
-        assert listening.wait() == 0
+                assert listening.wait() == 0
     assert listening.out == interrupted.out == terminated.out
     assert listening.log == [f"info: capturing on {BRIDGE}"]
     text = "\n".join(listening.out) + "\n"
@@ -673,7 +674,7 @@ def test_discover_tells_a_wrong_time_zone(network: Network) -> None:
             program.wait_until_said("capturing on any")
             # Its clock is ahead of this system's, which no report that was kept can be.
             send(network, "--start", "now", "--zone", "+05:45", "--readings", "1")
-            time.sleep(0.2)
+            program.wait_until_asleep(0.3)
             assert program.stop(signal.SIGINT).code == 0
             text = "\n".join(program.out) + "\n"
     assert 'ahead of this system\'s clock: set [pcap] timezone = "Asia/Kathmandu"\n' in text

@@ -140,13 +140,15 @@ def test_a_server_that_dies_and_comes_back_loses_nothing(
     """Readings come slowly, through a pipe. The one server is killed while it takes some, the other between two."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    paused, proceed = threading.Event(), threading.Event()
+    begun, paused, proceed = threading.Event(), threading.Event(), threading.Event()
 
     def feed() -> None:
         data = DAY.read_bytes()
         size = len(data) // 40 + 1
         with pipe.open("wb", buffering=0) as file:
             for at in range(0, len(data), size):
+                if at == 10 * size:
+                    begun.wait(60)
                 if at == 20 * size:
                     paused.set()
                     proceed.wait(60)
@@ -158,6 +160,7 @@ def test_a_server_that_dies_and_comes_back_loses_nothing(
     config = write_config(tmp_path, for_influx(influx), for_victoria(victoria), device=pipe)
     with Program([*PROGRAM, "run", str(config)]) as program:
         wait_for(influx.points, "first points", 30)
+        begun.set()
         influx.kill()
         # The pipe may not be read meanwhile.
         program.wait_until_said("error: influxdb2", 1, 30)

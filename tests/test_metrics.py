@@ -266,9 +266,9 @@ def test_stuck_clients_do_not_stop_the_capture(dongle: Dongle, tmp_path: Path) -
             client.setblocking(False)
             client.connect_ex(("127.0.0.1", port))
         sent = dongle.send(3)
-        assert program.wait_for_readings(3, 5) == sent
+        assert program.wait_for_readings(3) == sent
         assert len(program.descriptors()) <= before + 1
-        assert program.stop().seconds < 2
+        assert program.stop().seconds < 4  # procd kills the service after five
         for client in clients:
             client.close()
 
@@ -281,7 +281,7 @@ def test_an_address_that_is_taken(monkeypatch: pytest.MonkeyPatch, caplog: pytes
         server.start()
         wait_for(lambda: caplog.records, "line in the log")
         time.sleep(0.3)
-    (said,) = [record.getMessage() for record in caplog.records]
+        (said,) = [record.getMessage() for record in caplog.records]
     assert f'[metrics] listen = "127.0.0.1:{port}"' in said
     assert "Address already in use" in said
     wait_for(lambda: answers(port), "server")
@@ -303,11 +303,11 @@ def test_reload(tmp_path: Path) -> None:
         for number in (0, 1):
             reload(f"127.0.0.1:{ports[number]}")
             wait_for(lambda number=number: answers(ports[number]), "server")  # type: ignore[misc] # the loop's
-            assert not answers(ports[1 - number])
+            wait_for(lambda number=number: not answers(ports[1 - number]), "end of the other")  # type: ignore[misc]
         reload(f"127.0.0.1:{ports[1]}")
         assert answers(ports[1])
         reload("")
-        assert not answers(ports[1])
+        wait_for(lambda: not answers(ports[1]), "end of the server")
         reload(f"[::1]:{ports[0]}")
         program.wait_until_said(f"metrics: serving http://[::1]:{ports[0]}/metrics")
         assert program.stop().code == 0
@@ -355,6 +355,8 @@ scrape_configs: [{{job_name: inverter, static_configs: [{{targets: ["127.0.0.1:{
         (sent,) = dongle.send(1)
         wait_for(lambda: ask("inverter_capture_reports_total == 1"), "report")
         for field in ("battery_soc", "grid_power", "pv_production_total", "inverter_energy_total"):
+            # A scrape may have come between, or been too slow.
+            wait_for(lambda field=field: ask(f"inverter_{field}"), field)  # type: ignore[misc] # the loop's
             (series,) = ask(f"inverter_{field}")
             assert series["metric"]["serial"] == sent["serial"]
             assert float(series["value"][1]) == sent["values"][field]

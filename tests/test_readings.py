@@ -6,11 +6,11 @@ import os
 import struct
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import assume, given
@@ -21,7 +21,7 @@ from inverter_capture.protocol.field_values import FieldValues
 from inverter_capture.protocol.inverter_kinds import PLANS_MAX, SINGLE_PHASE
 from inverter_capture.protocol.kind_detection import KindDetector, Told
 from inverter_capture.protocol.layouts import LAYOUTS, REGISTERS_OFFSET, Layout
-from inverter_capture.protocol.readings import AHEAD_SECONDS_MAX, Reading, ReportReader, utc_seconds
+from inverter_capture.protocol.readings import AHEAD_SECONDS_MAX, LocalTimes, Reading, ReportReader, utc_seconds
 from inverter_capture.protocol.registers import FIELDS
 from inverter_capture.protocol.reports import Report
 from tests import tables
@@ -355,6 +355,55 @@ def test_every_minute_around_a_change(name: str, start: datetime, forward: int, 
             for near in (before - 7200, before, before + 1800, before + 3600, before + 7200, 0, 2**31):
                 found = utc_seconds(clock, None if of_system else zone, near)
                 assert found == expected_seconds(clock, zone, near)
+
+
+ALL_ZONES = sorted(available_timezones())
+seconds_of_day = st.lists(st.integers(0, 86399), max_size=4)
+
+
+def same_as_alone(local_times: LocalTimes, clocks: Iterable[datetime], zone: ZoneInfo | None) -> bool:
+    """Whether the remembered day gives the moments that each time has for itself."""
+    return all(
+        local_times.utc_seconds(clock, zone, near) == utc_seconds(clock, zone, near)
+        for clock in clocks
+        for near in (0, 2**31, int(clock.replace(tzinfo=zone).timestamp()))
+    )
+
+
+@given(st.sampled_from(ALL_ZONES), st.datetimes(datetime(2000, 1, 2), datetime(2060, 1, 1)), seconds_of_day)
+def test_the_day_that_is_remembered_has_one_offset(name: str, first: datetime, seconds: list[int]) -> None:
+    midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
+    clocks = [first.replace(microsecond=0), *(midnight + timedelta(seconds=second) for second in seconds)]
+    assert same_as_alone(LocalTimes(), clocks, ZoneInfo(name))
+
+
+LATE_CHANGES = [
+    ("America/St_Johns", datetime(2010, 3, 14, 0, 1), 3600),
+    ("America/Sao_Paulo", datetime(2018, 11, 4), 3600),
+    ("Pacific/Apia", datetime(2011, 12, 30), 86400),
+    ("America/Nuuk", datetime(2024, 3, 30, 23), 3600),
+]
+"""Changes near midnight, or of a whole day."""
+
+
+@pytest.mark.parametrize(("name", "start", "forward"), [*CHANGES, *LATE_CHANGES])
+@pytest.mark.parametrize("of_system", [False, True])
+def test_days_around_a_change_that_are_remembered(name: str, start: datetime, forward: int, of_system: bool) -> None:
+    days = [start + timedelta(minutes=minute) for minute in range(-2 * 1440, 3 * 1440, 7)]
+    with system_zone(name):
+        # In order, and from one day to another.
+        for clocks in (days, [clock for pair in zip(days, reversed(days), strict=True) for clock in pair]):
+            assert same_as_alone(LocalTimes(), clocks, None if of_system else ZoneInfo(name))
+
+
+def test_the_zone_of_a_reader_may_be_replaced() -> None:
+    reader = ReportReader(UTC)
+    sent = report(LAYOUTS[292], {}, clock=datetime(2026, 6, 1, 14))
+    for zone, hours in ((UTC, 14), (ZoneInfo("Europe/Berlin"), 12), (UTC, 14)):
+        reader.zone = zone
+        reading = reader.read(sent, NOW * SECOND)
+        assert reading is not None
+        assert reading.time == int(datetime(2026, 6, 1, hours, tzinfo=UTC).timestamp()) * SECOND
 
 
 def test_a_time_that_occurs_twice() -> None:

@@ -26,7 +26,7 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.service.service import Service
 from tests import wire
 from tests.dongle.reports import encode_values
-from tests.network import ROOT
+from tests.network import ROOT, wait_for
 from tests.programs import (
     DAY,
     PROGRAM,
@@ -303,7 +303,8 @@ def test_a_full_disk_is_said_once_and_tried_again(
     backend.start()
     for number in range(console.WAITING_MAX + 11):
         backend.put(Reading("2205164738", number, {"battery_soc": 50}))
-        time.sleep(0.001)
+        if number == 0:
+            wait_for(lambda: caplog.records, "line about the problem")
     # One is being written; of those that wait, the oldest have gone.
     assert not backend.wait_until_empty(0.2)
     os.dup2(disk, output)

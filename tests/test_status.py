@@ -91,7 +91,12 @@ def test_the_file_tells_how_the_service_is_doing(dongle: Dongle, tmp_path: Path)
             time.sleep(1)  # Intervals are in seconds.
             sent += dongle.send(1)
             status = wait_for_status(
-                file, lambda status: status["readings"] == 2 and status["backends"][2]["delivered"]
+                file,
+                lambda status: (
+                    status["readings"] == status["backends"][2]["delivered"] == 2
+                    and status["backends"][0]["problem"]
+                    and status["backends"][1]["problem"]
+                ),
             )
             text = file.read_text()
             assert TOKEN not in text
@@ -290,7 +295,9 @@ def test_status_of_a_running_service(dongle: Dongle, tmp_path: Path) -> None:
             assert (done.code, done.err) == (0, "")
             assert "no reading yet" in done.out
             (sent,) = dongle.send(1)
-            wait_for_status(file, lambda status: status["readings"] and status["backends"][0]["problem"])
+            wait_for_status(
+                file, lambda status: status["backends"][1]["delivered"] and status["backends"][0]["problem"]
+            )
             done = run_program("status", file)
             assert (done.code, done.err) == (0, "")
             for fact in (__version__, "lo: capturing", "1 report,", server.url, "token", "waiting 1", sent["serial"]):

@@ -31,6 +31,7 @@ class Status(NamedTuple):
     held_back: int  # Values held back by the guard
     backends: tuple[BackendStatus, ...]
     unknown: int = 0  # Reports with an unknown layout
+    dropped_packets: int = 0  # Packets that the kernel dropped before they could be read
     problem: str = ""  # Why packets cannot be captured. Empty when no problem is known.
 
 

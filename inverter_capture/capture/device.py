@@ -21,6 +21,7 @@ import pcap
 from inverter_capture.capture.dongle_filter import DongleFilter
 from inverter_capture.capture.libpcap import CaptureError, link_type_of, set_filter, text_of
 from inverter_capture.protocol.packets import Packet
+from inverter_capture.text import counted
 
 SNAPSHOT_LENGTH = 8000
 """Bytes captured of each packet. Network cards merge packets; a dongle never has more than this unacknowledged."""
@@ -32,6 +33,8 @@ LARGE_FILTER_BYTES = 96 * 1024  # More kernel memory than any filter takes
 RETRY_SECONDS = 5  # Seconds between attempts to open a device that exists but cannot be opened
 REOPEN_SECONDS = 1  # A device that fails within this time after it was opened is opened again after the same time
 EXCHANGE_SECONDS = 1  # Minimum time between two exchanges of the filter: each takes the kernel some milliseconds
+COUNT_SECONDS = 1  # Minimum time between two questions how many packets the kernel dropped, which follow packets
+SAY_DROPPED_SECONDS = 3600  # Minimum time between two log messages about dropped packets
 ANY = "any"
 
 _SIOCGIFFLAGS = 0x8913
@@ -79,7 +82,12 @@ class LiveCapture:
         self._filter = filter
         self._handle: Any = None
         self._index: int | None = None
-        self._dropped_before = 0
+        self.dropped = 0
+        """Packets that the kernel dropped because they were not read in time, at the last count; all after `close`."""
+        self._dropped_by_handle = 0  # Those of the open handle that do not count any more
+        self._count_at = 0.0  # Earliest monotonic time of the next count
+        self._dropped_said = 0  # Dropped packets that were logged
+        self._say_dropped_at = 0.0  # Earliest monotonic time of the next log message about dropped packets
         self.problem = ""  # The logged reason why nothing can be captured. Empty when no problem is known.
         self._retry_at: float | None = None
         self._opened_at = 0.0
@@ -134,8 +142,10 @@ class LiveCapture:
         broken = False
         if self._handle is not None and (happened := events.get(self._handle.fileno())):
             # Read first what was captured before the device was removed.
-            packets, broken = self._read(self._handle)
+            packets, broken = self._read(self._handle, self.link_type)
             broken = broken or bool(happened & ~select.POLLIN)
+            if time.monotonic() >= self._count_at:
+                self._count_dropped()
         if self._wake_reader in events:
             os.read(self._wake_reader, 4096)
         changed = self._changes.fileno() in events
@@ -153,16 +163,23 @@ class LiveCapture:
 
     def drain(self) -> list[Packet]:
         """All packets that were captured and not read yet."""
-        return self._read(self._handle, BUFFER_LENGTH)[0] if self._handle is not None else []
+        return self._drain()
+
+    def replace(self, before: LiveCapture) -> list[Packet]:
+        """Close another capture. Returns the packets that the two have captured and not read yet, by time.
+
+        Those that both have captured are returned twice. The packets dropped before count here from now on.
+        """
+        packets = before._drain(self._handle, self.link_type)
+        before.close()
+        self.dropped += before.dropped
+        self._dropped_said += before._dropped_said
+        self._say_dropped_at = max(self._say_dropped_at, before._say_dropped_at)
+        return packets
 
     def refilter(self) -> None:
         """Apply the changed filter soon."""
         self._exchange_due = True
-
-    @property
-    def dropped(self) -> int:
-        """Packets that the kernel dropped because they were not read in time."""
-        return self._dropped_before + (self._handle.stats()[1] if self._handle is not None else 0)
 
     def close(self) -> None:
         """Close the device. Packets that were not read are lost."""
@@ -174,12 +191,19 @@ class LiveCapture:
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
-    def _read(self, handle: Any, bytes_max: int = READ_BYTES_MAX) -> tuple[list[Packet], bool]:
+    def _drain(self, newer: Any = None, link_type: int | None = None) -> list[Packet]:
+        """All packets that this capture and a newer handle have captured and not read yet, by time."""
+        # Until its filter was set, the newer one captured all packets, and may be full: it is read first.
+        packets: list[Packet] = []
+        for handle, type_ in ((newer, link_type), (self._handle, self.link_type)):
+            if handle is not None:
+                packets += self._read(handle, type_, BUFFER_LENGTH)[0]
+        return sorted(packets, key=attrgetter("time"))
+
+    def _read(self, handle: Any, link_type: int | None, bytes_max: int = READ_BYTES_MAX) -> tuple[list[Packet], bool]:
         """The captured packets, and whether the handle can no longer be used."""
         packets: list[Packet] = []
-        link_type = self.link_type
         assert link_type is not None
-
         size = 0
 
         def keep(when: int, data: bytes) -> None:
@@ -216,12 +240,10 @@ class LiveCapture:
             handle.close()
             return packets
         self._exchange_due = False
-        # Until its filter was set, it captured all packets, and may be full.
-        packets += self._read(handle, BUFFER_LENGTH)[0]
-        packets += self.drain()
+        packets += self._drain(handle, link_type)
         self._release()
         self._use(handle)
-        return sorted(packets, key=attrgetter("time"))
+        return packets
 
     def _drain_changes(self) -> None:
         try:
@@ -292,16 +314,33 @@ class LiveCapture:
 
     def _use(self, handle: Any) -> None:
         # Packets dropped before the filter was set do not count.
-        self._dropped_before -= handle.stats()[1]
+        self._dropped_by_handle = handle.stats()[1]
         self._handle = handle
         self._poll.register(handle.fileno(), select.POLLIN)
 
     def _release(self) -> None:
         if self._handle is not None:
-            self._dropped_before = self.dropped
+            self._count_dropped()
             self._poll.unregister(self._handle.fileno())
             self._handle.close()
             self._handle = None
+
+    def _count_dropped(self) -> None:
+        """Add the packets that the kernel has dropped since the last count; log them if there was no message lately."""
+        now = time.monotonic()
+        self._count_at = now + COUNT_SECONDS
+        dropped = self._handle.stats()[1]
+        self.dropped += dropped - self._dropped_by_handle
+        self._dropped_by_handle = dropped
+        if self.dropped > self._dropped_said and now >= self._say_dropped_at:
+            self._say_dropped_at = now + SAY_DROPPED_SECONDS
+            count = counted(self.dropped - self._dropped_said, "packet")
+            self._dropped_said = self.dropped
+            _log.warning(
+                "%s: the kernel dropped %s before they could be read, perhaps with readings: the processor is too busy",
+                self.device,
+                count,
+            )
 
     def _say_capturing(self) -> None:
         _log.info("capturing %son %s", "" if self._index is None else "again ", self.device)

@@ -39,6 +39,7 @@ class FileCapture:
     live = False
     capturing = True
     problem = ""
+    dropped = 0
 
     def __init__(self, path: str, filter: str | DongleSearch) -> None:
         """`filter`: a filter of libpcap, or a search for the dongles.

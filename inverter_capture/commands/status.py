@@ -56,6 +56,8 @@ def _status_text(status: dict[str, Any], table: Table, now: float) -> str:
         lines.append(_line("", status["problem"]))
     counts = [counted(status[name], name[:-1]) for name in ("packets", "reports", "readings")]
     counts.append(f"{counted(status['held_back'], 'value')} held back")
+    if status["dropped_packets"]:
+        counts.insert(1, f"{counted(status['dropped_packets'], 'packet')} dropped by the kernel")
     if status["unknown"]:
         counts.append(f"{counted(status['unknown'], 'report')} of unknown length")
     lines.append(_line("", ", ".join(counts)))

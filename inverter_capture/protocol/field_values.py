@@ -14,7 +14,8 @@ source of such a function, `FieldValues.source`, looks like this:
         values["pv_power_4"] = r189
         pv_power = r186 + r187 + r188 + r189
         values["pv_power"] = pv_power
-        return values, not (r108 > 10000 or r183 > 10000)
+        if r108 > 10000 or r183 > 10000: return values, leave_out(values)
+        return values, []
 """
 
 from __future__ import annotations
@@ -59,18 +60,16 @@ class FieldValues:
             "registers": layout.struct(registers, signed).unpack_from,
             # A copy has all keys in the table's order, and need not grow.
             "blank": dict.fromkeys(words, 0),
+            "leave_out": self._leave_out,
         }
         # The text is made of the table's ids and of numbers: no text from a packet gets into it.
         exec(self.source, names)
-        self._values_of: Callable[[bytes], tuple[Values, bool]] = names["values_of"]
-
-    def read(self, report: bytes) -> tuple[Values, list[str]]:
-        """The values that are plausible and certain, and the ids of fields with values outside their bounds."""
-        values, is_plausible = self._values_of(report)
-        return values, [] if is_plausible else self._leave_out(values)
+        self.read: Callable[[bytes], tuple[Values, list[str]]] = names["values_of"]
+        """From a report: the values that are plausible and certain, and the ids of fields with values outside their
+        bounds."""
 
     def _leave_out(self, values: Values) -> list[str]:
-        """Remove values that are not plausible or certain, and values derived from them."""
+        """Remove values that are not plausible or certain, and those derived from them. The ids of the implausible."""
         implausible = []
         for name, low, high, absent in self._bounds:
             value = values.get(name, absent)
@@ -151,7 +150,9 @@ def _statements(fields: list[Field], words: _Words, registers: list[int], *, are
         if telling:
             # Zeros everywhere: there is no battery management system.
             statements.append(f"for name in () if {telling} else {names}: del values[name]")
-    return [*statements, f"return values, not ({' or '.join(excesses) or 0})"]
+    if excesses:
+        statements.append(f"if {' or '.join(excesses)}: return values, leave_out(values)")
+    return [*statements, "return values, []"]
 
 
 def _expression(field: Field, words: list[int], numbers: dict[str, str]) -> str:

@@ -90,23 +90,23 @@ class KindDetector:
 
     def tell(self, report: Report) -> Told | None:
         """How to read a report with a layout; None when its values do not fit the polled registers."""
-        layout = report.layout
+        serial, clock, data, layout, learnt = report
         assert layout is not None
-        probe = _probe(layout, report.learnt)
-        words = probe.words(report.data) if probe.may_not_fit else {}
+        probe = _probe(layout, learnt)
+        words = probe.words(data) if probe.may_not_fit else {}
         if words and not _fits(words, report, three_phase=probe.three_phase):
             return None
-        inverter = self._inverters.get(report.serial)
+        inverter = self._inverters.get(serial)
         if inverter is None:
             if len(self._inverters) >= INVERTERS_MAX:
                 # Forget the longest silent one.
-                del self._inverters[min(self._inverters, key=lambda serial: self._inverters[serial].latest)]
-            inverter = self._inverters[report.serial] = _Inverter()
+                del self._inverters[min(self._inverters, key=lambda known: self._inverters[known].latest)]
+            inverter = self._inverters[serial] = _Inverter()
         self._reports += 1
         inverter.latest = self._reports
         if probe.three_phase:
-            return inverter.three_phase(words, report.clock)
-        return inverter.single_phase(probe.single_phase(report.data))
+            return inverter.three_phase(words, clock)
+        return inverter.single_phase(probe.single_phase(data))
 
 
 _SINGLE_PHASE_PROBED = (79, 150, 154, 160, 166, 167, 169, 170, 171, 172, 175, 178, 182, 183, 190, 191, 192, 193)

@@ -128,11 +128,12 @@ class Decoder:
         events: list[Event] = []
         for event in stream_events:
             if isinstance(event, Data):
-                parser = self._parsers.get(event.stream)
+                stream, flow, time, data = event
+                parser = self._parsers.get(stream)
                 if parser is None:
-                    parser = self._parsers[event.stream] = MessageParser(self.message_counts)
-                self._latest[event.stream] = (event.flow, event.time)
-                events += self._events(event.flow, event.time, parser.receive(event.data))
+                    parser = self._parsers[stream] = MessageParser(self.message_counts)
+                self._latest[stream] = (flow, time)
+                events += self._events(flow, time, parser.receive(data))
             elif event.stream in self._parsers:
                 if isinstance(event, Gap):
                     self._parsers[event.stream].gap()
@@ -142,7 +143,7 @@ class Decoder:
         return events
 
     def _events(self, flow: Flow, time: int, messages: list[Message]) -> list[Event]:
-        """The events of messages, without readings yet."""
+        """The events of messages."""
         events: list[Event] = []
         for message in messages:
             if message.from_dongle:
@@ -160,16 +161,17 @@ class Decoder:
         return events
 
     def _report(self, flow: Flow, time: int, report: Report) -> list[Event]:
-        if report.data in self._recent:
+        data = report.data
+        if data in self._recent:
             self.counts.repeated += 1
             return []
-        self._recent[report.data] = None
+        self._recent[data] = None
         if len(self._recent) > REPEATS_MAX:
             del self._recent[next(iter(self._recent))]
         if self._admit is not None and not self._admit(report, flow, time):
             self.counts.refused += 1
             return []
-        layout, learnt = self._layouts.find(flow, report.serial, len(report.data))
+        layout, learnt = self._layouts.find(flow, report.serial, len(data))
         if layout is None:
             self.counts.unknown += 1
             return [Unknown(time, flow, report)]

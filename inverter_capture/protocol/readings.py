@@ -23,6 +23,7 @@ CLOCK_SET_AFTER = 1704067200
 """2024-01-01. A router without a battery-backed clock starts in the past: a clock before this time is not set yet."""
 
 _NOTHING = timedelta()
+_DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -61,14 +62,15 @@ class ReportReader:
         self.implausible: dict[str, int] = {}  # How often each field, by id, was outside its range
         self.zone = zone  # May be replaced at any time
         self._live = live
+        self._local_times = LocalTimes()
         self._detector = KindDetector()
 
     def read(self, report: Report, captured: int) -> Reading | None:
         """The reading of a report captured at this time (ns since the epoch); None when it is rejected."""
-        layout = report.layout
+        serial, clock, data, layout, _ = report
         assert layout is not None
         now = captured // SECOND
-        moment = utc_seconds(report.clock, self.zone, now)
+        moment = self._local_times.utc_seconds(clock, self.zone, now)
         if self._live and moment - now > AHEAD_SECONDS_MAX and now > CLOCK_SET_AFTER:
             self.counts.ahead += 1
             return None
@@ -77,11 +79,33 @@ class ReportReader:
             self.counts.foreign += 1
             return None
         self.counts.readings += 1
-        values, implausible = field_values(told, layout).read(report.data)
+        values, implausible = field_values(told, layout).read(data)
         for name in implausible:
             self.counts.implausible += 1
             self.implausible[name] = self.implausible.get(name, 0) + 1
-        return Reading(report.serial, moment * SECOND, values, told.kind, layout)
+        return Reading(serial, moment * SECOND, values, told.kind, layout)
+
+
+class LocalTimes:
+    """`utc_seconds` for many times: remembers the day of the last one, in which the next one mostly is, too."""
+
+    def __init__(self) -> None:
+        self._zone: tzinfo | None = None
+        self._start = self._end = datetime.min
+        self._moment = 0  # The start of the day in seconds since the epoch
+
+    def utc_seconds(self, clock: datetime, zone: tzinfo | None, near: int) -> int:
+        """See there."""
+        if zone is not self._zone or not self._start <= clock < self._end:
+            start = clock.replace(hour=0, minute=0, second=0)
+            end = start + _DAY
+            moments = {*_moments(start, zone), *(moment - 86400 for moment in _moments(end, zone))}
+            # No zone changes twice within a day (since 2000 not within six): the offset at both ends, if it is the same
+            # with both folds, is that of the whole day.
+            if len(moments) > 1:
+                return utc_seconds(clock, zone, near)
+            self._zone, self._start, self._end, self._moment = zone, start, end, moments.pop()
+        return self._moment + (clock - self._start).seconds
 
 
 def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:
@@ -89,17 +113,20 @@ def utc_seconds(clock: datetime, zone: tzinfo | None, near: int) -> int:
 
     Of a time that occurs twice, the occurrence nearest to `near`. A time that does not exist is moved on by the hour.
     """
-    again = clock.replace(fold=1)
-    if zone is None:
-        first, second = int(clock.timestamp()), int(again.timestamp())
-    else:
-        wall = clock - _EPOCH
-        first = _seconds(wall - (zone.utcoffset(clock) or _NOTHING))
-        second = _seconds(wall - (zone.utcoffset(again) or _NOTHING))
+    first, second = _moments(clock, zone)
     # For a time that does not exist, fold 0 is the one that is moved on (PEP 495).
     if first >= second or abs(near - first) <= abs(near - second):
         return first
     return second
+
+
+def _moments(clock: datetime, zone: tzinfo | None) -> tuple[int, int]:
+    """A local time with fold 0 and with fold 1, in seconds since the epoch."""
+    again = clock.replace(fold=1)
+    if zone is None:
+        return int(clock.timestamp()), int(again.timestamp())
+    first, second = zone.utcoffset(clock) or _NOTHING, zone.utcoffset(again) or _NOTHING
+    return _seconds(clock - _EPOCH - first), _seconds(clock - _EPOCH - second)
 
 
 def _seconds(time: timedelta) -> int:

@@ -33,6 +33,7 @@ WINDOW = 1024 * 1024
 HOLES_MAX = 8  # Maximum number of skipped ranges per flow for which late data is still delivered
 
 _SEQUENCES = 1 << 32
+_BEGIN_OR_END = SYN | FIN | RST
 
 
 class Data(NamedTuple):
@@ -114,18 +115,6 @@ class _FlowState:
         self.waiting_since = 0
         self.last_time = 0
 
-    def is_continued_by(self, segment: Segment) -> bool:
-        """The usual case: data that follows what was delivered, in an open stream in which nothing waits."""
-        return (
-            self.is_open
-            and not self.held
-            and self.end is None
-            and segment.sequence == self.position % _SEQUENCES
-            and not segment.flags & (SYN | FIN | RST)
-            and not segment.cut
-            and segment.payload != b""
-        )
-
 
 class Reassembler:
     """Turns segments into the bytes of streams, in order. Never raises; the constants above bound its memory."""
@@ -160,47 +149,57 @@ class Reassembler:
 
     def receive(self, segment: Segment) -> list[StreamEvent]:
         """The events of this segment, and of its time."""
-        events = self.advance(segment.time)
-        flow = segment.flow
-        begin = (segment.sequence + 1) % _SEQUENCES if segment.flags & SYN else segment.sequence
+        time, flow, sequence, flags, payload, cut = segment
+        events = self.advance(time)
         state = self._flows.pop(flow, None)
-        if state is not None and state.is_continued_by(segment):
+        if (
+            state is not None
+            and state.is_open
+            and not state.held
+            and state.end is None
+            and sequence == state.position % _SEQUENCES
+            and payload
+            and not cut
+            and not flags & _BEGIN_OR_END
+        ):
+            # The usual case: data that follows what was delivered, in an open stream in which nothing waits.
             self._flows[flow] = state
-            state.last_time = segment.time
-            self._deliver(state, flow, segment.time, segment.payload, events)
+            state.last_time = time
+            self._deliver(state, flow, time, payload, events)
             return events
+        begin = (sequence + 1) % _SEQUENCES if flags & SYN else sequence
         if state is not None and not self._belongs(state, segment, begin):
-            if segment.flags & RST:
+            if flags & RST:
                 self._flows[flow] = state
                 return events
-            if not segment.flags & SYN:
+            if not flags & SYN:
                 self.counts.displaced += 1
             self._end(flow, state, events)
             state = None
         if state is None:
-            if segment.flags & RST:
+            if flags & RST:
                 return events
             state = self._open(segment, begin)
-        elif segment.flags & SYN and state.initial is None:
-            state.initial = segment.sequence
+        elif flags & SYN and state.initial is None:
+            state.initial = sequence
             if not state.is_open:
                 state.position += _distance(state.position, begin)
                 self._begin(flow, state)
         self._flows[flow] = state
-        state.last_time = segment.time
+        state.last_time = time
 
         start = state.position + _distance(state.position, begin)
-        if segment.flags & RST:
+        if flags & RST:
             # Data in a reset explains it, and is not part of the stream.
             self._end(flow, state, events)
             return events
-        if segment.cut and not state.is_open:
+        if cut and not state.is_open:
             self._begin(flow, state)
-        if segment.payload or segment.cut:
+        if payload or cut:
             self._data(state, segment, start, events)
-        if segment.flags & FIN:
-            state.end = start + len(segment.payload) + segment.cut
-        self._settle(flow, state, segment.time, events)
+        if flags & FIN:
+            state.end = start + len(payload) + cut
+        self._settle(flow, state, time, events)
         if len(self._flows) > FLOWS_MAX:
             self.counts.flows_dropped += 1
             self._forget(self._least_worth(), events)

@@ -59,6 +59,8 @@ def _add_service(families: _Families, status: Status) -> None:
     add("start_time_seconds", "gauge", "When the service was started.", status.started / SECOND)
     add("capturing", "gauge", "Whether packets can be captured.", int(status.capturing), device=status.device)
     add("packets", "counter", "Packets captured.", status.packets)
+    text = "Packets that the kernel dropped before they could be read."
+    add("dropped_packets", "counter", text, status.dropped_packets)
     add("reports", "counter", "Reports whose registers are known.", status.reports)
     add("unknown_reports", "counter", "Reports whose registers are not known.", status.unknown)
     add("readings", "counter", "Readings decoded.", status.readings)

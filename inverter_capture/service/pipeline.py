@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from operator import attrgetter
 
 from inverter_capture.backends.backoff import RESTART_SECONDS
 from inverter_capture.backends.status import BackendStatus, Status
@@ -70,7 +69,6 @@ class Pipeline:
         """Readings of an earlier run that the guard does not know yet."""
         self._dongles = DongleFilter()
         self._capture: Capture | None = None
-        self._dropped = 0  # Packets that the kernel dropped in captures that were replaced
         self._replacing = threading.Lock()  # Held while the capture is replaced, closed or woken
         if config.file:
             # Opening a pipe may block. Only before signal handlers are set can a signal end the program then.
@@ -95,6 +93,7 @@ class Pipeline:
             capturing=capture is not None and capture.capturing,
             problem=self._problem,
             packets=self._decoder.packets.counts.packets,
+            dropped_packets=0 if capture is None else capture.dropped,
             reports=counts.known,
             unknown=counts.unknown,
             readings=self._readings,
@@ -149,11 +148,8 @@ class Pipeline:
         _log.info("%s", text)
         if fragments := self._decoder.packets.counts.fragments:
             _log.info("%d IP fragments were ignored", fragments)
-        # While the thread runs, only it may use the capture.
-        if not self._thread.is_alive() and isinstance(self._capture, LiveCapture):
-            self._dropped += self._capture.dropped
-        if self._dropped:
-            _log.warning("%d packets were dropped by the kernel before they could be read", self._dropped)
+        if status.dropped_packets:
+            _log.warning("%d packets were dropped by the kernel before they could be read", status.dropped_packets)
 
     def _wake(self) -> None:
         with self._replacing:
@@ -246,19 +242,16 @@ class Pipeline:
             self._guard = Guard() if after.guard else None
 
     def _replace_capture(self, capture: LiveCapture) -> None:
-        # Both captures are open for a moment, so that no packet is lost; duplicates are ignored. The new one has
-        # captured everything until its filter was set, and may be full: it is read first.
+        # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
         assert isinstance(self._capture, LiveCapture)
-        packets = capture.drain() + self._capture.drain()
-        self._dropped += self._capture.dropped
         with self._replacing:
-            self._capture.close()
+            packets = capture.replace(self._capture)
             self._capture = capture
-        self._handle(self._decoder.receive(*sorted(packets, key=attrgetter("time"))))
+        self._handle(self._decoder.receive(*packets))
 
     def _tell_change(self) -> None:
-        counts = self._decoder.counts
-        state = (self._config.device, self._problem, counts.known, counts.unknown)
+        counts, dropped = self._decoder.counts, self.capture.dropped
+        state = (self._config.device, self._problem, dropped, counts.known, counts.unknown)
         if state != self._told:
             self._told = state
             self._on_change()

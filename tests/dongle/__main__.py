@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from tests.dongle.day import day_capture, expected_day
@@ -9,13 +10,15 @@ from tests.dongle.day import day_capture, expected_day
 
 def main() -> int:
     """The command."""
-    if len(sys.argv) != 2:
-        print("usage: python -m tests.dongle FILE", file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.dongle", description="Write the capture of the simulated day."
+    )
+    parser.add_argument("file", metavar="FILE")
+    path = parser.parse_args().file
     capture = day_capture()
-    with open(sys.argv[1], "wb") as file:
+    with open(path, "wb") as file:
         file.write(capture)
-    print(f"{sys.argv[1]}: {len(capture)} bytes, {len(expected_day())} readings", file=sys.stderr)
+    print(f"{path}: {len(capture)} bytes, {len(expected_day())} readings", file=sys.stderr)
     return 0
 
 

@@ -6,7 +6,6 @@ made from a few whole examples; a failure prints the inputs of its round, and th
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import random
@@ -14,6 +13,7 @@ import sys
 import time
 from typing import Protocol
 
+from tests.arguments import read_arguments
 from tests.fuzz import Failure
 from tests.fuzz.packets import Packets
 from tests.fuzz.servers import Answers, Broker
@@ -94,20 +94,15 @@ class Run:
 
 def main() -> int:
     """Run, and print what was done."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Feed every parser with broken input.")
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to repeat it")
-    arguments = parser.parse_args()
-    seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
-    print(f"fuzz: seed {seed}, {arguments.seconds:g} s", flush=True)
+    seconds, seed = read_arguments("fuzz", "Feed every parser with broken input.", 60)
     run = Run(seed)
-    run.follow(arguments.seconds)
+    run.follow(seconds)
     objects, resident = run.growth()
     for name, count in run.counts.items():
         print(f"fuzz: {name}: {count}")
     total = sum(run.counts.values())
     print(
-        f"fuzz: {total} inputs, {total / arguments.seconds * A_DAY / 1e6:,.0f} million a day; "
+        f"fuzz: {total} inputs, {total / seconds * A_DAY / 1e6:,.0f} million a day; "
         f"memory has grown by {objects} objects, {resident // 1024} KiB"
     )
     return 0

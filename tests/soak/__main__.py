@@ -9,7 +9,6 @@ have grown.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -23,6 +22,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.arguments import read_arguments
 from tests.databases import Influx, VictoriaMetrics
 from tests.dongle.profiles import SMALL
 from tests.mosquitto import Listener, Mosquitto
@@ -111,6 +111,7 @@ class Soak:
                             deed()
                             self._watch(PAUSE_SECONDS)
                 assert self._dongle.poll() is None, "the dongle has ended"
+                assert self._stranger.poll() is None, "the stranger has ended"
                 # The service goes on listening, the judge does not.
                 self._dongle.kill()
                 self._stranger.kill()
@@ -339,17 +340,12 @@ class Soak:
 
 def main() -> int:
     """Run, and print what was done."""
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="The service under all that can happen.")
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--seed", type=int, default=None, help="of an earlier run, for the same chances")
-    arguments = parser.parse_args()
-    seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
-    print(f"soak: seed {seed}, {arguments.seconds:g} s", flush=True)
+    seconds, seed = read_arguments("soak", "The service under all that can happen.", 600)
     folder = tempfile.mkdtemp(prefix="soak-")
     with Network(ipv6=False, offloads=False) as network:
         try:
             with inside(network.router):
-                print("soak:", Soak(network, Path(folder), seed).run(arguments.seconds))
+                print("soak:", Soak(network, Path(folder), seed).run(seconds))
         except Failure as failure:
             print(f"soak: {failure}\nsoak: {folder} has the captures and logs", file=sys.stderr)
             return 1

@@ -218,7 +218,8 @@ def test_a_name_that_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch) -> None
 
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
         error = failure("http://no-such-host.invalid:8086")
-        assert (str(error), error.passing) == ("cannot resolve the name in host (Name or service not known)", True)
+        said = "cannot resolve the name in host (Name or service not known): correct it, or use the IP address"
+        assert (str(error), error.passing) == (said, True)
 
 
 def test_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, authority: Authority) -> None:

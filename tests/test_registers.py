@@ -18,7 +18,6 @@ from tests.tables import Table, certain, mask_of, read_table
 
 OURS = {"nonessential_power"}
 """Derived fields that no map has."""
-"""Counters that maps take for rising ones, though they can fall."""
 
 KIND_TABLES: list[tuple[Kind, Table]] = [
     (SINGLE_PHASE, [*tables.SINGLE_PHASE, *tables.MORE]),

@@ -42,7 +42,8 @@ def explain(errors: Iterable[BaseException], setting: str, tls: str, seconds: fl
             reason = f"the server does not use TLS on this port ({error.reason})"
             return f"{reason}: check {setting} = {tls} and the port", True
         if isinstance(error, socket.gaierror):
-            return f"cannot resolve the name in {setting} ({error.strerror})", True
+            # Such as homeassistant.local, which routers do not resolve.
+            return f"cannot resolve the name in {setting} ({error.strerror}): correct it, or use the IP address", True
         if isinstance(error, TimeoutError):
             return f"no answer within {seconds:g} s", True
     for error in errors:

@@ -250,7 +250,8 @@ def test_a_report_from_the_future_that_was_not_believed() -> None:
 def test_on_openwrt_the_settings_are_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discover_report, "OPENWRT_FILE", str(tmp_path))
     for device, file in (("br lan", False), ("/tmp/a.pcap", True)):
-        report = survey_of(report_event(NOW), device=device, file=file).report()
+        with system_zone("UTC"):
+            report = survey_of(report_event(NOW), device=device, file=file).report()
         *commands, commit, restart = report.partition("\n\n")[2].splitlines()
         assert (commit, restart) == ("uci commit inverter-capture", "/etc/init.d/inverter-capture restart")
         words = [shlex.split(command)[2].removeprefix("inverter-capture.@pcap[0].") for command in commands]

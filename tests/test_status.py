@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import pty
 import signal
@@ -379,6 +380,14 @@ def test_a_file_of_something_else(tmp_path: Path, text: str) -> None:
     with kept(file, text):
         done = run_program("status", file)
         assert (done.code, done.out, len(done.errors)) == (1, "", 1)
+
+
+@pytest.mark.parametrize("wrong", [{"started": math.inf}, {"inverters": ["A"]}, {"inverters": [{}]}, {"backends": [1]}])
+def test_a_file_with_wrong_values(tmp_path: Path, wrong: Json) -> None:
+    file = tmp_path / "status.json"
+    with kept(file, json.dumps(content(STATUS, []) | wrong)):
+        done = run_program("status", file)
+    assert (done.code, done.out, len(done.errors)) == (1, "", 1)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

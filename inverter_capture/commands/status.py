@@ -40,7 +40,7 @@ def status_text(text: str, *, colour: bool, width: int) -> str:
     """The content of a status file for people. Raises StatusError."""
     try:
         return _status_text(json.loads(text), Table(None, colour, width), time.time())
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise StatusError(
             f"the status file has an unexpected format ({type(error).__name__}): "
             "restart the service if it is of another version, or use --json"

@@ -114,7 +114,7 @@ def run(router: Path, release: str, *arguments: str | Path) -> subprocess.Comple
 
 
 def python_packages(packages: dict[str, Package]) -> list[Package]:
-    """Those of Python modules; the others are LuCI's: an app, which runs its one script with any Python, and translations."""
+    """Those of Python modules; the others are LuCI's, whose one script any Python runs."""
     return [package for name, package in packages.items() if not name.startswith("luci-")]
 
 

@@ -1,8 +1,8 @@
 """Converts translations to the format that LuCI reads, as LuCI's po2lmo does: python po2lmo.py FILE.po FILE.lmo
 
-A .lmo file has the translations, each filled up with zeros to a multiple of four bytes; then the index: for each
-translation four 32-bit big-endian numbers (the hash of its original, the number of its forms, its offset, its length),
-in order of the hashes; then the offset of the index. Format and hash: LuCI's modules/luci-base/src (po2lmo.c, lib/lmo.c).
+A .lmo file has the translations, each filled up with zeros to a multiple of four bytes; then the index, in order of the
+hashes: for each translation four 32-bit big-endian numbers (the hash of its original, the number of its forms, its
+offset, its length); then the offset of the index. Source: po2lmo.c and lib/lmo.c in LuCI's modules/luci-base/src.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Recipe:
         return _run([*command, target, *(f"{name}={value}" for name, value in variables.items())])
 
     def install_pages(self) -> Path:
-        """The directory with all files of a LuCI app, with scripts minified as LuCI's build does, or of a translation."""
+        """The directory with all files of a LuCI app (scripts minified as LuCI's build does) or of a translation."""
         self.make("install")
         for folder in self._root.rglob("__pycache__"):
             rmtree(folder)

@@ -11,6 +11,7 @@ import marshal
 import os
 import platform
 import re
+import struct
 import subprocess
 import sys
 import tarfile
@@ -23,6 +24,7 @@ import pytest
 import inverter_capture
 from openwrt.tools import ipk
 from openwrt.tools.jsmin import jsmin
+from openwrt.tools.po2lmo import superfasthash, translations
 from tests.programs import DAY, run_program
 
 HOME = Path(__file__).parents[1]
@@ -112,7 +114,7 @@ def run(router: Path, release: str, *arguments: str | Path) -> subprocess.Comple
 
 
 def python_packages(packages: dict[str, Package]) -> list[Package]:
-    """Those of Python modules; the other is LuCI's, which runs its one script with any Python."""
+    """Those of Python modules; the others are LuCI's, whose one script any Python runs."""
     return [package for name, package in packages.items() if not name.startswith("luci-")]
 
 
@@ -131,16 +133,62 @@ def test_what_the_app_installs(packages: dict[str, Package]) -> None:
         source = path.read_bytes()
         assert installed[name] == (jsmin(source) if path.suffix == ".js" else source), name
     assert package.data["./usr/libexec/rpcd/inverter-capture"][0].mode == 0o755
-    # All that is installed, minified as LuCI's build does it. Translations are packages of their own there.
+    # All that is installed, minified as LuCI's build does it. Translations are packages of their own.
     assert sum(map(len, installed.values())) < 60 * 1024
     assert package.fields()["Depends"] == "libc, luci-base, python3-light, inverter-capture"
     assert b"/etc/init.d/rpcd reload" in package.control["./postinst-pkg"][1]
+
+
+@pytest.mark.parametrize(("language", "name"), [("af", "Afrikaans (Afrikaans)"), ("de", "Deutsch (German)")])
+def test_translations_are_packages_as_luci_makes_them(packages: dict[str, Package], language: str, name: str) -> None:
+    title = f"luci-i18n-inverter-capture-{language}"
+    package = packages[title]
+    assert package.fields()["Depends"] == "libc, luci-app-inverter-capture"
+    assert "./postinst-pkg" not in package.control
+    installed = {name: content for name, (member, content) in package.data.items() if member.isreg()}
+    setting, content = (
+        installed.pop(f"./{path}")
+        for path in (f"etc/uci-defaults/{title}", f"usr/lib/lua/luci/i18n/inverter-capture.{language}.lmo")
+    )
+    assert not installed
+    assert setting.decode() == f"uci set luci.languages.{language}='{name}'; uci commit luci\n"
+    texts = translations(HOME / f"openwrt/luci-app-inverter-capture/po/{language}/inverter-capture.po")
+    assert len(texts) > 300
+    # As LuCI reads it: by the index, which is in order of the hashes.
+    (start,) = struct.unpack(">I", content[-4:])
+    index = list(struct.iter_unpack(">4I", content[start:-4]))
+    assert index == sorted(index)
+    found = {key: content[offset : offset + length].decode() for key, forms, offset, length in index if forms == 1}
+    for original, translation in texts.items():
+        assert found.pop(superfasthash(original.encode()), original) == translation
+    assert not found
+
+
+# What LuCI's own po2lmo computes.
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", 0),
+        ("S", 0x7AC80E2C),
+        ("So", 0xC781C4B7),
+        ("Sol", 0x4D5E473D),
+        ("Sola", 0xA0F37368),
+        ("Wä", 0x53ABA601),
+        ("abcü", 0x4C5310AA),
+        ("xyz→", 0xFC82BC30),
+        ("Batterie ü", 0x2D7BD6E8),
+    ],
+)
+def test_the_hash_of_a_text_is_the_one_of_luci(text: str, expected: int) -> None:
+    assert superfasthash(text.encode()) == expected
 
 
 def test_the_names_of_the_packages(files: list[Path]) -> None:
     assert [file.name for file in files] == [
         f"inverter-capture_{inverter_capture.__version__}-r1_all.ipk",
         f"luci-app-inverter-capture_{inverter_capture.__version__}-r1_all.ipk",
+        f"luci-i18n-inverter-capture-af_{inverter_capture.__version__}-r1_all.ipk",
+        f"luci-i18n-inverter-capture-de_{inverter_capture.__version__}-r1_all.ipk",
         "python3-dpkt_1.9.8-r1_all.ipk",
         f"python3-pypcap_1.3.0-r1_{ipk.ARCHITECTURE}.ipk",
     ]

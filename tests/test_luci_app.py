@@ -20,6 +20,7 @@ from inverter_capture.protocol.inverter_kinds import KINDS, SINGLE_PHASE
 from inverter_capture.service.recent_readings import CHART_FIELDS
 from openwrt.tools import luci_translations
 from openwrt.tools.jsmin import JsminError, jsmin
+from openwrt.tools.po2lmo import translations
 
 APP = luci_translations.APP
 
@@ -86,7 +87,7 @@ def test_the_template_and_the_translations_are_current_and_complete() -> None:
         assert path.read_text() == text, "run: make luci"
     originals = luci_translations.originals()
     for language in luci_translations.LANGUAGES:
-        known = luci_translations.translations(APP / "po" / language / "inverter-capture.po")
+        known = translations(APP / "po" / language / "inverter-capture.po")
         assert [text for text in originals if text not in known] == []
         for text, translation in known.items():
             assert re.findall("%.", text) == re.findall("%.", translation)

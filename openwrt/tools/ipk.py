@@ -78,24 +78,26 @@ def main() -> None:
     os.umask(0o022)
     target.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
-        name, content = make_package(FEED / package)
-        (target / name).write_bytes(content)
-        print(target / name)
+        translations = sorted((FEED / package / "po").glob("*/*.po"))
+        for language in ("", *(path.parent.name for path in translations)):
+            name, content = make_package(FEED / package, language)
+            (target / name).write_bytes(content)
+            print(target / name)
     limits = f"python3-pypcap for its architecture {ARCHITECTURE}" if ARCHITECTURE else "without python3-pypcap"
     print(f"ipk.py: for OpenWrt with Python {PYTHON}, {limits}; for others use `make sdk`", file=sys.stderr)
 
 
-def make_package(directory: Path) -> tuple[str, bytes]:
-    """File name and content of the package of a directory of the feed."""
+def make_package(directory: Path, language: str = "") -> tuple[str, bytes]:
+    """File name and content of the package of a directory of the feed, or of its translation to a language."""
     with tempfile.TemporaryDirectory() as work:
-        recipe = Recipe(directory, Path(work))
+        recipe = Recipe(directory, Path(work), language)
         pages = (directory / "htdocs").is_dir()
         data = _archive(_members(recipe.install_pages() if pages else recipe.install_modules()))
         control = recipe.make("control") + f"Installed-Size: {len(data)}\n"
         description = "".join(f" {line.strip()}\n" for line in recipe.make("description").splitlines())
         optional = {name: recipe.make(name) for name in ("conffiles", "postrm")}
     texts = {"control": f"{control}Description: {description}", "postinst": POSTINST, "prerm": PRERM}
-    if pages:
+    if pages and not language:
         texts["postinst-pkg"] = LUCI_POSTINST
     texts |= {name: text for name, text in optional.items() if text.strip()}
     control_members: Members = {"./": (0o755, None)}
@@ -114,8 +116,8 @@ def make_package(directory: Path) -> tuple[str, bytes]:
 class Recipe:
     """The Makefile of a package, run in an empty directory with our rules.mk in place of OpenWrt's."""
 
-    def __init__(self, directory: Path, work: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, work: Path, language: str = "") -> None:
+        self._directory, self._language = directory, language
         self._top, self._root = work / "top", work / "root"
         for name in STAND_INS:
             (self._top / name).parent.mkdir(parents=True, exist_ok=True)
@@ -127,12 +129,12 @@ class Recipe:
     def make(self, target: str) -> str:
         """The output of a target of rules.mk."""
         variables = {"TOPDIR": self._top, "ROOT": self._root, "ARCH_PACKAGES": ARCHITECTURE}
-        variables |= {"PYTHON3_VERSION": PYTHON, "HOST_PYTHON3_BIN": sys.executable}
+        variables |= {"PYTHON3_VERSION": PYTHON, "HOST_PYTHON3_BIN": sys.executable, "LUCI_LANGUAGE": self._language}
         command = ["make", "--silent", "--no-print-directory", "-C", str(self._directory)]
         return _run([*command, target, *(f"{name}={value}" for name, value in variables.items())])
 
     def install_pages(self) -> Path:
-        """The directory with all files of a LuCI app, with minified scripts as in LuCI's build system."""
+        """The directory with all files of a LuCI app (scripts minified as LuCI's build does) or of a translation."""
         self.make("install")
         for folder in self._root.rglob("__pycache__"):
             rmtree(folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from inverter_capture.protocol.codes import GENERATOR_POWER_SWITCH, GENERATOR_RELAY_STATES
 from inverter_capture.protocol.inverter_kinds import KINDS
+from openwrt.tools.po2lmo import translations
 
 APP = Path(__file__).resolve().parents[1] / "luci-app-inverter-capture"
 PLUGIN = APP / "root/usr/share/luci-app-inverter-capture/plugin.py"
@@ -22,7 +23,6 @@ TEMPLATE = APP / "po" / "templates" / "inverter-capture.pot"
 LANGUAGES = ("af", "de")
 
 _CALL = re.compile(r"(?<![\w$])_\('((?:[^'\\\n]|\\.)*)'\)")
-_ENTRY = re.compile(r'^msgid (".*"(?:\n".*")*)\nmsgstr (".*"(?:\n".*")*)$', re.MULTILINE)
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def files() -> dict[Path, str]:
     made = {TEMPLATE: _written(texts, {})}
     for language in LANGUAGES:
         path = APP / "po" / language / "inverter-capture.po"
-        made[path] = _written(texts, translations(path), language)
+        made[path] = _written(texts, translations(path) if path.exists() else {}, language)
     return made
 
 
@@ -88,23 +88,11 @@ def _pattern(name: str) -> str:
     return name.replace(numbers[0], "%d") if len(numbers) == 1 else name
 
 
-def translations(path: Path) -> dict[str, str]:
-    """The translated texts of a file, with their translations."""
-    if not path.exists():
-        return {}
-    pairs = [tuple(map(_read, entry)) for entry in _ENTRY.findall(path.read_text())]
-    return {original: translation for original, translation in pairs if original and translation}
-
-
 def _note(found: dict[str, list[str]], text: str, path: Path) -> None:
     places = found.setdefault(text, [])
     place = str(path.relative_to(APP.parents[1]))
     if place not in places:
         places.append(place)
-
-
-def _read(quoted: str) -> str:
-    return "".join(json.loads(line) for line in quoted.splitlines())
 
 
 def _written(texts: dict[str, list[str]], known: dict[str, str], language: str = "") -> str:

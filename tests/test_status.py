@@ -210,7 +210,7 @@ def test_a_reader_always_sees_a_whole_file_and_a_running_service(
     seen = set()
     until = time.monotonic() + 3
     while time.monotonic() < until:
-        file.tell()
+        file.note_status()
         assert len(json.loads(path.read_text())["inverters"][0]["chart"]["time"]) == 720
         text = read_status_file(str(path))
         assert text is not None

@@ -43,10 +43,10 @@ class Backend(ABC):
         self._stopping = False
         self._problem = ""  # Why nothing can be delivered. Empty when no problem is known.
         self._failing_since: float | None = None  # Start of the problem, in seconds since the epoch
-        self._said: set[str] = set()  # Kinds of problems logged since the last delivery
+        self._logged: set[str] = set()  # Kinds of problems logged since the last delivery
         self._turns = 0  # How often a failure has followed deliveries, or deliveries a failure, without a stable hour
         self._turned_at = 0.0  # Monotonic time of the latest
-        self._told: BackendStatus | None = None
+        self._notified: BackendStatus | None = None  # The status at the last call of `on_change`
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @abstractmethod
@@ -125,16 +125,16 @@ class Backend(ABC):
             if begins and self._turns == TURNS_MAX + 1:
                 when = "from now on logged only after an hour without a change"
                 _log.error("%s: %s%s; failure number %d, %s", self.name, problem, more, self._failures, when)
-        elif kind not in self._said:
-            self._said.add(kind)
+        elif kind not in self._logged:
+            self._logged.add(kind)
             _log.error("%s: %s%s", self.name, problem, more)
-        self._tell_change()
+        self._notify_if_changed()
 
     def _recover(self) -> None:
         """Record a delivery. Logged after a failure."""
         with self._changed:
             since, self._failing_since, self._problem = self._failing_since, None, ""
-        self._said.clear()
+        self._logged.clear()
         was_unstable, failures = self._turns > TURNS_MAX, self._failures
         if self._is_unstable(turned=since is not None):
             return
@@ -165,11 +165,11 @@ class Backend(ABC):
             _, waiting, dropped = self._counts()
         return f"waiting: {counted(waiting, 'reading')}, dropped: {counted(dropped, 'reading')}"
 
-    def _tell_change(self) -> None:
+    def _notify_if_changed(self) -> None:
         """Call `on_change` if the status has changed. Backends call this wherever it may have."""
         status = self.status()
-        if status != self._told:
-            self._told = status
+        if status != self._notified:
+            self._notified = status
             self.on_change()
 
     def note_status(self) -> None:  # noqa: B027 (for backends that publish it)

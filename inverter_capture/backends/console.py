@@ -106,7 +106,7 @@ class Console(Backend):
                     self._waiting.clear()
                     self.ended = True
                 self._changed.notify_all()
-            self._tell_change()
+            self._notify_if_changed()
             if self.ended:
                 return
 

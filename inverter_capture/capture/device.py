@@ -86,7 +86,7 @@ class LiveCapture:
         """Packets that the kernel dropped because they were not read in time, at the last count; all after `close`."""
         self._dropped_by_handle = 0  # Those of the open handle that are counted already, or do not count
         self._count_at = 0.0  # Earliest monotonic time of the next count
-        self._dropped_said = 0  # Dropped packets that were logged
+        self._dropped_logged = 0  # Dropped packets that were logged
         self._say_dropped_at = 0.0  # Earliest monotonic time of the next log message about dropped packets
         self.problem = ""  # The logged reason why nothing can be captured. Empty when no problem is known.
         self._retry_at: float | None = None
@@ -173,7 +173,7 @@ class LiveCapture:
         packets = before._drain(self._handle, self.link_type)
         before.close()
         self.dropped += before.dropped
-        self._dropped_said += before._dropped_said
+        self._dropped_logged += before._dropped_logged
         self._say_dropped_at = max(self._say_dropped_at, before._say_dropped_at)
         return packets
 
@@ -335,10 +335,10 @@ class LiveCapture:
         dropped = self._handle.stats()[1]
         self.dropped += dropped - self._dropped_by_handle
         self._dropped_by_handle = dropped
-        if self.dropped > self._dropped_said and now >= self._say_dropped_at:
+        if self.dropped > self._dropped_logged and now >= self._say_dropped_at:
             self._say_dropped_at = now + SAY_DROPPED_SECONDS
-            count = counted(self.dropped - self._dropped_said, "packet")
-            self._dropped_said = self.dropped
+            count = counted(self.dropped - self._dropped_logged, "packet")
+            self._dropped_logged = self.dropped
             _log.warning(
                 "%s: the kernel dropped %s before they could be read, perhaps with readings: the processor is too busy",
                 self.device,

@@ -81,15 +81,15 @@ def _listen(device: str, seconds: int, survey: Survey, progress: Progress) -> No
 
         with on_signals(stop):
             end = time.monotonic() + seconds
-            told, tell_at = 0, 0.0
+            shown, show_at = 0, 0.0
             for events in events_of(capture, decoder, lambda: time.time_ns() + SECOND):
                 survey.add(events)
                 now, packets = time.monotonic(), decoder.packets.counts.packets
                 if stopped or now >= end:
                     break
                 line.show(f"listening on {device}, {end - now:.0f} s to go (Ctrl-C to end): {survey.status}")
-                if packets > told and now >= tell_at:
-                    told, tell_at = packets, now + 1
+                if packets > shown and now >= show_at:
+                    shown, show_at = packets, now + 1
                     progress({"packets": packets, **survey.counts})
         survey.add(decoder.receive(*capture.drain()))
     line.clear()

@@ -111,9 +111,9 @@ class TomlFile:
                 problems.append(Problem(key, 0, error=error))
         config = read_config(tables, problems, strays=not whole or len(tables) < len(self._data))
         if config is None or mistakes:
-            told = {mistake.line for mistake in mistakes}
+            lines = {mistake.line for mistake in mistakes}
             problems = [problem for problem in problems if whole or not problem.error.missing]
-            mistakes += [mistake for mistake in self.describe(problems) if mistake.line not in told]
+            mistakes += [mistake for mistake in self.describe(problems) if mistake.line not in lines]
             raise ConfigError(sorted(mistakes, key=lambda mistake: mistake.line))
         return config
 

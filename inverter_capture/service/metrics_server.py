@@ -69,8 +69,8 @@ class MetricsServer:
                     remedy = (
                         "use an address of this system and a free port, at least 1024 unless the service runs as root"
                     )
-                    told = '[metrics] listen = "%s": cannot listen there (%s), trying again; %s'
-                    _log.error(told, printable(self.listen), problem, remedy)
+                    text = '[metrics] listen = "%s": cannot listen there (%s), trying again; %s'
+                    _log.error(text, printable(self.listen), problem, remedy)
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
                 _log.exception("metrics: an error in inverter-capture itself, please report it")
             finally:

@@ -45,10 +45,10 @@ class Monitoring:
         if self._file is not None or self._server is not None:
             self._recent.take(reading)
 
-    def tell(self) -> None:
-        """Tell that the status has changed. May be called from any thread. Returns at once."""
+    def note_status(self) -> None:
+        """Note that the status has changed. May be called from any thread. Returns at once."""
         if self._file is not None:
-            self._file.tell()
+            self._file.note_status()
 
     def reconfigure(self, metrics: MetricsConfig) -> None:
         """Apply these settings: start, stop or replace the metrics server."""

@@ -56,7 +56,7 @@ class Pipeline:
         self._deliver = deliver
         self._ended = ended
         self._on_change = on_change
-        self._told: tuple[object, ...] = ()
+        self._notified: tuple[object, ...] = ()
         self._next: PcapConfig | None = None
         self._changed = threading.Event()
         self._stopping = False
@@ -186,10 +186,10 @@ class Pipeline:
 
     def _follow_device(self) -> None:
         """Handle captured packets until the thread stops or the settings change. Then apply those."""
-        self._tell_change()
+        self._notify_if_changed()
         for events in events_of(self.capture, self._decoder, lambda: self._report_log.deadline):
             self._handle(events)
-            self._tell_change()
+            self._notify_if_changed()
             self._report_log.advance(time.time_ns())
             if self._stopping or self._next is not None:
                 break
@@ -201,7 +201,7 @@ class Pipeline:
         try:
             for events in events_of(self.capture, self._decoder):
                 self._handle(events)
-                self._tell_change()
+                self._notify_if_changed()
                 if self._stopping:
                     return
         finally:
@@ -228,8 +228,8 @@ class Pipeline:
             try:
                 capture = LiveCapture(after.device, after.filter or self._dongles)
             except CaptureError as error:
-                told = "[pcap] %s = %s; the capture continues with the previous device and filter"
-                _log.error(told, error.setting, error)
+                text = "[pcap] %s = %s; the capture continues with the previous device and filter"
+                _log.error(text, error.setting, error)
                 after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
             else:
                 self._replace_capture(capture)
@@ -249,11 +249,11 @@ class Pipeline:
             self._capture = capture
         self._handle(self._decoder.receive(*packets))
 
-    def _tell_change(self) -> None:
+    def _notify_if_changed(self) -> None:
         counts, dropped = self._decoder.counts, self.capture.dropped
         state = (self._config.device, self._problem, dropped, counts.known, counts.unknown)
-        if state != self._told:
-            self._told = state
+        if state != self._notified:
+            self._notified = state
             self._on_change()
 
     def _handle(self, events: list[Event]) -> None:

@@ -51,7 +51,7 @@ class ReportLog:
         self._implausible: set[str] = set()
         self._serials: dict[str, None] = {}  # Serial numbers of the inverters, in the order of their last reports
         self._not_named: set[str] = set()
-        self._said: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
         """What has been logged of an inverter: its serial number, and the kind of line."""
         self._said_at: dict[str, int] = {}  # The time of the last line of each kind
         self._kinds: dict[str, Kind] = {}
@@ -87,7 +87,7 @@ class ReportLog:
         """Log changes of the senders of reports. `time`: when this report was captured."""
         serial, sender = report.serial, address_text(flow.source)
         if verdict in (Verdict.NEW, Verdict.MOVED):
-            self._said.discard((serial, "second sender"))
+            self._logged.discard((serial, "second sender"))
             server = f"{address_text(flow.destination)} port {flow.destination_port}"
             _log.info("inverter %s: %d-byte reports from %s to %s", serial, len(report.data), sender, server)
         elif verdict is Verdict.SECOND_SENDER:
@@ -109,10 +109,10 @@ class ReportLog:
 
     def held(self, values: list[Held], time: int) -> None:
         """Log the first held back value of each field. `time`: when the values were captured."""
-        new = [value for value in values if (value.serial, f"held {value.field}") not in self._said]
+        new = [value for value in values if (value.serial, f"held {value.field}") not in self._logged]
         if not new or not self._may_say("held", time):
             return
-        self._said.update((value.serial, f"held {value.field}") for value in new)
+        self._logged.update((value.serial, f"held {value.field}") for value in new)
         shown = ", ".join(f"{value.field} = {value.value} ({value.why})" for value in new[:HELD_SHOWN_MAX])
         more = f" and {len(new) - HELD_SHOWN_MAX} more" if len(new) > HELD_SHOWN_MAX else ""
         _warn(new[0].serial, f"held back: {shown}{more}; left out until later readings confirm it")
@@ -137,8 +137,8 @@ class ReportLog:
         return True
 
     def _warn_once(self, serial: str, kind: str, time: int, text: str) -> None:
-        if (serial, kind) not in self._said and self._may_say(kind, time):
-            self._said.add((serial, kind))
+        if (serial, kind) not in self._logged and self._may_say(kind, time):
+            self._logged.add((serial, kind))
             _warn(serial, text)
 
     def _remember(self, serial: str) -> None:
@@ -152,7 +152,7 @@ class ReportLog:
         self._layouts.pop(gone, None)
         self._kinds.pop(gone, None)
         self._unknown = {key: when for key, when in self._unknown.items() if key[0] != gone}
-        self._said = {key for key in self._said if key[0] != gone}
+        self._logged = {key for key in self._logged if key[0] != gone}
 
     def _heard(self, event: Decoded | Unknown) -> None:
         time = event.time
@@ -199,8 +199,8 @@ class ReportLog:
             return
         self._layouts[report.serial] = layout
         length, known = layout.length, LAYOUTS.get(layout.length)
-        told = "inverter %s: a layout of %d bytes, learnt from the server (registers %s)"
-        _log.info(told, report.serial, length, layout)
+        text = "inverter %s: a layout of %d bytes, learnt from the server (registers %s)"
+        _log.info(text, report.serial, length, layout)
         if known not in (None, layout):
             other = f"reports of {length} bytes usually hold other registers ({known})"
             _warn(report.serial, f"{other}; what the server says counts")

@@ -108,8 +108,8 @@ class Service:
         return self._pipeline.status(started, tuple(backend.status() for _, backend in self._backends))
 
     def _note_status(self) -> None:
-        """Tell those who show the status that it has changed."""
-        self._monitoring.tell()
+        """Notify the monitoring and the backends that the status has changed."""
+        self._monitoring.note_status()
         for _, backend in self._backends:
             backend.note_status()
 

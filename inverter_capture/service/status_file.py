@@ -49,8 +49,8 @@ class StatusFile:
         self._changed.set()
         self._thread.start()
 
-    def tell(self) -> None:
-        """Tell that the status has changed. May be called from any thread. Returns at once."""
+    def note_status(self) -> None:
+        """Note that the status has changed. May be called from any thread. Returns at once."""
         self._changed.set()
 
     def stop(self) -> None:

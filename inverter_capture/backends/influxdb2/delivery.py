@@ -110,7 +110,7 @@ class InfluxDb2(Backend):
                 if self._wanted is not None:
                     api = self._take_over()
                     self._say_whether_ready(api)
-                    self._tell_change()
+                    self._notify_if_changed()
                 with self._changed:
                     self._changed.wait_for(lambda: len(self._buffer) or self._stopping or self._wanted)
                 seconds = self._deliver(api)
@@ -132,7 +132,7 @@ class InfluxDb2(Backend):
             self._failing_since = None
             self._problem = ""
         self._backoff.reset()
-        self._said.clear()
+        self._logged.clear()
         self._latest_taken = None
         return WriteApi(self._config)
 
@@ -159,7 +159,7 @@ class InfluxDb2(Backend):
                     self._buffer.release()
             if verdict is not None:
                 self._fail(verdict.reason)
-            self._tell_change()
+            self._notify_if_changed()
             if verdict is not None:
                 if verdict.outcome is Outcome.PASSING:
                     return self._backoff.passing(verdict.retry_after)

@@ -139,7 +139,7 @@ class Mqtt(Backend):
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
                 _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
                 seconds = RESTART_SECONDS
-            self._tell_change()
+            self._notify_if_changed()
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or self._reconfigured, seconds)
         with self._changed:
@@ -155,7 +155,7 @@ class Mqtt(Backend):
                 self._reconfigured = False
                 self.name = f"mqtt {config.url}"
                 self._broken = 0
-                self._said.clear()
+                self._logged.clear()
         topics = Topics(config.base_topic, config.discovery_prefix)
         connection = Connection(config, client_id(config), will=(topics.service, OFFLINE))
         began: float | None = None
@@ -195,7 +195,7 @@ class Mqtt(Backend):
                 self._backoff.reset()
             if is_heard and session.settled and self._broken < SERIES:
                 self._recover()
-            self._tell_change()
+            self._notify_if_changed()
             return self._stopping or self._reconfigured
 
         session.serve(self._wake_reader, is_over)

@@ -103,7 +103,7 @@ class Session:
         self._on_earlier = on_earlier
         self._echoes: set[str] = set()  # Topics whose messages have not come back yet
         self._echoes_until = 0.0
-        self._told: dict[str, bool] = {}  # The published availability, by serial number
+        self._availability: dict[str, bool] = {}  # The published availability, by serial number
         self._announced: dict[str, Callable[..., bytes]] = {}
         """What makes the announced discovery of each device, by topic, with `gone` as in homeassistant.py."""
         self._devices: dict[str, Device] = {}  # The announced inverters, by serial number
@@ -125,7 +125,7 @@ class Session:
         """Subscribe, and publish all states, availability and discovery."""
         self._subscribe_first()
         self._say_all()
-        self._tell_availability()
+        self._publish_availability()
         # Last, so that no old state is shown as current.
         self._expect_echo(self._topics.service)
         self._connection.publish(self._topics.service, ONLINE)
@@ -134,10 +134,10 @@ class Session:
         """Publish changes until `is_over`. A byte that can be read from the descriptor `wake` interrupts the wait."""
         while not is_over():
             self._send_waiting()
-            self._tell_availability()
+            self._publish_availability()
             if self._again_at is not None and time.monotonic() >= self._again_at:
                 self._again_at = None
-                self._told.clear()
+                self._availability.clear()
                 self._say_all()
             self._tell_status()
             self._give_up_echoes()
@@ -150,7 +150,7 @@ class Session:
         """Publish the waiting readings and that the service is offline, and disconnect."""
         self._next_at = 0.0
         self._send_waiting()
-        self._tell_availability()
+        self._publish_availability()
         self._connection.publish(self._topics.service, OFFLINE)
         deadline = time.monotonic() + CLOSE_SECONDS
         while self._connection.unconfirmed and (left := deadline - time.monotonic()) > 0:
@@ -364,20 +364,20 @@ class Session:
             if is_news:
                 inverter.sending.add(number)
 
-    def _tell_availability(self) -> None:
+    def _publish_availability(self) -> None:
         now = time.monotonic()
         inverters = dict(list(self._shared.inverters.items()))
-        for serial in [serial for serial in self._told if serial not in inverters]:
+        for serial in [serial for serial in self._availability if serial not in inverters]:
             # Forgotten.
             self._devices.pop(serial, None)
             self._announced.pop(self._topics.device(serial), None)
-            if self._told.pop(serial):
+            if self._availability.pop(serial):
                 self._connection.publish(self._topics.availability(serial), OFFLINE)
         for serial, inverter in inverters.items():
             available = now < inverter.presence.until
             # After a waiting state, so that no old state is shown as current.
-            if self._told.get(serial) != available and not inverter.waiting:
-                self._told[serial] = available
+            if self._availability.get(serial) != available and not inverter.waiting:
+                self._availability[serial] = available
                 self._connection.publish(self._topics.availability(serial), ONLINE if available else OFFLINE)
 
     def _note_confirmed(self) -> None:
@@ -416,7 +416,7 @@ class Session:
     def _seconds_left(self) -> float:
         now = time.monotonic()
         inverters = list(self._shared.inverters.items())
-        times = [inverter.presence.until for serial, inverter in inverters if self._told.get(serial)]
+        times = [inverter.presence.until for serial, inverter in inverters if self._availability.get(serial)]
         if self._echoes:
             times.append(self._echoes_until)
         times += [at for at in (self._again_at, self._status_at) if at is not None]

@@ -18,6 +18,7 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
 
     The tags are sorted: `serial`, always the reading's, and those of `tags` that have a value. The fields are in the
     reading's order, all of them numbers without a suffix, which InfluxDB stores as floats; the time is in nanoseconds.
+    A value has the decimals of its field's scale.
     Raises ValueError for a measurement that is empty or starts with "#", the start of a comment in line protocol.
     """
     values = reading.values

@@ -84,7 +84,7 @@ class LiveCapture:
         self._index: int | None = None
         self.dropped = 0
         """Packets that the kernel dropped because they were not read in time, at the last count; all after `close`."""
-        self._dropped_by_handle = 0  # Those of the open handle that do not count any more
+        self._dropped_by_handle = 0  # Those of the open handle that are counted already, or do not count
         self._count_at = 0.0  # Earliest monotonic time of the next count
         self._dropped_said = 0  # Dropped packets that were logged
         self._say_dropped_at = 0.0  # Earliest monotonic time of the next log message about dropped packets

@@ -94,7 +94,7 @@ def real_packet() -> Packet:
 
 @pytest.fixture(scope="session")
 def real_report(real_packet: Packet) -> bytes:
-    """The report in it: what stands behind 14 bytes of Ethernet, 20 of IP and 20 of TCP."""
+    """Its TCP payload, a report: after 14 bytes of Ethernet, 20 of IP and 20 of TCP."""
     return real_packet.data[54:]
 
 

@@ -43,7 +43,7 @@ for _ in range(os.getpid() % 12_000):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, and another one each time."""
+    """An unused TCP port, a different one at each call."""
     for port in _ports:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -65,15 +65,15 @@ class Server(ABC):
 
     @abstractmethod
     def kill(self) -> None:
-        """As a power cut does."""
+        """End the process at once, as a power cut does."""
 
     def freeze(self) -> None:
-        """It does nothing any more, and does not end."""
+        """Stop the process without ending it (SIGSTOP)."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on."""
+        """Let the process continue (SIGCONT)."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 

@@ -38,7 +38,7 @@ class Exchange:
 
     @property
     def params(self) -> dict[str, str]:
-        """What stands behind the question mark."""
+        """The parameters of the query."""
         query = parse_qs(urlsplit(self.target).query, keep_blank_values=True, strict_parsing=True)
         return {name: text for name, (text,) in query.items()}
 
@@ -118,7 +118,7 @@ class FaultyServer:
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def refuse(self) -> None:
-        """Take no connections any more."""
+        """Stop listening: further connections are refused."""
         if self._listener is not None:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()

@@ -58,7 +58,7 @@ class Mosquitto(Server):
             lines += [f"certfile {certificate[0]}", f"keyfile {certificate[1]}"]
         if authority:
             lines += [f"cafile {authority}", "require_certificate true"]
-        # The tests' own client comes another way.
+        # The tests' own client connects to a Unix socket.
         lines.append(f"listener 0 {self.socket}")
         lines.append(f"allow_anonymous {'false' if users else 'true'}")
         if users:
@@ -85,7 +85,7 @@ class Mosquitto(Server):
         self.end(signal.SIGKILL)
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """End it in an orderly way, or as the signal does."""
+        """Send the process a signal, and wait until it has ended."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(PATIENCE_SECONDS)
@@ -93,13 +93,13 @@ class Mosquitto(Server):
             self.socket.unlink(missing_ok=True)
 
     def log(self) -> str:
-        """What it has said of itself, since the first start."""
+        """The log since the first start."""
         return (self.folder / "log").read_text()
 
     def _listens(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log()
-        # WebSockets are listened for on IPv6, too. The other socket is there before it is listened on.
+        # WebSockets also listen on IPv6. The file of the Unix socket exists before the broker listens on it.
         tables = "".join(Path(f"/proc/{self._process.pid}/net/{name}").read_text() for name in ("tcp", "tcp6", "unix"))
         return all(re.search(how, tables) for how in (f":{self.port:04X} 0+:0000 0A", f" 00010000 .* {self.socket}\n"))
 
@@ -119,7 +119,7 @@ class Heard(NamedTuple):
 
 
 class Listener:
-    """A client that hears everything, and can speak; a context manager."""
+    """A client that subscribes to all topics and can publish; a context manager."""
 
     def __init__(self, broker: Mosquitto, topics: str = "#") -> None:
         self.heard: list[Heard] = []

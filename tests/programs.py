@@ -139,7 +139,7 @@ class Program:
         cwd: str | Path = ROOT,
         **changes: str,
     ) -> None:
-        """`where` is a network namespace. With `reading` off nobody reads its output until `read_on`."""
+        """`where` is a network namespace. Without `reading`, the output is not read until `read_on`."""
         self._process = subprocess.Popen(
             words if where is None else in_namespace(where, words),
             stdin=stdin,

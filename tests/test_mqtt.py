@@ -1172,7 +1172,7 @@ def test_the_program(line: str, broker: Mosquitto, tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_killed(line: str, broker: Mosquitto, tmp_path: Path) -> None:
-    """The broker says what it cannot say any more; and when it runs again, all is as it was."""
+    """The broker publishes the last will, and the program's next run goes on as usual."""
     config = write_config(tmp_path, broker.url, "lo", 'filter = "tcp port 51100"')
     words = [*PROGRAM, "run", str(config)]
     with Listener(broker) as listener:

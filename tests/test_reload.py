@@ -384,6 +384,17 @@ def test_a_capture_file_is_read_as_it_was_begun(tmp_path: Path) -> None:
         assert len(server.stored) == wanted
 
 
+def test_a_running_capture_does_not_change_to_a_file(dongle: Dongle, tmp_path: Path) -> None:
+    config = write(tmp_path / "c.toml", CONSOLE, device="lo", filter=dongle.filter)
+    with service(config) as program:
+        write(config, CONSOLE, device=str(DAY), file=True)
+        reload(program, PARTLY)
+        assert program.said("[pcap] takes effect at the next start") == 1
+        dongle.send(1)
+        program.wait_until_said("292-byte reports")
+        assert program.stop().code == 0
+
+
 def test_a_file_that_is_read_waits_for_the_settings(tmp_path: Path) -> None:
     """All of it is in memory, and the settings are mended."""
     pcap: dict[str, Any] = {"device": str(DAY), "file": True, "filter": "host 192.168.8.202"}

@@ -84,7 +84,7 @@ class LiveCapture:
         self._index: int | None = None
         self.dropped = 0
         """Packets that the kernel dropped because they were not read in time, at the last count; all after `close`."""
-        self._dropped_by_handle = 0  # Those of the open handle that do not count any more
+        self._dropped_by_handle = 0  # Those of the open handle that are counted already, or do not count
         self._count_at = 0.0  # Earliest monotonic time of the next count
         self._dropped_said = 0  # Dropped packets that were logged
         self._say_dropped_at = 0.0  # Earliest monotonic time of the next log message about dropped packets
@@ -240,9 +240,11 @@ class LiveCapture:
             handle.close()
             return packets
         self._exchange_due = False
+        # From here on: once the first handle has been read to its end, what the second one drops is lost.
+        dropped = handle.stats()[1]
         packets += self._drain(handle, link_type)
         self._release()
-        self._use(handle)
+        self._use(handle, dropped)
         return packets
 
     def _drain_changes(self) -> None:
@@ -282,7 +284,8 @@ class LiveCapture:
 
     def _acquire(self, index: int) -> None:
         handle, self.link_type = self._open()
-        self._use(handle)
+        # Packets dropped before the filter was set do not count.
+        self._use(handle, handle.stats()[1])
         self._opened_at = time.monotonic()
         self._exchange_due = False
         if not self._fails_at_once:
@@ -312,9 +315,9 @@ class LiveCapture:
             raise
         return handle, link_type
 
-    def _use(self, handle: Any) -> None:
-        # Packets dropped before the filter was set do not count.
-        self._dropped_by_handle = handle.stats()[1]
+    def _use(self, handle: Any, dropped: int) -> None:
+        """`dropped`: packets that this handle has dropped and that do not count."""
+        self._dropped_by_handle = dropped
         self._handle = handle
         self._poll.register(handle.fileno(), select.POLLIN)
 

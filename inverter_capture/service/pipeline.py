@@ -181,7 +181,7 @@ class Pipeline:
             except Exception:  # noqa: BLE001 (the same)
                 _log.exception("an error in inverter-capture itself, please report it; capturing goes on")
                 time.sleep(RESTART_SECONDS)
-        # Decode the bytes behind gaps, which are not filled any more.
+        # Decode the bytes after gaps: the missing segments can no longer arrive.
         self._handle(self._decoder.close())
 
     def _follow_device(self) -> None:

@@ -66,10 +66,10 @@ class Service:
         self._started = time.monotonic_ns()
         self._stopping = False
         self._stopped_at = 0.0
-        self._wishes: SimpleQueue[str] = SimpleQueue()
+        self._requests: SimpleQueue[str] = SimpleQueue()
         """What to do next, _END or _RELOAD. Signal handlers and the pipeline's thread put it there."""
         self._monitoring = Monitoring(status_path, self.status)
-        self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._wishes.put(_END), self._note_status)
+        self._pipeline = Pipeline(config.pcap, self._deliver, lambda: self._requests.put(_END), self._note_status)
         self._importing = bool(config.pcap.file)  # Whether a file is being read: its readings can wait for the backends
         self._backends: list[_Running] = []
         self._removed: list[_Removed] = []
@@ -80,7 +80,7 @@ class Service:
 
         Raises CaptureError when the device cannot be opened.
         """
-        with on_signals(self._stop, lambda: self._wishes.put(_RELOAD)):
+        with on_signals(self._stop, lambda: self._requests.put(_RELOAD)):
             end_with_jail(self._stop)
             self._pipeline.open()
             # Importing the backends takes a router seconds. Meanwhile libpcap collects the packets.
@@ -91,7 +91,7 @@ class Service:
                 self._pipeline.start()
             self._monitoring.start(self._config.metrics)
             with _progress(self._pipeline.capture):
-                self._follow_wishes()
+                self._handle_requests()
             self._pipeline.stop()
             self._pipeline.join(self._seconds_left(STOP_SECONDS))
             undelivered = self._finish()
@@ -119,21 +119,21 @@ class Service:
         if not self._stopping:
             self._stopped_at = time.monotonic()
             self._stopping = True
-        self._wishes.put(_END)
+        self._requests.put(_END)
 
     def _seconds_left(self, seconds: float) -> float:
         """The rest of this time, which began with the signal to stop, if there was one."""
         return max(0.0, self._stopped_at + seconds - time.monotonic()) if self._stopping else seconds
 
-    def _follow_wishes(self) -> None:
+    def _handle_requests(self) -> None:
         while True:
             until = min((removed.until for removed in self._removed), default=None)
             try:
-                wish = self._wishes.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+                request = self._requests.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
             except Empty:
                 self._join_removed()
                 continue
-            if wish == _END or self._stopping:
+            if request == _END or self._stopping:
                 return
             self._try_reload()
 
@@ -144,7 +144,7 @@ class Service:
             backend.end_import()
         while not self._stopping and not self._is_delivered():
             # A reload may correct the settings that prevent the delivery.
-            if not self._wishes.empty() and self._wishes.get() == _RELOAD:
+            if not self._requests.empty() and self._requests.get() == _RELOAD:
                 self._try_reload()
         for _, backend in self._backends:
             backend.stop()
@@ -175,7 +175,7 @@ class Service:
                         self._failed.add(backend)
                         _log.exception("%s: an error in inverter-capture itself, please report it", backend.name)
         if self._backends and all(backend.ended for _, backend in self._backends):
-            self._wishes.put(_END)
+            self._requests.put(_END)
 
     def _make_room(self, backend: Backend) -> None:
         """While a file is imported, wait until the backend has room."""
@@ -207,12 +207,12 @@ class Service:
         if before.pcap.file or config.pcap.file:
             if before.pcap != config.pcap:
                 complete = False
-                _log.warning("a capture file cannot be changed while it is read: [pcap] takes effect at the next start")
+                _log.warning("capture files are opened at the start only: [pcap] takes effect at the next start")
             config = config._replace(pcap=before.pcap)
         set_level(config.log.level)
         self._config = config
         if not config.pcap.file:
-            complete = self._pipeline.reconfigure(config.pcap)
+            complete = self._pipeline.reconfigure(config.pcap) and complete
         self._replace_backends(zone_changed=config.pcap.timezone != before.pcap.timezone)
         self._monitoring.reconfigure(config.metrics)
         self._note_status()

@@ -130,11 +130,11 @@ class Dongle:
         self._socket = None
 
     def _as_polled(self, report: Report) -> Report:
-        """With the registers that the server wants, if it has told."""
+        """The report with the registers that the server has requested, if any."""
         return report if self._ranges is None else report._replace(ranges=self._ranges)
 
     def _deliver(self, group: list[Report]) -> bool:
-        """Whether the server's end has got this. Otherwise there is no connection any more."""
+        """Whether the server has acknowledged these reports. If not, the connection is closed."""
         try:
             connection = self._connected()
             if self._habits.controls:
@@ -153,7 +153,7 @@ class Dongle:
         return self._number - 1
 
     def _forget(self) -> None:
-        """The connection is of no use any more."""
+        """Close the connection, if there is one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -59,7 +59,7 @@ JSON_PIECES = [b"null", b"-1", b"1e999", b"[" * 3000, b'"values"', b"{}", b"NaN"
 
 
 class Server:
-    """Says to each client, as soon as that has spoken, what it is told to, and hangs up; in a thread of its own."""
+    """Sends each client a given answer to its first bytes, and closes the connection. Runs in its own thread."""
 
     def __init__(self) -> None:
         self.says = b""

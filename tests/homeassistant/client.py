@@ -74,11 +74,11 @@ class Rest:
         self.token = ""
 
     def get(self, path: str) -> Any:
-        """What is there. RefusedError, or OSError when nobody answers."""
+        """The answer to GET. Raises RefusedError, or OSError when there is no answer."""
         return self._request("GET", path)
 
     def post(self, path: str, fields: Json | None = None, *, form: bool = False) -> Any:
-        """The answer to these fields. RefusedError, or OSError when nobody answers."""
+        """The answer to POST with these fields. Raises RefusedError, or OSError when there is no answer."""
         if form:
             body, kind = urllib.parse.urlencode(fields or {}), "application/x-www-form-urlencoded"
         else:

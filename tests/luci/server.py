@@ -40,7 +40,7 @@ class Router:
         self.state: Json = {"enabled": True, "running": True, "device": True, "backends": 1}
         self.status: Json | None = None
         self.now = round(time.time())
-        """The router's clock, which stands still."""
+        """The router's clock, which does not advance."""
         self.log = ""
         self.problems: list[str] = []
         self.writable = True

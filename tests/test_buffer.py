@@ -130,7 +130,7 @@ def test_a_text_larger_than_the_buffer() -> None:
 @pytest.mark.parametrize("limit", [16, 64, 256, 1024])
 def test_a_small_buffer_compresses(limit: int, month: list[Reading]) -> None:
     """It holds several times as many readings as lie in it raw."""
-    texts = [line_protocol(reading, "inverter", {}).encode() for reading in month]
+    texts = [line_protocol(reading, "inverter", {}) for reading in month]
     buffer = Buffer(limit * 1024)
     for text in texts:
         if buffer.add(text):
@@ -153,7 +153,7 @@ def test_a_month_fits(schema: str, days: int, month: list[Reading]) -> None:
     write = line_protocol if schema == "wide" else narrow_line_protocol
     tags = {"site": "farm"}
     buffer = Buffer(4 * 1024 * 1024)
-    texts = ([write(reading, "inverter", tags).encode() for reading in month[: len(month) // 5]] * 5)[: days * 288]
+    texts = ([write(reading, "inverter", tags) for reading in month[: len(month) // 5]] * 5)[: days * 288]
     for text in texts:
         assert buffer.add(text) == 0
     print(f"{schema}: {sum(map(len, texts)) / 2**20:.1f} MiB in {buffer.size / 2**20:.2f} MiB")

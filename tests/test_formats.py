@@ -16,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inverter_capture.output.formats import FORMATS, formatter
-from inverter_capture.output.line_protocol import line_protocol
+from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
 from inverter_capture.output.table import GROUPS, balance
+from inverter_capture.protocol.field_values import FieldValues
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, KINDS, LOW_VOLTAGE, SINGLE_PHASE, Kind
+from inverter_capture.protocol.kind_detection import Told
 from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import printable, utc_text
@@ -64,12 +66,16 @@ times = st.integers(0, 2**62)
 
 
 @st.composite
-def readings(draw: st.DrawFn) -> Reading:
-    """Any values of any fields of any kind of inverter, in the table's order."""
+def readings(draw: st.DrawFn, *, scaled: bool = False) -> Reading:
+    """Any values of any fields of any kind of inverter, in the table's order; `scaled`: as their registers allow."""
     kind = draw(st.sampled_from([SINGLE_PHASE, SINGLE_PHASE, *KINDS.values()]))
     chosen = draw(st.sets(st.sampled_from([field.id for field in kind.fields])))
     serial = draw(st.text("0123456789ABCXYZ", min_size=10, max_size=10))
     values = {field.id: draw(numbers) for field in kind.fields if field.id in chosen}
+    if scaled:
+        for name in values:
+            number, divisor = draw(st.integers(-(2**33), 2**33)), kind.fields_by_id[name].divisor
+            values[name] = number if divisor == 1 else number / divisor
     return Reading(serial, draw(times), values, kind)
 
 
@@ -151,9 +157,9 @@ def test_line_protocol_of_the_real_report() -> None:
     )
 
 
-@given(readings())
+@given(readings(scaled=True))
 def test_line_protocol_comes_back(reading: Reading) -> None:
-    line = line_protocol(reading)
+    line = line_protocol(reading).decode()
     if not reading.values:
         assert line == ""
         return
@@ -161,6 +167,32 @@ def test_line_protocol_comes_back(reading: Reading) -> None:
     assert (measurement, tags, timestamp) == ("inverter", {"serial": reading.serial}, reading.time)
     assert fields == {name: float(value) for name, value in reading.values.items()}
     assert list(fields) == list(reading.values)
+
+
+DECODED = FieldValues(Told(SINGLE_PHASE, tuple((doubt, 10) for doubt in ("power", "grid power"))), LAYOUTS[306])
+
+
+@pytest.mark.parametrize("factor", [1, 10])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=str)
+def test_line_protocol_has_all_decimals_that_a_scale_allows(kind: Kind, factor: int) -> None:
+    for field in kind.fields:
+        assert 10**field.decimals % field.quantity.times(factor).divisor == 0, field.id
+
+
+@pytest.mark.parametrize("decimals", [1, 2])
+def test_no_number_of_a_register_is_rounded(decimals: int) -> None:
+    for number in range(-(2**16), 10 * 2**16):
+        value = number / 10**decimals
+        assert float(f"{value:.{decimals}f}") == value
+
+
+@given(st.binary(min_size=LAYOUTS[306].length, max_size=LAYOUTS[306].length))
+def test_line_protocol_of_any_registers(data: bytes) -> None:
+    reading = REAL._replace(values=DECODED.read(data)[0])
+    expected = {name: float(value) for name, value in reading.values.items()}
+    assert parse_line(line_protocol(reading).decode())[2] == expected
+    lines = [parse_line(line) for line in narrow_line_protocol(reading).decode().splitlines()]
+    assert [fields["value"] for _, _, fields, _ in lines] == list(expected.values())
 
 
 awkward = st.text(st.one_of(st.sampled_from(' ,="\\\n\r\t#é'), st.characters()), max_size=12)
@@ -171,8 +203,7 @@ awkward = st.text(st.one_of(st.sampled_from(' ,="\\\n\r\t#é'), st.characters())
     st.dictionaries(awkward.filter(lambda text: text != "serial"), awkward, max_size=4),
 )
 def test_line_protocol_escapes_what_users_choose(measurement: str, tags: dict[str, str]) -> None:
-    line = line_protocol(REAL, measurement, tags)
-    line.encode()
+    line = line_protocol(REAL, measurement, tags).decode()
 
     # What no server can be told is replaced: control characters, and backslashes where they would escape.
     def seen(text: str) -> str:
@@ -185,12 +216,12 @@ def test_line_protocol_escapes_what_users_choose(measurement: str, tags: dict[st
 
 def test_the_serial_of_a_line_is_always_the_readings() -> None:
     assert line_protocol(REAL, tags={"serial": "other", "site": "home"}).startswith(
-        "inverter,serial=1235687108,site=home "
+        b"inverter,serial=1235687108,site=home "
     )
 
 
 def test_an_empty_tag_is_left_out_as_servers_refuse_it() -> None:
-    assert line_protocol(REAL._replace(serial=""), tags={"site": "", "": "x"}).startswith("inverter inverter_state=2,")
+    assert line_protocol(REAL._replace(serial=""), tags={"site": "", "": "x"}).startswith(b"inverter inverter_state=2,")
 
 
 @pytest.mark.parametrize("measurement", ["", "#inverter"])

@@ -94,7 +94,7 @@ def _line_protocol() -> Formatter:
     from inverter_capture.output.line_protocol import line_protocol
 
     def row(reading: Reading) -> str:
-        line = line_protocol(reading)
+        line = line_protocol(reading).decode()
         return line + "\n" if line else ""
 
     return Formatter(row)

@@ -5,54 +5,66 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from inverter_capture.protocol.fields import Field
+from inverter_capture.protocol.inverter_kinds import Kind
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import printable
 
 MEASUREMENT = "inverter"  # Default InfluxDB measurement name
 
 
-def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None) -> str:
+def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None) -> bytes:
     """A reading as one line of line protocol without its line break; empty when the reading has no values.
 
     The tags are sorted: `serial`, always the reading's, and those of `tags` that have a value. The fields are in the
     reading's order, all of them numbers without a suffix, which InfluxDB stores as floats; the time is in nanoseconds.
+    A value has the decimals of its field's scale.
     Raises ValueError for a measurement that is empty or starts with "#", the start of a comment in line protocol.
     """
     values = reading.values
+    if not values:
+        return b""
     head = _head(measurement, tuple((tags or {}).items()), reading.serial)
-    return f"{head} {_fields(tuple(values)) % tuple(values.values())} {reading.time}" if values else ""
+    return head + _fields(reading.kind, tuple(values)) % (*values.values(), reading.time)
 
 
 @lru_cache(256)
-def _head(measurement: str, tags: tuple[tuple[str, str], ...], serial: str) -> str:
+def _head(measurement: str, tags: tuple[tuple[str, str], ...], serial: str) -> bytes:
     """What comes before the fields: the same for many readings."""
     if not measurement or measurement.startswith("#"):
         raise ValueError(f"the measurement {measurement!r} cannot be written: use a name that does not start with '#'")
     names = {writable(name): writable(value) for name, value in tags if name and value}
     names["serial"] = writable(serial)
     written = [f"{escape_name(name)}={escape_name(value)}" for name, value in sorted(names.items()) if value]
-    return ",".join([escape_name(measurement, special=", "), *written])
+    return (",".join([escape_name(measurement, special=", "), *written]) + " ").encode()
 
 
 @lru_cache(16)
-def _fields(names: tuple[str, ...]) -> str:
-    """A pattern for the values of these fields: the same for many readings."""
-    return ",".join(escape_name(name).replace("%", "%%") + "=%r" for name in names)
+def _fields(kind: Kind, names: tuple[str, ...]) -> bytes:
+    """A pattern for the values of these fields and the time: the same for many readings."""
+    fields = (f"{name}={_number(kind.fields_by_id[name])}" for name in names)
+    return (",".join(fields) + " %d").encode()
+
+
+def _number(field: Field) -> str:
+    """A pattern for the field's value, with all decimals that its scale allows. `%r` would take twice as long."""
+    return f"%.{field.decimals}f" if field.decimals else "%d"
 
 
 def narrow_line_protocol(
     reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None
-) -> str:
+) -> bytes:
     """A reading as one line per value, as some other tools write it; otherwise as `line_protocol`.
 
     Each line has the field `value`, and the tags `group`, `name` and `unit` from the register table.
     """
-    lines: list[str] = []
+    lines = []
     for field_id, value in reading.values.items():
         field = reading.kind.fields_by_id[field_id]
         own = {"group": field.group, "name": field.name, "unit": field.unit}
-        lines.append(line_protocol(reading._replace(values={"value": value}), measurement, {**(tags or {}), **own}))
-    return "\n".join(lines)
+        head = _head(measurement, tuple({**(tags or {}), **own}.items()), reading.serial)
+        lines.append(head + f"value={_number(field) % value} {reading.time}".encode())
+    return b"\n".join(lines)
 
 
 def writable(text: str) -> str:

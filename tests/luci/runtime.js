@@ -504,7 +504,10 @@
 						return [ option, section_id ];
 			return null;
 		},
-		parse: function() { this.sections.forEach(function(section) { section.parse(); }); },
+		parse: function() {
+			this.sections.forEach(function(section) { section.parse(); });
+			return Promise.resolve();
+		},
 		save: function(told) {
 			return Promise.resolve().then(this.parse.bind(this)).then(told).then(function() { return classes.uci.save(); })
 				.then(function() { return classes.uci.load(this.config); }.bind(this)).then(this.show.bind(this))

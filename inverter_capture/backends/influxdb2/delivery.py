@@ -50,7 +50,7 @@ class InfluxDb2(Backend):
     def put(self, reading: Reading) -> None:
         config = self._config
         write = line_protocol if config.schema == "wide" else narrow_line_protocol
-        text = write(reading, config.measurement, config.tags).encode()
+        text = write(reading, config.measurement, config.tags)
         if not text:
             return
         buffer = self._buffer

@@ -112,6 +112,10 @@ return view.extend({
 				name = section.name + '_' + number;
 			return form.GridSection.prototype.handleAdd.call(this, ev, name);
 		};
+		// LuCI draws the page anew when the form closes: keep what has been entered in the page.
+		s.renderMoreOptionsModal = function() {
+			return this.map.parse().catch(() => {}).then(() => form.GridSection.prototype.renderMoreOptionsModal.apply(this, arguments));
+		};
 		this.addTabs(s, section);
 		section.settings.forEach(setting => {
 			const o = this.addOption(s, setting);

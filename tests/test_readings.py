@@ -379,6 +379,7 @@ def test_the_day_that_is_remembered_has_one_offset(name: str, first: datetime, s
 
 LATE_CHANGES = [
     ("America/St_Johns", datetime(2010, 3, 14, 0, 1), 3600),
+    ("America/St_Johns", datetime(2010, 11, 6, 23, 1), -3600),
     ("America/Sao_Paulo", datetime(2018, 11, 4), 3600),
     ("Pacific/Apia", datetime(2011, 12, 30), 86400),
     ("America/Nuuk", datetime(2024, 3, 30, 23), 3600),

@@ -127,7 +127,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     add("--anonymise", action="store_true", help="replace serial numbers, for bug reports")
 
     add = command("discover", _discover, "find dongles, and print the settings for them")
-    add("source", metavar="DEVICE-or-FILE", help="a network device, any, or a capture file")
+    add("source", metavar="DEVICE-or-FILE", help="a network device, any, or a capture file, - for standard input")
     seconds = "seconds to listen; default: %(default)s"
     add("--seconds", metavar="N", type=_number, default=DISCOVER_SECONDS, help=seconds)
     add("--json", action="store_true", help="print progress and result as JSON lines, for scripts")

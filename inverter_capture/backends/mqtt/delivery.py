@@ -59,30 +59,28 @@ class Mqtt(Backend):
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         super().start()
 
-    def put(self, reading: Reading) -> None:
+    def put(self, *readings: Reading) -> None:
         shared = self._shared
         with self._changed:
-            inverter = shared.inverters.get(reading.serial) or shared.add(reading.serial, self._config.stale_after)
-            if not inverter.presence.take(reading.time, time.time_ns(), time.monotonic()):
-                return
-            if inverter.waiting and self._failing_since is not None:
-                shared.dropped += 1
-            inverter.reading, inverter.left = reading, None
-            inverter.device = inverter.device.after(reading)
-            inverter.waiting = True
+            for reading in readings:
+                inverter = shared.inverters.get(reading.serial) or shared.add(reading.serial, self._config.stale_after)
+                if not inverter.presence.take(reading.time, time.time_ns(), time.monotonic()):
+                    continue
+                if inverter.waiting and self._failing_since is not None:
+                    shared.dropped += 1
+                inverter.reading, inverter.left = reading, None
+                inverter.device = inverter.device.after(reading)
+                inverter.waiting = True
         self._wake()
 
     def begin_import(self) -> None:
-        with self._changed:
-            self._shared.importing = True
+        super().begin_import()
+        self._shared.importing = True
 
     def end_import(self) -> None:
-        with self._changed:
-            self._shared.importing = False
+        super().end_import()
+        self._shared.importing = False
         self._wake()
-
-    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (there is always room for the newest reading)
-        return True
 
     def retry(self) -> None:
         with self._changed:

@@ -47,7 +47,9 @@ class Inverter:
         moment = captured - age + self.off
         clock = datetime.fromtimestamp(moment, UTC).replace(tzinfo=None)
         return self.watch.check(
-            Report(self.serial, clock, b""), Reading.of(self.serial, moment * SECOND, {}), captured * SECOND + SECOND // 2
+            Report(self.serial, clock, b""),
+            Reading.of(self.serial, moment * SECOND, {}),
+            captured * SECOND + SECOND // 2,
         )
 
 

@@ -161,7 +161,8 @@ def test_values_of_a_silent_inverter_are_left_out() -> None:
 @pytest.mark.parametrize("text", ['a"b', "a\\b", "a\nb", "\\n", 'x"} 1\ninverter_evil 2', "ü€"])
 def test_names_from_outside_stay_names(text: str) -> None:
     status = NOTHING._replace(backends=(BackendStatus(text, True, 3, 0, 0, ""),))
-    samples = parse(metrics_text(status, [Recent(Reading.of(text, NOON * SECOND, {"pv_power": 1}), 0, None, {})], NOON, 0))
+    recent = Recent(Reading.of(text, NOON * SECOND, {"pv_power": 1}), 0, None, {})
+    samples = parse(metrics_text(status, [recent], NOON, 0))
     assert value(samples, "inverter_capture_backend_delivered_total", backend=text) == 3
     assert value(samples, "inverter_pv_power", serial=text) == 1
     assert not any("evil" in name for name, _ in samples)

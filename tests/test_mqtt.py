@@ -382,6 +382,31 @@ def test_two_services_hear_one_inverter(mqtt: Any, broker: Mosquitto, log: pytes
             assert errors(log) == []
 
 
+def test_two_services_hear_inverters_at_once(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
+    """As when they see the same report. Each inverter stays with one of them."""
+    serials = [f"22051647{number}" for number in range(10, 18)]
+
+    def announced_by(service: str) -> bool:
+        messages = retained(broker)
+        return {homeassistant.announcer(messages[TOPICS.device(serial)].encode()) for serial in serials} == {service}
+
+    with Listener(broker) as listener, delivering(mqtt, broker.url, base_topic="other") as other:
+        with delivering(mqtt, broker.url) as one:
+            for service in (SERVICE, "other/status"):
+                listener.wait_for_text(service, "online")
+            time.sleep(0.5)
+            # Then it reads what both say in turns.
+            broker.freeze()
+            for serial in serials:
+                one.put(reading(7, serial))
+                other.put(reading(7, serial))
+            time.sleep(0.5)
+            broker.thaw()
+            wait_for(lambda: log.text.count("announced it before") == len(serials), "lines about that")
+        wait_for(lambda: announced_by("other/status"), "takeover")
+        assert errors(log) == []
+
+
 def test_a_service_that_has_ended_does_not_keep_its_inverters(mqtt: Any, broker: Mosquitto) -> None:
     """As after a change of base_topic."""
     with Listener(broker) as listener:

@@ -139,10 +139,12 @@ def _inverter(recent: Recent) -> Json:
 
 
 def read_status_file(path: str) -> str | None:
-    """The status file of a running service; None when no service is running. Raises OSError, ValueError."""
-    try:
-        with open(path, encoding="ascii") as file:
-            text = file.read()
-    except FileNotFoundError:
-        return None
-    return text if is_kept(path) else None
+    """The status file of a running service: empty when it has not written it; None when no service is running.
+
+    Raises OSError, ValueError.
+    """
+    text = ""
+    with suppress(FileNotFoundError), open(path, encoding="ascii") as file:
+        text = file.read()
+    # A service that was started before the directory was there has no lock.
+    return text if is_kept(path, without_lock=bool(text)) else None

@@ -198,7 +198,8 @@ class Session:
                 # Another service with this base topic has ended.
                 self._connection.publish(topic, ONLINE)
             elif topic in self._echoes:
-                if not message.retained:
+                # Of two services that announce an inverter at once, both hear the one that came first.
+                if not message.retained and not self._is_anothers(topic, message.payload):
                     self._hear(topic)
             elif topic == self._topics.home_assistant:
                 if message.payload == ONLINE and not message.retained:
@@ -273,11 +274,17 @@ class Session:
         if gone:
             self._remove(topic, gone)
             self._connection.publish(topic, self._announced[topic]())
+        self._is_anothers(topic, payload)
+
+    def _is_anothers(self, topic: str, payload: bytes) -> bool:
+        """Whether this is the discovery of an inverter by another service. Then ask whether that one is online."""
         other = homeassistant.announcer(payload)
         serial = next((serial for serial in self._devices if self._topics.device(serial) == topic), "")
-        if serial and other not in ("", self._topics.service, self._topics.home_assistant):
-            self._others.setdefault(other, {})[serial] = payload
-            self._connection.subscribe([other])
+        if not serial or other in ("", self._topics.service, self._topics.home_assistant):
+            return False
+        self._others.setdefault(other, {})[serial] = payload
+        self._connection.subscribe([other])
+        return True
 
     def _heed_other(self, status_topic: str, status: bytes) -> None:
         """Leave to another service that is online what it has announced; take it over when that one has ended."""

@@ -336,17 +336,21 @@ def test_what_an_earlier_version_had(mqtt: Any, broker: Mosquitto) -> None:
 # Two services
 
 
-def test_another_service_with_our_topics_ends(mqtt: Any, broker: Mosquitto) -> None:
+def test_another_service_with_our_topics(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
     with Listener(broker) as listener, delivering(mqtt, broker.url, client_id="one") as one:
         one.put(reading(7))
         listener.wait_for_text(AVAILABILITY, "online")
+        assert errors(log) == []
         with delivering(mqtt, broker.url, client_id="other"):
             listener.wait_for(SERVICE, lambda heard: len(heard) >= 2)
+            wait_for(lambda: errors(log), "line about that")
         listener.wait_for(SERVICE, lambda heard: [each.text for each in heard[-2:]] == ["offline", "online"])
         time.sleep(0.5)
         assert retained(broker)[SERVICE] == "online"
         listener.say(SERVICE, "offline", retain=True)
         listener.wait_for_text(SERVICE, "online")
+        (line,) = errors(log)
+        assert line == f'mqtt {broker.url}: another service has base_topic = "inverter-capture" too: give each one its own'
     assert retained(broker)[SERVICE] == "offline"
 
 

@@ -67,6 +67,7 @@ class Shared:
         self.status_changed = False  # Whether the status of the service has changed since it was published
         self.yielded: set[str] = set()
         """Serial numbers of the inverters that another service announces to Home Assistant."""
+        self.said_shared = False  # Whether it was logged that another service publishes the same topics
         self.learned = False  # Whether the retained states of an earlier run have been read, or given up
 
     def add(self, serial: str, stale_after: float) -> Inverter:
@@ -196,16 +197,27 @@ class Session:
                 self._heed_other(topic, message.payload)
             elif topic == self._topics.service and message.payload == OFFLINE and not message.retained:
                 # Another service with this base topic has ended.
+                self._expect_echo(topic)
                 self._connection.publish(topic, ONLINE)
             elif topic in self._echoes:
                 # Of two services that announce an inverter at once, both hear the one that came first.
                 if not message.retained and not self._is_anothers(topic, message.payload):
                     self._hear(topic)
+            elif topic == self._topics.service:
+                if message.payload == ONLINE and not message.retained:
+                    self._say_shared()
             elif topic == self._topics.home_assistant:
                 if message.payload == ONLINE and not message.retained:
                     self._again_at = time.monotonic() + AGAIN_SECONDS
             elif message.retained and not self._shared.learned:
                 self._learn(message)
+
+    def _say_shared(self) -> None:
+        """Log, once, that another service has begun to publish the same topics."""
+        if not self._shared.said_shared:
+            self._shared.said_shared = True
+            text = 'mqtt %s: another service has base_topic = "%s" too: give each one its own'
+            _log.warning(text, self._config.url, self._config.base_topic)
 
     def _learn(self, message: Message) -> None:
         serial = message.topic.removeprefix(f"{self._topics.base}/").removesuffix("/state")

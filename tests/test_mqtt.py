@@ -350,7 +350,7 @@ def test_another_service_with_our_topics(mqtt: Any, broker: Mosquitto, log: pyte
         listener.say(SERVICE, "offline", retain=True)
         listener.wait_for_text(SERVICE, "online")
         (line,) = errors(log)
-        assert line == f'mqtt {broker.url}: another service has base_topic = "inverter-capture" too: give each one its own'
+        assert line.endswith(': another service has base_topic = "inverter-capture" too: give each one its own')
     assert retained(broker)[SERVICE] == "offline"
 
 

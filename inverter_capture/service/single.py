@@ -90,7 +90,7 @@ def _acquire(status_path: str) -> int | None:
                 _stop(other)
         os.close(file)
         if time.monotonic() > deadline:
-            remedy = "find out which (ps w | grep inverter-capture), and end it" if other is None else f"kill -9 {other}"
+            remedy = "find it (ps w | grep inverter-capture) and end it" if other is None else f"kill -9 {other}"
             raise AnotherServiceError(f"another inverter-capture holds {path} and does not end: {remedy}")
         time.sleep(0.05)
 

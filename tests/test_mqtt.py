@@ -129,7 +129,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 def reading(number: int, serial: str = SERIAL, *, late: float = 0.0) -> Reading:
     """One that has just been measured, `late` seconds ago."""
-    return Reading(serial, time.time_ns() - int(late * SECOND), {"grid_power": number, "grid_frequency": 50.01})
+    return Reading.of(serial, time.time_ns() - int(late * SECOND), {"grid_power": number, "grid_frequency": 50.01})
 
 
 @contextmanager
@@ -226,7 +226,7 @@ def test_a_topic_for_each_field(mqtt: Any, broker: Mosquitto) -> None:
         backend.put(reading(7))
         listener.wait_for_text(TOPICS.field(SERIAL, "grid_power"), "7")
         listener.wait_for_text(TOPICS.field(SERIAL, "grid_frequency"), "50.01")
-        backend.put(Reading(SERIAL, time.time_ns(), {"grid_power": -8}))
+        backend.put(Reading.of(SERIAL, time.time_ns(), {"grid_power": -8}))
         listener.wait_for_text(TOPICS.field(SERIAL, "grid_power"), "-8")
         listener.wait_for_text(TOPICS.field(SERIAL, "grid_frequency"), "")
     kept = retained(broker)
@@ -241,7 +241,7 @@ def test_an_inverter_of_which_more_is_known_is_announced_anew(mqtt: Any, broker:
         kinds = [(SINGLE_PHASE, LAYOUTS[306]), (THREE_PHASE, three_phases), (HIGH_VOLTAGE, three_phases)]
         for number, (kind, layout) in enumerate(kinds):
             for again in range(2):
-                sent = Reading(SERIAL, time.time_ns(), {"grid_power": number}, kind, layout)
+                sent = Reading.of(SERIAL, time.time_ns(), {"grid_power": number}, kind, layout)
                 backend.put(sent)
                 listener.wait_for(STATE, at_least(2 * number + again + 1))
             components = listener.last(DEVICE)["components"]
@@ -466,7 +466,7 @@ def test_a_file_is_read_to_its_newest_reading(mqtt: Any, broker: Mosquitto) -> N
         first = time.time_ns() - 3600 * SECOND
         for number in range(200):
             assert backend.wait_for_room(1)
-            backend.put(Reading(SERIAL, first + number * SECOND, {"grid_power": number}))
+            backend.put(Reading.of(SERIAL, first + number * SECOND, {"grid_power": number}))
             time.sleep(0.005)
         backend.end_import()
         assert backend.wait_until_empty(10)

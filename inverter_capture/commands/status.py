@@ -80,7 +80,7 @@ def _status_text(status: dict[str, Any], table: Table, now: float) -> str:
     if not status["inverters"]:
         lines.append(_line("inverter", "no reading yet"))
     tables = [
-        table.format(Reading(each["serial"], each["timestamp"], each["values"], KINDS[each["kind"]]))
+        table.format(Reading.of(each["serial"], each["timestamp"], each["values"], KINDS[each["kind"]]))
         for each in status["inverters"]
     ]
     return "\n".join(lines) + "\n\n" * bool(tables) + "".join(tables).rstrip("\n") + "\n"

@@ -117,6 +117,7 @@ def _backend(backend: BackendStatus) -> Json:
 
 def _inverter(recent: Recent) -> Json:
     reading = recent.reading
+    values = reading.values
     # The clock may have been set since then.
     received = time.time() - (time.monotonic() - recent.received)
     interval = round(recent.interval or 0)
@@ -128,11 +129,11 @@ def _inverter(recent: Recent) -> Json:
         "received": round(received),
         "interval": interval or None,
         "due": round(received) + interval if interval else None,
-        "values": reading.values,
+        "values": values,
         "texts": {
-            name: describe(name, reading.values[name], reading.kind.codes)
+            name: describe(name, values[name], reading.kind.codes)
             for name in reading.kind.codes.fields
-            if name in reading.values
+            if name in values
         },
         "chart": recent.chart,
     }

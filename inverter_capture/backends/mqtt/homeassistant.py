@@ -291,7 +291,7 @@ def read_state(serial: str, payload: bytes) -> RetainedState | None:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
         return None
     device = read_device(state)
-    return RetainedState(Reading(serial, time, numbers, device.kind), behind, device)
+    return RetainedState(Reading.of(serial, time, numbers, device.kind), behind, device)
 
 
 def read_device(state: Json) -> Device:

@@ -376,8 +376,9 @@ class Session:
             return
         number = self._connection.publish(topic, homeassistant.state_payload(reading, behind))
         if self._config.field_topics:
+            values = reading.values
             for field in reading.fields:
-                value = homeassistant.field_text(reading.values.get(field.id))
+                value = homeassistant.field_text(values.get(field.id))
                 self._connection.publish(self._topics.field(serial, field.id), value, confirm=False)
         with shared.changed:
             if is_news:

@@ -137,7 +137,7 @@ def test_another_measurement(influx: Influx, victoria: VictoriaMetrics, tmp_path
 def test_a_server_that_dies_and_comes_back_loses_nothing(
     influx: Influx, victoria: VictoriaMetrics, tmp_path: Path
 ) -> None:
-    """Readings come slowly, through a pipe. The one server is killed while it takes some, the other ends between two."""
+    """Readings come slowly, through a pipe. One server is killed while it takes some, the other ends between two."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     begun, paused, proceed = threading.Event(), threading.Event(), threading.Event()

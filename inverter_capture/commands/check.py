@@ -19,7 +19,7 @@ from inverter_capture.config.schema import SECTIONS, Config, MqttConfig, Section
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.config.toml_file import TomlFile, decode
 from inverter_capture.config.uci import CONFIG_FILE, Settings, export, read_settings
-from inverter_capture.config.values import BROKER_PORTS, SettingError, split_port
+from inverter_capture.config.values import BrokerUrl, SettingError, split_broker
 from inverter_capture.text import printable
 
 STYLES = {"error": "1;31", "warning": "1;33", "help": "1;36"}
@@ -108,27 +108,19 @@ def _numbered(config: Config) -> Iterator[tuple[str, int, SectionConfig]]:
 def _problems(config: Config) -> Iterator[Problem]:
     """Problems that the schema does not find: the device, files, and sections that conflict."""
     yield from _capture_problems(config)
-    clients: dict[tuple[str, str], int] = {}
+    clients: dict[tuple[BrokerUrl, str], int] = {}
     for name, number, section in _numbered(config):
         yield from _file_problems(name, number, section)
         for where, setting, low, high, reason, remedy in ODD:
             if where == name and not low <= (value := getattr(section, setting)) <= high:
                 yield Problem(name, number, setting, SettingError(reason, remedy), value, warning=True)
         if isinstance(section, MqttConfig):
-            client = (_server(section.url), section.client_id or f" {section.base_topic}")
+            client = (split_broker(section.url), section.client_id or f" {section.base_topic}")
             first = clients.setdefault(client, number)
             if first != number:
                 reason = f"the broker would take turns with section {first + 1} of mqtt, which is the same client"
                 remedy = "give each a client_id of its own, or remove one"
                 yield Problem(name, number, "client_id", SettingError(reason, remedy))
-
-
-def _server(url: str) -> str:
-    """The URL of a broker, normalised."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    name, port = split_port(authority)
-    return url if scheme == "unix" else f"{scheme}://{name.lower()}:{port or BROKER_PORTS[scheme]}{slash}{path}"
 
 
 def _capture_problems(config: Config) -> Iterator[Problem]:

@@ -187,7 +187,9 @@ def test_the_system_s_time_zone_is_the_default(real: Path) -> None:
 def test_decode_says_which_time_zone_fits(zone: str, distance: str, real: Path) -> None:
     done = run_program("decode", real, "--format", "json", "--timezone", zone)
     assert done.code == 0
-    fits = f"warning: the inverter's clock is {distance} the capture's throughout: --timezone Africa/Johannesburg, or "
+    fits = (
+        f"warning: the inverter's clock is {distance} the capture's throughout: use --timezone Africa/Johannesburg, or "
+    )
     assert done.err.startswith(fits) if distance else not done.err
 
 
@@ -198,7 +200,7 @@ def test_an_import_begins_with_a_time_zone_that_fits(tmp_path: Path) -> None:
     message = wrong(run_program("run", config, TZ="UTC"))
     assert message.startswith(f'{config}: [pcap] timezone = "local": the inverter\'s clock is 2 h ahead of the capture')
     assert 'set it to "Africa/Johannesburg"' in message
-    assert message.endswith("or confirm it with --timezone local")
+    assert message.endswith("or confirm it with --timezone local, since an import cannot be taken back")
     words = [*PROGRAM, "run", str(config)]
     for zone, more in (("UTC", ["--timezone", "local"]), (ZONE, [])):
         with Program([*words, *more], TZ=zone) as program:

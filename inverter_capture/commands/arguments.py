@@ -194,8 +194,8 @@ def _unconfirmed_zone(config: Config) -> str:
     error = clock_error(config.pcap)
     if error is None:
         return ""
-    reason, remedy = explain_clocks(error, 'set it to "{}"')
-    return f"{reason}, and an import cannot be taken back: {remedy}, or confirm it with --timezone local"
+    reason = explain_clocks(error, 'set it to "{}"')
+    return f"{reason}, or confirm it with --timezone local, since an import cannot be taken back"
 
 
 def _cannot_read_again() -> NoReturn:

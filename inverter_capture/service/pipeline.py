@@ -217,7 +217,7 @@ class Pipeline:
         if reason:
             self.failure = f'[pcap] device = "{self._config.device}": {reason}'
         if error := self._clocks.error:
-            _log.warning("[pcap] timezone: %s: %s", *explain_clocks(error, 'set it to "{}"'))
+            _log.warning("[pcap] timezone: %s", explain_clocks(error, 'set it to "{}"'))
 
     def _change(self) -> None:
         """Apply the next settings. If the new device cannot be opened, keep the previous device and filter."""

@@ -12,8 +12,9 @@ from inverter_capture.protocol import link_layers
 
 _EMPTY_CAPTURE_FILE = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link_layers.ETHERNET)
 
-
-FILTER_REMEDY = "see `man pcap-filter`"
+FILTER_REMEDY = (
+    "write it as in host 192.168.1.50 and tcp port 51100, see https://www.tcpdump.org/manpages/pcap-filter.7.html"
+)
 
 
 class CaptureError(Exception):
@@ -71,7 +72,7 @@ def _wrong_part(text: str) -> str:
             _memory_capture().setfilter(begin)
         except OSError:
             continue
-        return f', at "{rest}" behind "{begin}"'
+        return f', at "{rest}" after "{begin}"'
     ends = [number for number, word in enumerate(words) if word in ("and", "or", "&&", "||")]
     return f', at "{" ".join(words[: ends[0]])}"' if ends else ""
 

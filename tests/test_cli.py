@@ -101,7 +101,7 @@ def test_help(command: str) -> None:
         (["decode", "a\nb", "--x\ny"], "unrecognized arguments: --x\\ny"),
         (["decode", "f", "--raw", "--format", "json"], "--raw with --format json: hex goes with --format table only"),
         (["decode", "f", "--timezone", "Afrika/Johannesburg"], "--timezone Afrika/Johannesburg: unknown time zone: "),
-        (["decode", str(DAY), "--filter", "tcp porrt 5"], '--filter "tcp porrt 5": syntax error, at "porrt 5" behind'),
+        (["decode", str(DAY), "--filter", "tcp porrt 5"], '--filter "tcp porrt 5": syntax error, at "porrt 5" after'),
         (["discover"], "required: DEVICE-or-FILE"),
         (["discover", "lo", "--seconds", "0"], '--seconds: "0": expected a whole number from 1 to 1000000'),
         (["discover", "lo", "--seconds", "soon"], '--seconds: "soon": expected a whole number'),

@@ -551,11 +551,14 @@ def test_an_inverter_is_known_again_from_the_state_that_it_left(kind: Kind, layo
 
 
 def test_states_of_earlier_versions_and_of_others() -> None:
-    older = {"values": dict.fromkeys((row["id"] for row in tables.SINGLE_PHASE), 0)}
-    assert len(homeassistant.read_device(older).fields) == len(tables.SINGLE_PHASE)
+    state = {"timestamp": 1, "clock_behind": 0, "serial": SERIAL}
+    older = state | {"values": dict.fromkeys((row["id"] for row in tables.SINGLE_PHASE), 0)}
+    known = homeassistant.read_state(SERIAL, json.dumps(older).encode())
+    assert known is not None
+    assert len(known.device.fields) == len(tables.SINGLE_PHASE)
     others: list[Any] = [{}, {"values": []}, {"kind": "four-phase", "values": {}}, {"values": ["firmware_main"]}]
-    for state in others:
-        assert homeassistant.read_device(state) == UNKNOWN
+    for other in others:
+        assert homeassistant.read_state(SERIAL, json.dumps(state | other).encode()) is None
 
 
 def test_fields_that_reports_no_longer_hold_are_removed() -> None:

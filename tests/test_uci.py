@@ -219,6 +219,14 @@ def values(section: str, name: str) -> st.SearchStrategy[Any]:
     return known | texts if spec.type in (TEXT, NAME) and spec is not FILTER else known
 
 
+def checked(known: Section, chosen: dict[str, Any]) -> SectionConfig:
+    """The section with these settings. Raises SettingError."""
+    section = known.type(**{name: known.settings[name].type.read(value) for name, value in chosen.items()})
+    for error in section.check():
+        raise error
+    return section
+
+
 @st.composite
 def settings_of(draw: st.DrawFn, known: Section) -> dict[str, Any]:
     """Settings, as in TOML, that go together."""
@@ -229,7 +237,7 @@ def settings_of(draw: st.DrawFn, known: Section) -> dict[str, Any]:
     }
     while True:
         try:
-            known.type(**{name: known.settings[name].type.read(value) for name, value in chosen.items()})
+            checked(known, chosen)
         except SettingError as wrong:
             if GOOD.get(known.name, {}).items() <= chosen.items():
                 del chosen[wrong.setting]
@@ -305,7 +313,7 @@ def test_every_setting(tmp_path: Path, name: str, option: str) -> None:
     for value in candidates(name, option):
         chosen = {**GOOD.get(name, {}), option: value}
         try:
-            expected = known.type(**{key: known.settings[key].type.read(chosen[key]) for key in chosen})
+            expected = checked(known, chosen)
         except SettingError:
             continue
         others = [other for other in ("pcap", "console") if other != name]

@@ -8,14 +8,14 @@ import ssl
 from collections.abc import Iterator
 
 from inverter_capture.backends.connection_errors import authority_problem
-from inverter_capture.backends.create import create_backend
+from inverter_capture.backends.create import create_backend, sections
 from inverter_capture.backends.status import no_status
 from inverter_capture.capture.device import device_problem
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import FILTER_REMEDY, CaptureError, FilterError, check_filter
 from inverter_capture.commands.service_user import FILES, unreadable
 from inverter_capture.config.problems import ConfigError, Mistake, Problem, is_uci, read_file
-from inverter_capture.config.schema import SECTIONS, Config, MqttConfig, SectionConfig
+from inverter_capture.config.schema import Config, MqttConfig, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.config.toml_file import TomlFile, decode
 from inverter_capture.config.uci import CONFIG_FILE, Settings, export, read_settings
@@ -66,7 +66,7 @@ class Checked:
         assert self._source is not None
         assert self._config is not None
         zone = named_zone(self._config.pcap.timezone)
-        for name, number, section in _numbered(self._config):
+        for name, number, section in sections(self._config):
             backend = create_backend(section, zone, no_status)
             problem = backend.check()
             address = next(iter(section.settings))
@@ -97,19 +97,11 @@ def as_json(mistakes: list[Mistake]) -> str:
     return json.dumps([mistake._asdict() for mistake in mistakes], indent=1) + "\n"
 
 
-def _numbered(config: Config) -> Iterator[tuple[str, int, SectionConfig]]:
-    """The backend sections with their names, each counted from 0."""
-    for name, known in SECTIONS.items():
-        if known.repeated:
-            for number, section in enumerate(getattr(config, name)):
-                yield name, number, section
-
-
 def _problems(config: Config) -> Iterator[Problem]:
     """Problems that the schema does not find: the device, files, and sections that conflict."""
     yield from _capture_problems(config)
     clients: dict[tuple[BrokerUrl, str], int] = {}
-    for name, number, section in _numbered(config):
+    for name, number, section in sections(config):
         yield from _file_problems(name, number, section)
         for where, setting, low, high, reason, remedy in ODD:
             if where == name and not low <= (value := getattr(section, setting)) <= high:

@@ -148,9 +148,10 @@ def _read_section(known: Section, number: int, table: Table, problems: list[Prob
     for name, spec in known.settings.items():
         if spec.default is REQUIRED and name not in values:
             refuse(name, SettingError(missing=True))
-    for error in known.type.contradictions(values):
+    section = known.type(**values)
+    for error in section.check():
         refuse(error.setting, error)
-    return known.type(**values) if len(problems) == before else None
+    return section if len(problems) == before else None
 
 
 def _explain_unknown(name: str, known: Section) -> SettingError:

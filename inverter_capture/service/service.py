@@ -84,7 +84,7 @@ class Service:
             end_with_jail(self._stop)
             self._pipeline.open()
             # Importing the backends takes a router seconds. Meanwhile libpcap collects the packets.
-            self._backends = [self._open(section) for section in sections(self._config)]
+            self._backends = [self._open(section) for _, _, section in sections(self._config)]
             with without_signals():
                 for _, backend in self._backends:
                     backend.start()
@@ -223,7 +223,7 @@ class Service:
 
     def _replace_backends(self, *, zone_changed: bool) -> None:
         """Assign to each section the running backend with the most similar settings, to keep its waiting readings."""
-        wanted = list(sections(self._config))
+        wanted = [section for _, _, section in sections(self._config)]
         before = list(self._backends)
         pairs = [
             (_likeness(each.section, section), number, each)

@@ -357,14 +357,14 @@ def test_two_services_hear_one_inverter(mqtt: Any, broker: Mosquitto, log: pytes
         return homeassistant.announcer(retained(broker)[DEVICE].encode())
 
     def other_yields() -> bool:
-        return "other/status, which has announced it before" in log.text
+        return "the service with other/status has announced it before" in log.text
 
     with Listener(broker) as listener, delivering(mqtt, broker.url, base_topic="other") as other:
         with delivering(mqtt, broker.url) as one:
             one.put(reading(7))
             listener.wait_for_text(AVAILABILITY, "online")
             other.put(reading(8))
-            wait_for(lambda: f"{SERVICE}, which has announced it before" in log.text, "line about that")
+            wait_for(lambda: f"the service with {SERVICE} has announced it before" in log.text, "line about that")
             wait_for(lambda: announced_by() == SERVICE, "announcement of the first")
             other.put(reading(9))
             listener.wait_for(f"other/{SERIAL}/state", lambda heard: power(heard)[-1] == 9)
@@ -372,7 +372,7 @@ def test_two_services_hear_one_inverter(mqtt: Any, broker: Mosquitto, log: pytes
             time.sleep(1)
             assert announced_by() == SERVICE
         wait_for(lambda: announced_by() == "other/status", "takeover")
-        assert log.text.count("announced here") == 1
+        assert log.text.count(": announced here") == 1
         assert not other_yields()
         with delivering(mqtt, broker.url) as one:
             one.put(reading(10))

@@ -98,10 +98,10 @@ class LiveCapture:
         self.link_type: int | None = None  # libpcap's data link type of the device that was opened last
         self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._changes.bind((0, _RTMGRP_LINK))
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken = os.eventfd(0)
         self._poll = select.poll()
         self._poll.register(self._changes, select.POLLIN)
-        self._poll.register(self._wake_reader, select.POLLIN)
+        self._poll.register(self._woken, select.POLLIN)
         try:
             self._follow_device(starting=True)
         except CaptureError:
@@ -146,8 +146,8 @@ class LiveCapture:
             broken = broken or bool(happened & ~select.POLLIN)
             if time.monotonic() >= self._count_at:
                 self._count_dropped()
-        if self._wake_reader in events:
-            os.read(self._wake_reader, 4096)
+        if self._woken in events:
+            os.eventfd_read(self._woken)
         changed = self._changes.fileno() in events
         if changed:
             self._drain_changes()
@@ -159,18 +159,14 @@ class LiveCapture:
     def wake(self) -> None:
         """Make `wait` return. May be called from any thread, but not while another one calls `close`."""
         if not self._closed:
-            os.write(self._wake_writer, b"\0")
-
-    def drain(self) -> list[Packet]:
-        """All packets that were captured and not read yet."""
-        return self._drain()
+            os.eventfd_write(self._woken, 1)
 
     def replace(self, before: LiveCapture) -> list[Packet]:
         """Close another capture. Returns the packets that the two have captured and not read yet, by time.
 
         Those that both have captured are returned twice. The packets dropped before count here from now on.
         """
-        packets = before._drain(self._handle, self.link_type)
+        packets = before.drain(self._handle, self.link_type)
         before.close()
         self.dropped += before.dropped
         self._dropped_logged += before._dropped_logged
@@ -188,11 +184,10 @@ class LiveCapture:
         self._closed = True
         self._release()
         self._changes.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        os.close(self._woken)
 
-    def _drain(self, newer: Any = None, link_type: int | None = None) -> list[Packet]:
-        """All packets that this capture and a newer handle have captured and not read yet, by time."""
+    def drain(self, newer: Any = None, link_type: int | None = None) -> list[Packet]:
+        """All packets that this capture, and a newer handle if given, have captured and not read yet, by time."""
         # Until its filter was set, the newer one captured all packets, and may be full: it is read first.
         packets: list[Packet] = []
         for handle, type_ in ((newer, link_type), (self._handle, self.link_type)):
@@ -242,7 +237,7 @@ class LiveCapture:
         self._exchange_due = False
         # From here on: once the first handle has been read to its end, what the second one drops is lost.
         dropped = handle.stats()[1]
-        packets += self._drain(handle, link_type)
+        packets += self.drain(handle, link_type)
         self._release()
         self._use(handle, dropped)
         return packets

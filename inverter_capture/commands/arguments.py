@@ -147,11 +147,13 @@ def _number(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from inverter_capture.capture.libpcap import CaptureError
-    from inverter_capture.config.problems import ConfigError
+    from inverter_capture.config.problems import ConfigError, Mistake
     from inverter_capture.config.toml_file import load
 
     def load_again() -> Config:
-        return load(options.config, options.timezone) if options.config != "-" else _cannot_read_again()
+        if options.config == "-":
+            raise ConfigError([Mistake("standard input", "can be read only once", "restart with other settings")])
+        return load(options.config, options.timezone)
 
     if options.timezone and (wrong := _wrong_timezone(options.timezone)):
         return _fail(WRONG_USE, wrong)
@@ -196,12 +198,6 @@ def _unconfirmed_zone(config: Config) -> str:
         return ""
     reason = explain_clocks(error, 'set it to "{}"')
     return f"{reason}, or confirm it with --timezone local, since an import cannot be taken back"
-
-
-def _cannot_read_again() -> NoReturn:
-    from inverter_capture.config.problems import ConfigError, Mistake
-
-    raise ConfigError([Mistake("standard input", "can be read only once", "restart the program with other settings")])
 
 
 def _status(options: argparse.Namespace) -> int:

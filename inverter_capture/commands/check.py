@@ -18,7 +18,7 @@ from inverter_capture.config.problems import ConfigError, Mistake, Problem, is_u
 from inverter_capture.config.schema import Config, MqttConfig, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.config.toml_file import TomlFile, decode
-from inverter_capture.config.uci import CONFIG_FILE, Settings, export, read_settings
+from inverter_capture.config.uci import CONFIG_FILE, Settings, export
 from inverter_capture.config.values import BrokerUrl, SettingError, split_broker
 from inverter_capture.text import printable
 
@@ -38,7 +38,7 @@ class Checked:
 
     def __init__(self, path: str) -> None:
         """`path`: a TOML file or the output of `uci export`, - for standard input; if empty, `uci export` is called."""
-        self.name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
+        self.name = ""  # The name of the file in messages
         self.mistakes: list[Mistake] = []  # All mistakes, warnings included
         self.unset = False  # Whether nothing is wrong, but the device or a backend is not configured yet
         self._source: TomlFile | Settings | None = None
@@ -58,8 +58,8 @@ class Checked:
 
     def _read(self, path: str) -> TomlFile | Settings:
         wanted = "a TOML file, or what `uci export` prints"
-        data = read_file(0 if path == "-" else path, self.name, wanted) if path else export()
-        return read_settings(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
+        self.name, data = read_file(path, wanted) if path else (CONFIG_FILE, export())
+        return Settings(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
 
     def try_backends(self) -> Iterator[tuple[str, Mistake | None]]:
         """Test the servers. Yields the name of each backend, and its mistake or None. Only when `is_right`."""

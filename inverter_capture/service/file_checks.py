@@ -13,13 +13,10 @@ from inverter_capture.config.schema import PcapConfig
 from inverter_capture.config.timezone import distance_text, named_zone, remedy
 from inverter_capture.protocol.clock import ClockError, FileClocks
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder
-from inverter_capture.text import counted
+from inverter_capture.text import REPORT_IT, counted
 
 SURVEYED_READINGS = 100  # Readings whose clocks are compared before an import begins
-UNKNOWN = (
-    "reports of unknown length, which are not decoded: {}; please report what `inverter-capture decode --raw "
-    "--anonymise FILE` prints"
-)
+UNKNOWN = f"reports of unknown length, which are not decoded: {{}}; {REPORT_IT}"
 LONGER = "capture for at least ten minutes"
 
 
@@ -51,7 +48,7 @@ def why_nothing(decoder: Decoder, paths: list[str], *, filtered: bool) -> str:
     elif counts.refused:
         remedy = "check [pcap] serials"
     else:
-        remedy = "please report what `inverter-capture decode --raw --anonymise` prints"
+        remedy = REPORT_IT
     return f"no reading: {', '.join(numbers)}: {remedy}"
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from inverter_capture.config.values import split_port
 from inverter_capture.service.metrics import CONTENT_TYPE
-from inverter_capture.text import printable
+from inverter_capture.text import OWN_ERROR, printable
 
 REQUEST_SECONDS = 2.0  # Timeout in seconds for the request, and again for each part of the response
 REQUEST_BYTES_MAX = 8192
@@ -72,7 +72,7 @@ class MetricsServer:
                     text = '[metrics] listen = "%s": cannot listen there (%s), trying again; %s'
                     _log.error(text, printable(self.listen), problem, remedy)
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("metrics: an error in inverter-capture itself, please report it")
+                _log.exception("metrics: %s", OWN_ERROR)
             finally:
                 self._listener = None
             self._stopping.wait(LISTEN_RETRY_SECONDS)

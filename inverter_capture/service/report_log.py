@@ -15,6 +15,7 @@ from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Even
 from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
+from inverter_capture.text import REPORT_IT
 
 DEFAULT_INTERVAL_SECONDS = 5 * 60  # Expected seconds between reports until intervals have been observed
 MISSED_REPORTS = 6  # A silence is logged after this many intervals without a report, and ...
@@ -32,8 +33,7 @@ HELD_SHOWN_MAX = 3  # Maximum number of held back values in one log line
 FOREIGN = "the values in its reports are not those of the registers that the server asks for; they are not decoded"
 AHEAD = "such reports are left out: set the inverter's clock, or this system's"
 EXPERIMENTAL = "such inverters are read experimentally, since no report of one is on record"
-CONNECTED_ANEW = "They are decoded once the dongle has connected anew, for then the server tells them"
-REPORT_IT = "please report what `inverter-capture decode --raw --anonymise CAPTURE` shows"
+CONNECTED_AGAIN = "They are decoded after the dongle has connected again: the server tells it the registers then"
 
 _log = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ class ReportLog:
             unknown = (
                 f"reports of {length} bytes, whose registers are not known ({self._decoder.counts.unknown} so far)"
             )
-            _warn(serial, f"{unknown}. {CONNECTED_ANEW}; {REPORT_IT}")
+            _warn(serial, f"{unknown}. {CONNECTED_AGAIN}; {REPORT_IT}")
 
 
 def _warn(serial: str, text: str) -> None:

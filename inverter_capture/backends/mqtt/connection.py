@@ -133,20 +133,22 @@ class Connection:
         """Unsubscribe from topics."""
         self._client.unsubscribe(list(topics))
 
-    def wait(self, seconds: float, wake: int | None = None) -> None:
-        """Wait until something was sent or received, the file descriptor `wake` is readable, or the time is over."""
+    def wait(self, seconds: float, woken: int | None = None) -> None:
+        """Wait until something was sent or received, the eventfd `woken` was written, or the time is over."""
         if self._client.socket() is None:
             raise self._lost()
         ready = select.poll()
         number = self._socket.fileno()
         ready.register(number, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
-        if wake is not None:
-            ready.register(wake, select.POLLIN)
+        if woken is not None:
+            ready.register(woken, select.POLLIN)
         # poll() does not report bytes that TLS has decrypted already.
         waiting = isinstance(self._socket.inner, ssl.SSLSocket) and self._socket.pending()
         # paho sends keep-alive pings only when it is called.
         seconds = 0 if waiting else min(max(0.0, seconds), self._config.keepalive / 3)
         events = dict(ready.poll(ceil(seconds * 1000)))
+        if woken in events:
+            os.eventfd_read(woken)
         if waiting or events.get(number, 0) & ~select.POLLOUT:
             self._step(self._client.loop_read)
         if events.get(number, 0) & select.POLLOUT:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import suppress
 from datetime import tzinfo
 
 from inverter_capture.backends.backend import Backend
@@ -19,7 +18,7 @@ from inverter_capture.backends.mqtt.session import Session, Shared
 from inverter_capture.backends.status import StatusSource
 from inverter_capture.config.schema import MqttConfig
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.text import printable
+from inverter_capture.text import OWN_ERROR, printable
 
 RECONNECT_SECONDS_MAX = 4.0
 """Maximum seconds between attempts while the broker cannot be reached. It is to be up to date 10 s after its return."""
@@ -49,14 +48,13 @@ class Mqtt(Backend):
         self._changed = self._shared.changed
         self._reconfigured = False
         self._connected = False
-        self._wake_reader = self._wake_writer = -1
-        """The ends of a pipe while the thread runs: a byte written to it interrupts the thread's wait."""
+        self._woken = -1  # While the thread runs, an eventfd: writing to it interrupts the thread's wait
         self._backoff = Backoff()
         self._broken = 0  # Connections in a row that the broker closed
         self._was_ready = False
 
     def start(self) -> None:
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken = os.eventfd(0)
         super().start()
 
     def put(self, reading: Reading) -> None:
@@ -128,24 +126,22 @@ class Mqtt(Backend):
 
     def _wake(self) -> None:
         with self._changed:
-            if self._wake_writer >= 0:
-                with suppress(BlockingIOError):  # the pipe is full: the thread is awake anyway
-                    os.write(self._wake_writer, b"\0")
+            if self._woken >= 0:
+                os.eventfd_write(self._woken, 1)
 
     def _run(self) -> None:
         while not self._stopping:
             try:
                 seconds = self._connect()
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
+                _log.exception("%s: %s", self.name, OWN_ERROR)
                 seconds = RESTART_SECONDS
             self._notify_if_changed()
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or self._reconfigured, seconds)
         with self._changed:
-            os.close(self._wake_reader)
-            os.close(self._wake_writer)
-            self._wake_reader = self._wake_writer = -1
+            os.close(self._woken)
+            self._woken = -1
 
     def _connect(self) -> float:
         """Connect, and deliver until the connection ends. Returns seconds until the next attempt."""
@@ -198,7 +194,7 @@ class Mqtt(Backend):
             self._notify_if_changed()
             return self._stopping or self._reconfigured
 
-        session.serve(self._wake_reader, is_over)
+        session.serve(self._woken, is_over)
         session.close()
 
     def _lost(self, error: MqttError, lasted: float | None) -> float:

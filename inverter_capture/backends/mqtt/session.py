@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from inverter_capture.backends.mqtt import homeassistant
@@ -130,8 +128,8 @@ class Session:
         self._expect_echo(self._topics.service)
         self._connection.publish(self._topics.service, ONLINE)
 
-    def serve(self, wake: int, is_over: Callable[[], bool]) -> None:
-        """Publish changes until `is_over`. A byte that can be read from the descriptor `wake` interrupts the wait."""
+    def serve(self, woken: int, is_over: Callable[[], bool]) -> None:
+        """Publish changes until `is_over`. The eventfd `woken` interrupts the wait."""
         while not is_over():
             self._send_waiting()
             self._publish_availability()
@@ -141,8 +139,7 @@ class Session:
                 self._say_all()
             self._tell_status()
             self._give_up_echoes()
-            self._connection.wait(self._seconds_left(), wake)
-            drain(wake)
+            self._connection.wait(self._seconds_left(), woken)
             self._heed_messages()
             self._note_confirmed()
 
@@ -288,23 +285,14 @@ class Session:
                 self._connection.publish(self._topics.device(serial), payload)
                 if serial not in self._shared.yielded:
                     self._shared.yielded.add(serial)
-                    _log.info(
-                        "mqtt %s: inverter %s: Home Assistant shows what another service publishes, with %s, which has "
-                        "announced it before",
-                        self._config.url,
-                        serial,
-                        status_topic,
-                    )
+                    text = "mqtt %s: inverter %s: not announced here, since the service with %s has announced it before"
+                    _log.info(text, self._config.url, serial, status_topic)
             elif status != ONLINE:
                 del self._others[status_topic][serial]
                 if not payload:
                     self._shared.yielded.discard(serial)
-                    _log.info(
-                        "mqtt %s: inverter %s: announced here, since %s is offline",
-                        self._config.url,
-                        serial,
-                        status_topic,
-                    )
+                    text = "mqtt %s: inverter %s: announced here, since the service with %s is offline"
+                    _log.info(text, self._config.url, serial, status_topic)
                     self._announce_inverter(serial)
         if not self._others[status_topic]:
             del self._others[status_topic]
@@ -423,9 +411,3 @@ class Session:
         if self._shared.importing and self._next_at > now:
             times.append(self._next_at)
         return max(0.0, min(times) - now) if times else 3600.0
-
-
-def drain(wake: int) -> None:
-    """Empty the pipe that interrupts a wait."""
-    with suppress(BlockingIOError):
-        os.read(wake, 4096)

@@ -95,7 +95,7 @@ def mqtt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
     monkeypatch.setattr(backend, "CHECK_SECONDS", 0.7)
     monkeypatch.setattr(session, "AGAIN_SECONDS", 0.3)
     monkeypatch.setattr(session, "ECHO_SECONDS", 0.7)
-    monkeypatch.setattr(session, "LEARN_SECONDS", 0.1)
+    monkeypatch.setattr(session, "RETAINED_SECONDS", 0.1)
     monkeypatch.setattr(session, "SETTLE_SECONDS", 0.2)
     monkeypatch.setattr(session, "STATUS_SECONDS", 1.0)
     monkeypatch.setattr(client, "ANSWER_SECONDS", 2.0)
@@ -354,7 +354,7 @@ def test_two_services_hear_one_inverter(mqtt: Any, broker: Mosquitto, log: pytes
     """The first announces it; the other does when the first has ended. Then it stays with that one."""
 
     def announced_by() -> str:
-        return homeassistant.announcer(retained(broker)[DEVICE].encode())
+        return homeassistant.announcing_service(retained(broker)[DEVICE].encode())
 
     def other_yields() -> bool:
         return "the service with other/status has announced it before" in log.text
@@ -390,7 +390,7 @@ def test_a_service_that_has_ended_does_not_keep_its_inverters(mqtt: Any, broker:
                 backend.put(reading(7))
                 listener.wait_for(f"{base}/{SERIAL}/availability")
                 time.sleep(1)
-        assert homeassistant.announcer(retained(broker)[DEVICE].encode()) == "other/status"
+        assert homeassistant.announcing_service(retained(broker)[DEVICE].encode()) == "other/status"
 
 
 # The present

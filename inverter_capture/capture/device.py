@@ -34,7 +34,7 @@ RETRY_SECONDS = 5  # Seconds between attempts to open a device that exists but c
 REOPEN_SECONDS = 1  # A device that fails within this time after it was opened is opened again after the same time
 EXCHANGE_SECONDS = 1  # Minimum time between two exchanges of the filter: each takes the kernel some milliseconds
 COUNT_SECONDS = 1  # Minimum time between two questions how many packets the kernel dropped, which follow packets
-SAY_DROPPED_SECONDS = 3600  # Minimum time between two log messages about dropped packets
+LOG_DROPPED_SECONDS = 3600  # Minimum time between two log messages about dropped packets
 ANY = "any"
 
 _SIOCGIFFLAGS = 0x8913
@@ -78,7 +78,7 @@ class LiveCapture:
         """
         self.device = device
         self.dongles = filter if isinstance(filter, DongleFilter) else None
-        """The filter that learns from decoded reports (`heed`); `refilter` applies what it has learnt."""
+        """The filter that learns from decoded reports (`learn`); `refilter` applies what it has learnt."""
         self._filter = filter
         self._handle: Any = None
         self._index: int | None = None
@@ -87,7 +87,7 @@ class LiveCapture:
         self._dropped_by_handle = 0  # Those of the open handle that are counted already, or do not count
         self._count_at = 0.0  # Earliest monotonic time of the next count
         self._dropped_logged = 0  # Dropped packets that were logged
-        self._say_dropped_at = 0.0  # Earliest monotonic time of the next log message about dropped packets
+        self._log_dropped_at = 0.0  # Earliest monotonic time of the next log message about dropped packets
         self.problem = ""  # The logged reason why nothing can be captured. Empty when no problem is known.
         self._retry_at: float | None = None
         self._opened_at = 0.0
@@ -130,7 +130,7 @@ class LiveCapture:
             lasts_at = self._opened_at + REOPEN_SECONDS
             if self._fails_at_once and time.monotonic() >= lasts_at:
                 self._fails_at_once = False
-                self._say_capturing()
+                self._log_capturing()
             elif self._fails_at_once:
                 times.append(lasts_at)
         if times:
@@ -170,7 +170,7 @@ class LiveCapture:
         before.close()
         self.dropped += before.dropped
         self._dropped_logged += before._dropped_logged
-        self._say_dropped_at = max(self._say_dropped_at, before._say_dropped_at)
+        self._log_dropped_at = max(self._log_dropped_at, before._log_dropped_at)
         return packets
 
     def refilter(self) -> None:
@@ -262,11 +262,11 @@ class LiveCapture:
             self._release()
         self._retry_at = None
         if problem:
-            self._say(f"device = {problem}; waiting for it")
+            self._log_problem(f"device = {problem}; waiting for it")
         elif broken and not changed and time.monotonic() < self._opened_at + REOPEN_SECONDS:
             self._fails_at_once = True
             self._retry_at = time.monotonic() + REOPEN_SECONDS
-            self._say(f'device = "{self.device}": fails as soon as it is open; trying again', fault=True)
+            self._log_problem(f'device = "{self.device}": fails as soon as it is open; trying again', fault=True)
         elif self._handle is None:
             try:
                 self._acquire(index)
@@ -274,7 +274,7 @@ class LiveCapture:
                 if _device_state(self.device)[1] is None:
                     if starting and not error.passing:
                         raise
-                    self._say(f"{error.setting} = {error}; trying again", fault=True)
+                    self._log_problem(f"{error.setting} = {error}; trying again", fault=True)
                 self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _acquire(self, index: int) -> None:
@@ -284,7 +284,7 @@ class LiveCapture:
         self._opened_at = time.monotonic()
         self._exchange_due = False
         if not self._fails_at_once:
-            self._say_capturing()
+            self._log_capturing()
         self._index = index
 
     def _open(self) -> tuple[Any, int]:
@@ -330,8 +330,8 @@ class LiveCapture:
         dropped = self._handle.stats()[1]
         self.dropped += dropped - self._dropped_by_handle
         self._dropped_by_handle = dropped
-        if self.dropped > self._dropped_logged and now >= self._say_dropped_at:
-            self._say_dropped_at = now + SAY_DROPPED_SECONDS
+        if self.dropped > self._dropped_logged and now >= self._log_dropped_at:
+            self._log_dropped_at = now + LOG_DROPPED_SECONDS
             count = counted(self.dropped - self._dropped_logged, "packet")
             self._dropped_logged = self.dropped
             _log.warning(
@@ -340,11 +340,11 @@ class LiveCapture:
                 count,
             )
 
-    def _say_capturing(self) -> None:
+    def _log_capturing(self) -> None:
         _log.info("capturing %son %s", "" if self._index is None else "again ", self.device)
         self.problem = ""
 
-    def _say(self, problem: str, *, fault: bool = False) -> None:
+    def _log_problem(self, problem: str, *, fault: bool = False) -> None:
         """Log why nothing is captured: once until packets are captured again, and each `fault` that differs."""
         if not self.problem or (fault and problem != self.problem):
             _log.warning("[pcap] %s", problem)

@@ -49,7 +49,7 @@ class FileCapture:
         self.path = path
         self.ended = False
         self.dongles = filter.dongles if isinstance(filter, DongleSearch) else None
-        """The filter that learns from decoded reports (`heed`); `refilter` applies what it has learnt."""
+        """The filter that learns from decoded reports (`learn`); `refilter` applies what it has learnt."""
         self._filter = filter
         length = _check_file(path)
         self._search = (

@@ -233,7 +233,7 @@ def _check(options: argparse.Namespace) -> int:
         for mistake in mistakes:
             print(checked.show(mistake, colour=has_colour(sys.stderr)), file=sys.stderr)
     else:
-        _tell(mistakes)
+        _log_mistakes(mistakes)
     if options.connect:
         return _print("".join(f"{name}: right\n" for name in right)) or code
     return _print(f"{checked.name}: right\n") if code == DONE else code
@@ -320,12 +320,12 @@ def _refuse(path: str, error: ConfigError | CaptureError) -> int:
     from inverter_capture.config.problems import ConfigError
 
     if isinstance(error, ConfigError):
-        _tell(error.mistakes)
+        _log_mistakes(error.mistakes)
         return UNSET if error.unset else WRONG_USE
     return _fail(WRONG_USE if error.setting == "filter" else FAILED, f"{path}: [pcap] {error.setting} = {error}")
 
 
-def _tell(mistakes: Iterable[Mistake]) -> None:
+def _log_mistakes(mistakes: Iterable[Mistake]) -> None:
     """Log mistakes in a configuration, and print the commands that are their remedies, to be pasted."""
     for mistake in mistakes:
         _log.log(logging.WARNING if mistake.warning else logging.ERROR, "%s", mistake)

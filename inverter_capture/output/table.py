@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
+from textwrap import wrap
 
 from inverter_capture.protocol.codes import Codes, describe
 from inverter_capture.protocol.fields import Field
@@ -143,17 +144,6 @@ def label(field: Field, value: float) -> str:
     if field.id in DIRECTIONS and value:
         name += f" ({DIRECTIONS[field.id][value < 0]})"
     return name[0].upper() + name[1:]
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width` characters, broken between words."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= width:
-            lines[-1] += " " + word
-        else:
-            lines.append(word[:width])
-    return lines
 
 
 def balance(groups: list[list[str]], columns: int) -> list[list[str]]:

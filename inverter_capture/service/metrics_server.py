@@ -54,18 +54,18 @@ class MetricsServer:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        said = ""
+        logged = ""
         while not self._stopping.is_set():
             try:
                 with _listener(self.listen) as listener:
-                    said = ""
+                    logged = ""
                     _log.info("metrics: serving http://%s/metrics", self.listen)
                     self._listener = listener
                     self._serve(listener)
             except OSError as error:
                 problem = error.strerror or str(error)
-                if problem != said:
-                    said = problem
+                if problem != logged:
+                    logged = problem
                     remedy = (
                         "use an address of this system and a free port, at least 1024 unless the service runs as root"
                     )

@@ -65,7 +65,7 @@ class Mqtt(Backend):
                 return
             if inverter.waiting and self._failing_since is not None:
                 shared.dropped += 1
-            inverter.reading, inverter.left = reading, None
+            inverter.reading, inverter.earlier_state = reading, None
             inverter.device = inverter.device.after(reading)
             inverter.waiting = True
         self._wake()
@@ -100,7 +100,7 @@ class Mqtt(Backend):
     def reconfigure(self, section: MqttConfig, zone: tzinfo | None) -> None:  # noqa: ARG002 (times are UTC)
         with self._changed:
             if section.base_topic != self._config.base_topic or section.url != self._config.url:
-                self._shared.learned = False
+                self._shared.states_read = False
             self._config = section
             self._reconfigured = True
             for inverter in self._shared.inverters.values():
@@ -177,19 +177,19 @@ class Mqtt(Backend):
         )
         self._connected = True
         stable_at = time.monotonic() + STABLE_SECONDS
-        is_heard = True
+        has_echoes = True
         session.open()
 
         def is_over() -> bool:
-            nonlocal is_heard
+            nonlocal has_echoes
             if session.refused:
-                is_heard = False
-                self._fail(_not_heard(config, session.refused))
+                has_echoes = False
+                self._fail(_no_echo(config, session.refused))
                 session.refused.clear()
             if time.monotonic() >= stable_at:
                 self._broken = 0
                 self._backoff.reset()
-            if is_heard and session.settled and self._broken < SERIES:
+            if has_echoes and session.settled and self._broken < SERIES:
                 self._recover()
             self._notify_if_changed()
             return self._stopping or self._reconfigured
@@ -262,7 +262,7 @@ def _machine() -> str:
     return f"{os.uname().nodename} {min(addresses, default='')}"
 
 
-def _not_heard(config: MqttConfig, topics: list[str]) -> str:
+def _no_echo(config: MqttConfig, topics: list[str]) -> str:
     """The error when the broker does not send back the messages published to these topics."""
     user = f'username = "{printable(config.username)}"' if config.username else "a client without username"
     return (
@@ -295,4 +295,4 @@ def _check(config: MqttConfig) -> str | None:
         return str(error)
     finally:
         connection.close()
-    return _not_heard(config, missing) if missing else None
+    return _no_echo(config, missing) if missing else None

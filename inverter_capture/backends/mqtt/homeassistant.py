@@ -377,7 +377,7 @@ def _payload(
     )
 
 
-def announcer(payload: bytes) -> str:
+def announcing_service(payload: bytes) -> str:
     """The status topic of the service that has announced an inverter. Empty for anything else."""
     try:
         announcement = json.loads(payload)

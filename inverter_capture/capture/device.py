@@ -262,7 +262,7 @@ class LiveCapture:
             self._release()
         self._retry_at = None
         if problem:
-            self._log_problem(f"device = {problem}; waiting for it")
+            self._log_problem(f'device = "{self.device}": {problem}; waiting for it')
         elif broken and not changed and time.monotonic() < self._opened_at + REOPEN_SECONDS:
             self._fails_at_once = True
             self._retry_at = time.monotonic() + REOPEN_SECONDS
@@ -291,10 +291,8 @@ class LiveCapture:
         """A handle with the current filter, and its data link type. Raises CaptureError."""
         if os.path.exists(self.device):
             # libpcap would open the file.
-            raise CaptureError(
-                f'"{self.device}": a file of that name is in the working directory; '
-                "set file = true to read it, or start elsewhere to capture from the device"
-            )
+            reason = "a file of that name is in the working directory; set file = true to read it, or start elsewhere"
+            raise CaptureError(self.device, f"{reason} to capture from the device")
         handle = _open(
             self.device, snaplen=SNAPSHOT_LENGTH, promisc=self.device != ANY, immediate=True, buffer_size=BUFFER_LENGTH
         )
@@ -361,9 +359,9 @@ def _device_state(device: str) -> tuple[int, str | None]:
             answer = fcntl.ioctl(query, _SIOCGIFFLAGS, struct.pack("16sH22x", device.encode(), 0))
     except OSError:
         names = ", ".join(name for _, name in socket.if_nameindex())
-        return 0, f'"{device}": there is no such device (there are: {names})'
+        return 0, f"there is no such device (there are: {names})"
     if not struct.unpack_from("16xH", answer)[0] & _IFF_UP:
-        return index, f'"{device}": the device is down'
+        return index, "the device is down"
     return index, None
 
 
@@ -375,4 +373,4 @@ def _open(device: str, **options: Any) -> Any:
         reason = reason.partition("packet capture library was ")[2].removeprefix("b").strip("'\"") or reason
         if "permi" in reason.lower() or "CAP_NET_RAW" in reason:
             reason = f"no permission to capture ({reason}); run as root, or with the capability CAP_NET_RAW"
-        raise CaptureError(f'"{device}": cannot be opened: {reason}') from error
+        raise CaptureError(device, f"cannot be opened: {reason}") from error

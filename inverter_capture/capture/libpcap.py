@@ -18,10 +18,15 @@ FILTER_REMEDY = (
 
 
 class CaptureError(Exception):
-    """A device or file cannot be captured from. The text begins with the wrong value of `setting`, in quotes."""
+    """A device or file cannot be captured from."""
 
     setting = "device"
     passing = False  # Whether the failure is perhaps temporary
+
+    def __init__(self, value: str, reason: str) -> None:
+        """`value`: the wrong value of `setting`."""
+        super().__init__(f'"{value}": {reason}')
+        self.reason = reason
 
 
 class FilterError(CaptureError):
@@ -31,7 +36,7 @@ class FilterError(CaptureError):
 
     def __init__(self, filter: str, reason: str, *, passing: bool = False) -> None:
         """`passing`: perhaps temporary, since a host name cannot be resolved. At boot there may be no network yet."""
-        super().__init__(f'"{filter}": {reason}: {FILTER_REMEDY}')
+        super().__init__(filter, f"{reason}: {FILTER_REMEDY}")
         self.reason = reason
         self.passing = passing
 
@@ -46,7 +51,7 @@ def link_type_of(handle: Any, name: str) -> int:
     link_type: int = handle.datalink()
     if link_type not in link_layers.LINKS:
         known = ", ".join(link.name for link in link_layers.LINKS.values())
-        raise CaptureError(f'"{name}": has the data link type {link_type}, which is not supported; supported: {known}')
+        raise CaptureError(name, f"has the data link type {link_type}, which is not supported; supported: {known}")
     return link_type
 
 

@@ -20,10 +20,8 @@ from inverter_capture.config.timezone import named_zone
 from inverter_capture.config.toml_file import TomlFile, decode
 from inverter_capture.config.uci import CONFIG_FILE, Settings, export
 from inverter_capture.config.values import BrokerUrl, SettingError, split_broker
+from inverter_capture.output.terminal import styled
 from inverter_capture.text import printable
-
-STYLES = {"error": "1;31", "warning": "1;33", "help": "1;36"}
-
 
 ODD = (
     ("mqtt", "stale_after", 60, 6 * 3600, "dongles report every one to five minutes", "give the unit: 15 min"),
@@ -75,20 +73,17 @@ class Checked:
 
     def show(self, mistake: Mistake, *, colour: bool) -> str:
         """A mistake for a terminal, with its line in the file and a mark at the wrong part."""
-
-        def style(text: str, name: str) -> str:
-            return f"\x1b[{STYLES[name]}m{text}\x1b[0m" if colour else text
-
-        kind = "warning" if mistake.warning else "error"
+        kind, style = ("warning", "yellow") if mistake.warning else ("error", "red")
         line, start, end = self._source.excerpt(mistake) if isinstance(self._source, TomlFile) else ("", 0, 0)
-        lines = [f"{style(kind, kind)}: " + printable(": ".join(filter(None, (mistake.label, mistake.message))))]
+        text = ": ".join(filter(None, (mistake.label, mistake.message)))
+        lines = [f"{styled(kind, style, colour=colour)}: {printable(text)}"]
         if mistake.line:
             lines.append(printable(f"{'-->':>6} {mistake.file}:{mistake.line}"))
         if line and line.isprintable():
-            marks = " " * start + style("^" * max(1, end - start), kind)
+            marks = " " * start + styled("^" * max(1, end - start), style, colour=colour)
             lines += [f"{'|':>6}", f"{mistake.line:4} | {line}", f"{'|':>6} {marks}"]
         if mistake.remedy:
-            lines.append(f"{'=':>6} {style('help', 'help')}: {printable(mistake.remedy)}")
+            lines.append(f"{'=':>6} {styled('help', 'cyan', colour=colour)}: {printable(mistake.remedy)}")
         return "".join(f"{line}\n" for line in (*lines, *mistake.commands))
 
 
@@ -110,7 +105,7 @@ def _problems(config: Config) -> Iterator[Problem]:
             client = (split_broker(section.url), section.client_id or f" {section.base_topic}")
             first = clients.setdefault(client, number)
             if first != number:
-                reason = f"the broker would take turns with section {first + 1} of mqtt, which is the same client"
+                reason = f"the broker would disconnect it and section {first + 1} of mqtt in turns: they are one client"
                 remedy = "give each a client_id of its own, or remove one"
                 yield Problem(name, number, "client_id", SettingError(reason, remedy))
 
@@ -128,20 +123,15 @@ def _capture_problems(config: Config) -> Iterator[Problem]:
         # It does not fit the file, or has a host name that cannot be resolved at present.
         yield Problem("pcap", 0, "filter", SettingError(error.reason, FILTER_REMEDY), config.pcap.filter)
     except CaptureError as error:
-        yield Problem("pcap", 0, "device", _reason(error, device), device)
+        yield Problem("pcap", 0, "device", SettingError(error.reason), device)
     if not config.pcap.file and (problem := device_problem(device)):
-        reason = _reason(problem, device, "the service will wait for it")
-        yield Problem("pcap", 0, "device", reason, device, warning=True)
+        waits = SettingError(problem, "the service will wait for it")
+        yield Problem("pcap", 0, "device", waits, device, warning=True)
 
 
 def _is_pipe(path: str) -> bool:
     """Whether to open this capture file may wait for long, and would take what can be read only once."""
     return path == "-" or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
-
-
-def _reason(error: object, value: str, remedy: str = "") -> SettingError:
-    """The text of a CaptureError without the value at its beginning."""
-    return SettingError(str(error).removeprefix(f'"{value}": '), remedy)
 
 
 def _file_problems(name: str, number: int, section: SectionConfig) -> Iterator[Problem]:

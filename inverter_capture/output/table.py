@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from textwrap import wrap
 
+from inverter_capture.output.terminal import styled
 from inverter_capture.protocol.codes import Codes, describe
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import Kind
@@ -41,8 +42,6 @@ DIRECTIONS = {
 SEVERITIES = {"inverter_warnings": "yellow", "inverter_faults": "red"}
 
 STATE_SEVERITIES = {3: "yellow", 4: "red"}  # Alarm and fault, of inverter_state
-
-STYLES = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33"}
 
 
 class Table:
@@ -118,7 +117,7 @@ class Table:
         return lines
 
     def _style(self, text: str, style: str) -> str:
-        return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if self._colour and style and text else text
+        return styled(text, style, colour=self._colour)
 
 
 def severity(name: str, value: float) -> str:

@@ -22,7 +22,7 @@ def check(text: str, code: int = 2) -> list[str]:
     """What is said about this configuration, from the line's number on."""
     done = run_program("check", "-", input=text.encode())
     assert done.code == code, done
-    assert (done.out == "standard input: right\n") == (code == 0)
+    assert (done.out == "standard input: OK\n") == (code == 0)
     return [re.sub(r"^(error|warning): standard input:", "", line) for line in done.err.splitlines()]
 
 

@@ -402,16 +402,16 @@ def test_decode_of_files_to_a_terminal_is_not_torn(real: Path) -> None:
 
 def test_a_good_configuration(tmp_path: Path) -> None:
     config = write_config(tmp_path / "good.toml", "lo", filter="src host 192.168.8.202")
-    assert good(run_program("check", config)) == f"{config}: right\n"
+    assert good(run_program("check", config)) == f"{config}: OK\n"
     config = write_config(tmp_path / "file.toml", DAY, file=True)
-    assert good(run_program("check", config)) == f"{config}: right\n"
-    assert good(run_program("check", "tests/captures/day.toml")) == "tests/captures/day.toml: right\n"
+    assert good(run_program("check", config)) == f"{config}: OK\n"
+    assert good(run_program("check", "tests/captures/day.toml")) == "tests/captures/day.toml: OK\n"
 
 
 def test_a_device_may_yet_come(tmp_path: Path) -> None:
     config = write_config(tmp_path / "later.toml", "br-guest")
     done = run_program("check", config)
-    assert (done.code, done.out) == (0, f"{config}: right\n")
+    assert (done.code, done.out) == (0, f"{config}: OK\n")
     assert done.err.startswith(
         f'warning: {config}:2: [pcap] device = "br-guest": there is no such device (there are: lo'
     )
@@ -424,7 +424,7 @@ def test_check_reads_standard_input() -> None:
     good_text = b'[pcap]\ndevice = "lo"\n[[console]]\n'
     good_export = b"package inverter-capture\n\nconfig pcap\n\toption device 'lo'\n\nconfig console\n\n"
     for text in (good_text, good_export):
-        assert good(run_program("check", "-", input=text)) == "standard input: right\n"
+        assert good(run_program("check", "-", input=text)) == "standard input: OK\n"
     bad = run_program("check", "-", input=good_text + b"x = 1\n")
     assert wrong(bad) == "standard input:4: [[console]] x: unknown setting: known are format"
     unset = run_program("check", "-", input=b"config pcap\n\n")
@@ -526,7 +526,7 @@ def test_capturing_needs_rights(tmp_path: Path) -> None:
     message = wrong(run_program("discover", "lo", "--seconds", "1", before=without_rights()), 1)
     assert message == f'"lo": cannot be opened: {reason}'
     # What needs none does without.
-    assert good(run_program("check", config, before=without_rights())) == f"{config}: right\n"
+    assert good(run_program("check", config, before=without_rights())) == f"{config}: OK\n"
 
 
 # --- discover -----------------------------------------------------------------------------------------------------
@@ -543,7 +543,7 @@ def check_section(tmp_path: Path, text: str) -> None:
     """It can be pasted."""
     config = tmp_path / "pasted.toml"
     config.write_text(text[text.index("[pcap]\n") :] + "[[console]]\n")
-    assert good(run_program("check", config)) == f"{config}: right\n"
+    assert good(run_program("check", config)) == f"{config}: OK\n"
 
 
 def rows(text: str, host: str) -> dict[str, str]:

@@ -189,7 +189,7 @@ def is_quiet(database: Database) -> bool:
 def test_a_right_connection(influx: Influx, victoria: VictoriaMetrics, tmp_path: Path) -> None:
     finished = check_connection(write_config(tmp_path, for_influx(influx), for_victoria(victoria)))
     assert (finished.code, finished.err) == (0, "")
-    assert finished.out == f"influxdb2 {influx.url}: right\ninfluxdb2 {victoria.url}: right\n"
+    assert finished.out == f"influxdb2 {influx.url}: OK\ninfluxdb2 {victoria.url}: OK\n"
     assert influx.query("SHOW MEASUREMENTS", "solar") == []
     assert victoria.points() == []
 
@@ -200,7 +200,7 @@ def test_wrong_connections(influx: Influx, victoria: VictoriaMetrics, tmp_path: 
     config = write_config(tmp_path, nobody, for_influx(influx, db="sonne"), for_victoria(influx), for_influx(influx))
     finished = check_connection(config)
     assert finished.code == 1
-    assert finished.out == f"influxdb2 {influx.url}: right\n"
+    assert finished.out == f"influxdb2 {influx.url}: OK\n"
     first, second, third = finished.errors
     assert f': [[influxdb2]] host = "{url}": cannot be reached (Connection refused): check host' in first
     assert re.search(r'db = "sonne".*database not found: \\?"sonne', second), second

@@ -1165,7 +1165,7 @@ def write_config(folder: Path, url: str, device: str, *lines: str) -> Path:
 def test_the_program(line: str, broker: Mosquitto, tmp_path: Path) -> None:
     config = write_config(tmp_path, broker.url, str(DAY), "file = true")
     finished = run_program("check", "--connect", config, **program_environment(line))
-    assert (finished.code, finished.out, finished.err) == (0, f"mqtt {broker.url}: right\n", "")
+    assert (finished.code, finished.out, finished.err) == (0, f"mqtt {broker.url}: OK\n", "")
     assert retained(broker) == {}
     finished = run_program("run", config, **program_environment(line))
     assert finished.code == 0, finished.err

@@ -235,8 +235,8 @@ def _check(options: argparse.Namespace) -> int:
     else:
         _log_mistakes(mistakes)
     if options.connect:
-        return _print("".join(f"{name}: right\n" for name in right)) or code
-    return _print(f"{checked.name}: right\n") if code == DONE else code
+        return _print("".join(f"{name}: OK\n" for name in right)) or code
+    return _print(f"{checked.name}: OK\n") if code == DONE else code
 
 
 def _settings(options: argparse.Namespace) -> int:  # noqa: ARG001 (there are none)

@@ -64,10 +64,7 @@ def _zone_at(text: str) -> str:
     if match is None:
         return ""
     hours = (int(match[2]) + int(match[3] or 0) / 60) * (-1 if match[1] == "-" else 1)
-    # Where POSIX's signs are: Etc/GMT-2 is ahead of UTC. OpenWrt's packages may lack it.
-    posix = f"Etc/GMT{-hours:+.0f}" if hours else "Etc/UTC"
-    is_there = hours == int(hours) and _offset(posix, datetime.now(UTC)) is not None
-    return posix if is_there else _STEADY_ZONES.get(hours, "")
+    return _STEADY_ZONES.get(hours, "")
 
 
 def zones() -> list[str]:

@@ -56,7 +56,6 @@ class ReportLog:
         self._logged_at: dict[str, int] = {}  # The time of the last line of each kind
         self._kinds: dict[str, Kind] = {}
         self._foreign_reports = 0
-        self._ahead = False
         self._last_report = started
         self._intervals: list[int] = []
         self._quiet = False
@@ -174,10 +173,9 @@ class ReportLog:
             if self._decoder.readings.counts.foreign > self._foreign_reports:
                 self._foreign_reports = self._decoder.readings.counts.foreign
                 self._warn_once(serial, "foreign", time, f"{FOREIGN}: {REPORT_IT}")
-            elif not self._ahead:
-                self._ahead = True
+            else:
                 clock = f"its report says {event.report.clock}, more than a day ahead of this system's clock"
-                _warn(serial, f"{clock}; {AHEAD}")
+                self._warn_once(serial, "ahead", time, f"{clock}; {AHEAD}")
             return
         self._kind(reading, time)
         fields = self._decoder.readings.implausible.keys() - self._implausible

@@ -24,7 +24,7 @@ RECONNECT_SECONDS_MAX = 4.0
 """Maximum seconds between attempts while the broker cannot be reached. It is to be up to date 10 s after its return."""
 REFUSED_SECONDS = 60.0
 """Seconds between attempts after a failure that lasts until a setting is changed, here or at the broker."""
-STABLE_SECONDS = 120.0  # Seconds after which a connection counts as stable, and ends a series of closed connections
+STABLE_CONNECTION_SECONDS = 120.0  # Seconds after which a connection ends a series of closed connections
 SERIES = 3  # Number of closed connections in a row that is logged as a failure. The restart of a broker closes one.
 CHECK_SECONDS = 5.0  # Timeout in seconds of `check` for its own messages to come back
 
@@ -176,7 +176,7 @@ class Mqtt(Backend):
             connection, config, self._shared, self._status_source, _service(config, connection), self.on_earlier
         )
         self._connected = True
-        stable_at = time.monotonic() + STABLE_SECONDS
+        stable_at = time.monotonic() + STABLE_CONNECTION_SECONDS
         has_echoes = True
         session.open()
 
@@ -205,7 +205,7 @@ class Mqtt(Backend):
             return min(self._backoff.passing(), RECONNECT_SECONDS_MAX) if error.passing else REFUSED_SECONDS
         # A broker that restarts is back soon. If not, the next attempt logs the failure.
         self._problem = self._problem or str(error)
-        self._broken = 1 if lasted >= STABLE_SECONDS else self._broken + 1
+        self._broken = 1 if lasted >= STABLE_CONNECTION_SECONDS else self._broken + 1
         if self._broken < SERIES:
             return min(self._backoff.passing(), RECONNECT_SECONDS_MAX)
         name = printable(client_id(self._config))

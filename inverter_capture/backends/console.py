@@ -38,7 +38,6 @@ class Console(Backend):
         self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
         self._writing = False  # Whether a reading has left the queue and is not written yet
-        self._importing = False
 
     def put(self, reading: Reading) -> None:
         with self._changed:
@@ -52,12 +51,6 @@ class Console(Backend):
                 if not self._problem:
                     self._fail("nothing reads standard output; dropping the oldest readings")
             self._changed.notify_all()
-
-    def begin_import(self) -> None:
-        self._importing = True
-
-    def end_import(self) -> None:
-        self._importing = False
 
     def wait_for_room(self, seconds: float) -> bool:
         with self._changed:

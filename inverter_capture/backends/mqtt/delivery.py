@@ -71,16 +71,11 @@ class Mqtt(Backend):
         self._wake()
 
     def begin_import(self) -> None:
-        with self._changed:
-            self._shared.importing = True
+        self._shared.importing = True
 
     def end_import(self) -> None:
-        with self._changed:
-            self._shared.importing = False
+        self._shared.importing = False
         self._wake()
-
-    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (there is always room for the newest reading)
-        return True
 
     def retry(self) -> None:
         with self._changed:

@@ -47,7 +47,9 @@ class Inverter:
         moment = captured - age + self.off
         clock = datetime.fromtimestamp(moment, UTC).replace(tzinfo=None)
         return self.watch.check(
-            Report(self.serial, clock, b""), Reading(self.serial, moment * SECOND, {}), captured * SECOND + SECOND // 2
+            Report(self.serial, clock, b""),
+            Reading.of(self.serial, moment * SECOND, {}),
+            captured * SECOND + SECOND // 2,
         )
 
 
@@ -57,7 +59,7 @@ def file_error(*offs: int) -> ClockError | None:
     for number, off in enumerate(offs):
         captured = NOW + 300 * number
         clock = datetime.fromtimestamp(captured + off, UTC).replace(tzinfo=None)
-        reading = Reading(SERIAL, (captured + off) * SECOND, {})
+        reading = Reading.of(SERIAL, (captured + off) * SECOND, {})
         clocks.add(Report(SERIAL, clock, b""), reading, captured * SECOND)
     return clocks.error
 
@@ -158,7 +160,7 @@ def test_each_inverter_has_its_own_clock() -> None:
     ],
 )  # fmt: skip
 def test_off_by_quarters(seconds: int, quarters: int) -> None:
-    assert off_by_quarters(Reading(SERIAL, (NOW + seconds) * SECOND, {}), NOW * SECOND) == quarters
+    assert off_by_quarters(Reading.of(SERIAL, (NOW + seconds) * SECOND, {}), NOW * SECOND) == quarters
 
 
 # --- zones ----------------------------------------------------------------------------------------------------------

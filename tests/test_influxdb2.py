@@ -116,7 +116,7 @@ def delivering(server: FaultyServer, **settings: Any) -> Iterator[InfluxDb2]:
 
 
 def reading(number: int) -> Reading:
-    return Reading(SERIAL, number, {"grid_power": number, "grid_frequency": 50.01})
+    return Reading.of(SERIAL, number, {"grid_power": number, "grid_frequency": 50.01})
 
 
 def line(number: int) -> str:
@@ -933,7 +933,7 @@ def test_a_value_a_line(server: FaultyServer) -> None:
 
 def test_readings_without_values_are_left_out(server: FaultyServer) -> None:
     with delivering(server) as backend:
-        backend.put(Reading(SERIAL, 5, {}))
+        backend.put(Reading.of(SERIAL, 5, {}))
         put(backend, 1)
         assert server.wait_for_stored(1) == [line(0)]
 

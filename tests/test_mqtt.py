@@ -129,7 +129,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 def reading(number: int, serial: str = SERIAL, *, late: float = 0.0) -> Reading:
     """One that has just been measured, `late` seconds ago."""
-    return Reading(serial, time.time_ns() - int(late * SECOND), {"grid_power": number, "grid_frequency": 50.01})
+    return Reading.of(serial, time.time_ns() - int(late * SECOND), {"grid_power": number, "grid_frequency": 50.01})
 
 
 @contextmanager
@@ -226,7 +226,7 @@ def test_a_topic_for_each_field(mqtt: Any, broker: Mosquitto) -> None:
         backend.put(reading(7))
         listener.wait_for_text(TOPICS.field(SERIAL, "grid_power"), "7")
         listener.wait_for_text(TOPICS.field(SERIAL, "grid_frequency"), "50.01")
-        backend.put(Reading(SERIAL, time.time_ns(), {"grid_power": -8}))
+        backend.put(Reading.of(SERIAL, time.time_ns(), {"grid_power": -8}))
         listener.wait_for_text(TOPICS.field(SERIAL, "grid_power"), "-8")
         listener.wait_for_text(TOPICS.field(SERIAL, "grid_frequency"), "")
     kept = retained(broker)
@@ -241,7 +241,7 @@ def test_an_inverter_of_which_more_is_known_is_announced_anew(mqtt: Any, broker:
         kinds = [(SINGLE_PHASE, LAYOUTS[306]), (THREE_PHASE, three_phases), (HIGH_VOLTAGE, three_phases)]
         for number, (kind, layout) in enumerate(kinds):
             for again in range(2):
-                sent = Reading(SERIAL, time.time_ns(), {"grid_power": number}, kind, layout)
+                sent = Reading.of(SERIAL, time.time_ns(), {"grid_power": number}, kind, layout)
                 backend.put(sent)
                 listener.wait_for(STATE, at_least(2 * number + again + 1))
             components = listener.last(DEVICE)["components"]
@@ -336,17 +336,21 @@ def test_what_an_earlier_version_had(mqtt: Any, broker: Mosquitto) -> None:
 # Two services
 
 
-def test_another_service_with_our_topics_ends(mqtt: Any, broker: Mosquitto) -> None:
+def test_another_service_with_our_topics(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
     with Listener(broker) as listener, delivering(mqtt, broker.url, client_id="one") as one:
         one.put(reading(7))
         listener.wait_for_text(AVAILABILITY, "online")
+        assert errors(log) == []
         with delivering(mqtt, broker.url, client_id="other"):
             listener.wait_for(SERVICE, lambda heard: len(heard) >= 2)
+            wait_for(lambda: errors(log), "line about that")
         listener.wait_for(SERVICE, lambda heard: [each.text for each in heard[-2:]] == ["offline", "online"])
         time.sleep(0.5)
         assert retained(broker)[SERVICE] == "online"
         listener.say(SERVICE, "offline", retain=True)
         listener.wait_for_text(SERVICE, "online")
+        (line,) = errors(log)
+        assert line.endswith(': another service has base_topic = "inverter-capture" too: give each one its own')
     assert retained(broker)[SERVICE] == "offline"
 
 
@@ -380,6 +384,33 @@ def test_two_services_hear_one_inverter(mqtt: Any, broker: Mosquitto, log: pytes
             wait_for(lambda: announced_by() == "other/status", "announcement of the other")
             assert log.text.count("announced it before") == 2
             assert errors(log) == []
+
+
+def test_two_services_hear_inverters_at_once(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptureFixture) -> None:
+    """As when they see the same report. Each inverter stays with one of them."""
+    serials = [f"22051647{number}" for number in range(10, 18)]
+
+    def announced_by(service: str) -> bool:
+        messages = retained(broker)
+        return {homeassistant.announcing_service(messages[TOPICS.device(serial)].encode()) for serial in serials} == {
+            service
+        }
+
+    with Listener(broker) as listener, delivering(mqtt, broker.url, base_topic="other") as other:
+        with delivering(mqtt, broker.url) as one:
+            for service in (SERVICE, "other/status"):
+                listener.wait_for_text(service, "online")
+            time.sleep(0.5)
+            # Then it reads what both say in turns.
+            broker.freeze()
+            for serial in serials:
+                one.put(reading(7, serial))
+                other.put(reading(7, serial))
+            time.sleep(0.5)
+            broker.thaw()
+            wait_for(lambda: log.text.count("announced it before") == len(serials), "lines about that")
+        wait_for(lambda: announced_by("other/status"), "takeover")
+        assert errors(log) == []
 
 
 def test_a_service_that_has_ended_does_not_keep_its_inverters(mqtt: Any, broker: Mosquitto) -> None:
@@ -437,7 +468,7 @@ def test_a_file_is_read_to_its_newest_reading(mqtt: Any, broker: Mosquitto) -> N
         first = time.time_ns() - 3600 * SECOND
         for number in range(200):
             assert backend.wait_for_room(1)
-            backend.put(Reading(SERIAL, first + number * SECOND, {"grid_power": number}))
+            backend.put(Reading.of(SERIAL, first + number * SECOND, {"grid_power": number}))
             time.sleep(0.005)
         backend.end_import()
         assert backend.wait_until_empty(10)

@@ -112,7 +112,7 @@ def test_whoever_else_holds_the_lock_is_left_alone(tmp_path: Path, monkeypatch: 
         file.write(str(other.pid))
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(AnotherServiceError, match="fuser"), only_service(str(status)):
+        with pytest.raises(AnotherServiceError, match="ps w"), only_service(str(status)):
             pass
         assert other.poll() is None
         other.kill()

@@ -95,7 +95,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(metavar="COMMAND", dest="name", required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], help: str) -> Callable[..., argparse.Action]:
-        added = commands.add_parser(name, help=help)
+        added = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
         added.set_defaults(command=run)
         return added.add_argument
 

@@ -61,7 +61,8 @@ class Table:
                 (group, sorted((field for field in kind.fields if field.group == group), key=row_order))
                 for group in GROUPS
             ]
-        groups = [self._group(group, fields, reading.values, kind.codes) for group, fields in self._groups[kind]]
+        values = reading.values
+        groups = [self._group(group, fields, values, kind.codes) for group, fields in self._groups[kind]]
         columns = balance([lines for lines in groups if lines], self._columns)
         height = max((len(column) for column in columns), default=0)
         blank = " " * COLUMN_WIDTH

@@ -5,11 +5,12 @@ A report contains the inverter's local time; the configured time zone is needed 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from inverter_capture.protocol.counts import Counts
-from inverter_capture.protocol.field_values import Values, field_values
+from inverter_capture.protocol.field_values import field_values
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import SINGLE_PHASE, Kind
 from inverter_capture.protocol.kind_detection import KindDetector
@@ -32,9 +33,31 @@ class Reading(NamedTuple):
 
     serial: str
     time: int  # Nanoseconds since the epoch, UTC
-    values: Values  # An absent value has no key
+    ids: tuple[str, ...]  # Ids of the fields that have a value, in the order of the register table
+    numbers: tuple[int | float, ...]  # Their values
     kind: Kind = SINGLE_PHASE
     layout: Layout = LAYOUTS[292]  # Of the report
+
+    @classmethod
+    def of(
+        cls,
+        serial: str,
+        time: int,
+        values: Mapping[str, int | float],
+        kind: Kind = SINGLE_PHASE,
+        layout: Layout = LAYOUTS[292],
+    ) -> Self:
+        """A reading with these values, by field id."""
+        return cls(serial, time, tuple(values), tuple(values.values()), kind, layout)
+
+    @property
+    def values(self) -> dict[str, int | float]:
+        """The values by field id, made anew each time."""
+        return dict(zip(self.ids, self.numbers, strict=True))
+
+    def with_values(self, values: Mapping[str, int | float]) -> Self:
+        """The same reading with other values."""
+        return self._replace(ids=tuple(values), numbers=tuple(values.values()))
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -79,11 +102,11 @@ class ReportReader:
             self.counts.foreign += 1
             return None
         self.counts.readings += 1
-        values, implausible = field_values(told, layout).read(data)
+        ids, numbers, implausible = field_values(told, layout).read(data)
         for name in implausible:
             self.counts.implausible += 1
             self.implausible[name] = self.implausible.get(name, 0) + 1
-        return Reading(serial, moment * SECOND, values, told.kind, layout)
+        return Reading(serial, moment * SECOND, ids, numbers, told.kind, layout)
 
 
 class LocalTimes:

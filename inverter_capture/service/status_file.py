@@ -117,6 +117,7 @@ def _backend(backend: BackendStatus) -> Json:
 
 def _inverter(recent: Recent) -> Json:
     reading = recent.reading
+    values = reading.values
     # The clock may have been set since then.
     received = time.time() - (time.monotonic() - recent.received)
     interval = round(recent.interval or 0)
@@ -128,21 +129,23 @@ def _inverter(recent: Recent) -> Json:
         "received": round(received),
         "interval": interval or None,
         "due": round(received) + interval if interval else None,
-        "values": reading.values,
+        "values": values,
         "texts": {
-            name: describe(name, reading.values[name], reading.kind.codes)
+            name: describe(name, values[name], reading.kind.codes)
             for name in reading.kind.codes.fields
-            if name in reading.values
+            if name in values
         },
         "chart": recent.chart,
     }
 
 
 def read_status_file(path: str) -> str | None:
-    """The status file of a running service; None when no service is running. Raises OSError, ValueError."""
-    try:
-        with open(path, encoding="ascii") as file:
-            text = file.read()
-    except FileNotFoundError:
-        return None
-    return text if is_kept(path) else None
+    """The status file of a running service: empty when it has not written it; None when no service is running.
+
+    Raises OSError, ValueError.
+    """
+    text = ""
+    with suppress(FileNotFoundError), open(path, encoding="ascii") as file:
+        text = file.read()
+    # A service that was started before the directory was there has no lock.
+    return text if is_kept(path, without_lock=bool(text)) else None

@@ -277,7 +277,7 @@ def read_state(serial: str, payload: bytes) -> RetainedState | None:
         device = UNKNOWN.with_values(kind, [field for field in kind.fields if field.id in values], numbers)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
-    return RetainedState(Reading(serial, time, numbers, kind), behind, device)
+    return RetainedState(Reading.of(serial, time, numbers, kind), behind, device)
 
 
 def device_payload(

@@ -65,6 +65,7 @@ class Shared:
         self.status_changed = False  # Whether the status of the service has changed since it was published
         self.announced_elsewhere: set[str] = set()
         """Serial numbers of the inverters that another service announces to Home Assistant."""
+        self.shared_logged = False  # Whether it was logged that another service publishes the same topics
         self.states_read = False  # Whether the retained states of an earlier run have been read, or given up
 
     def add(self, serial: str, stale_after: float) -> Inverter:
@@ -193,12 +194,19 @@ class Session:
                 self._handle_other_status(topic, message.payload)
             elif topic == self._topics.service and message.payload == OFFLINE and not message.retained:
                 # Another service with this base topic has ended.
+                self._expect_echo(topic)
                 self._connection.publish(topic, ONLINE)
             elif topic in self._echoes:
-                if not message.retained:
+                # Of two services that announce an inverter at once, both hear the one that came first.
+                if not message.retained and not self._is_of_another(topic, message.payload):
                     self._echoes.discard(topic)
                     if topic != self._topics.service:
                         self._connection.unsubscribe([topic])
+            elif topic == self._topics.service:
+                if message.payload == ONLINE and not message.retained and not self._shared.shared_logged:
+                    self._shared.shared_logged = True
+                    text = 'mqtt %s: another service has base_topic = "%s" too: give each one its own'
+                    _log.warning(text, self._config.url, self._config.base_topic)
             elif topic == self._topics.home_assistant:
                 if message.payload == ONLINE and not message.retained:
                     self._again_at = time.monotonic() + AGAIN_SECONDS
@@ -272,11 +280,17 @@ class Session:
         if gone:
             self._remove(topic, gone)
             self._connection.publish(topic, self._announced[topic]())
+        self._is_of_another(topic, payload)
+
+    def _is_of_another(self, topic: str, payload: bytes) -> bool:
+        """Whether this is the discovery of an inverter by another service. Then ask whether that one is online."""
         other = homeassistant.announcing_service(payload)
         serial = next((serial for serial in self._devices if self._topics.device(serial) == topic), "")
-        if serial and other not in ("", self._topics.service, self._topics.home_assistant):
-            self._others.setdefault(other, {})[serial] = payload
-            self._connection.subscribe([other])
+        if not serial or other in ("", self._topics.service, self._topics.home_assistant):
+            return False
+        self._others.setdefault(other, {})[serial] = payload
+        self._connection.subscribe([other])
+        return True
 
     def _handle_other_status(self, status_topic: str, status: bytes) -> None:
         """Leave to another service that is online what it has announced; take it over when that one has ended."""
@@ -347,8 +361,9 @@ class Session:
             return
         number = self._connection.publish(topic, homeassistant.state_payload(reading, behind))
         if self._config.field_topics:
+            values = reading.values
             for field in reading.fields:
-                value = homeassistant.field_text(reading.values.get(field.id))
+                value = homeassistant.field_text(values.get(field.id))
                 self._connection.publish(self._topics.field(serial, field.id), value, confirm=False)
         with shared.changed:
             if is_news:

@@ -372,7 +372,8 @@ def test_a_server_that_cannot_be_reached(log: pytest.LogCaptureFixture) -> None:
             wait_for(lambda: errors(log), "line")
             time.sleep(0.5)
             assert len(errors(log)) == 1
-            said = rf"influxdb2 {server.url}: cannot be reached \(Connection refused\); waiting: \d+ readings?"
+            said = r"cannot be reached \(Connection refused\): check host, and that the server is running"
+            said = rf"influxdb2 {server.url}: {said}; waiting: \d+ readings?"
             assert re.fullmatch(said, errors(log)[0])
             server.listen()
             assert server.wait_for_stored(10) == lines(10)

@@ -20,7 +20,7 @@ from inverter_capture.protocol.codes import describe
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.recent_readings import Recent, RecentReadings
 from inverter_capture.service.single import is_kept
-from inverter_capture.text import printable, utc_text
+from inverter_capture.text import OWN_ERROR, printable, utc_text
 
 WRITE_SECONDS = 1.0  # Minimum time between two writes. A write also waits this long for further changes.
 WORK_SHARE = 10  # Minimum pause after a write, as a multiple of its duration: with many inverters, a write takes long
@@ -75,7 +75,7 @@ class StatusFile:
             except OSError as error:
                 self._fail(f"--status {printable(self._path)}: cannot be written ({error.strerror})")
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("an error in inverter-capture itself, please report it")
+                _log.exception("status file: %s", OWN_ERROR)
             pause = max(WRITE_SECONDS, WORK_SHARE * (time.monotonic() - began))
         for path in (self._path, self._new):
             with suppress(OSError):

@@ -445,8 +445,8 @@ def test_zeros_take_as_long_however_often_the_dongle_reports(seconds: int) -> No
 
 @pytest.mark.parametrize("field", TOTALS, ids=ids)
 def test_zeros_are_believed_later(field: Field) -> None:
-    values = [5000.0] * 4 + [0] * (ZEROS_CONFIRM + 2) + [0.1]
-    assert verdicts(series(field.id, values)) == [True] * 4 + [False] * (ZEROS_CONFIRM - 1) + [True] * 4
+    values = [5000.0] * 4 + [0] * 8 + [0.1]
+    assert verdicts(series(field.id, values)) == [True] * 4 + [False] * 5 + [True] * 4
 
 
 def test_what_was_confirmed_is_as_good_as_what_was_believed_before() -> None:

@@ -407,7 +407,7 @@ def test_what_is_left_is_read_again(time: int, behind: float) -> None:
 def test_what_others_leave_is_no_state(payload: bytes) -> None:
     assert homeassistant.read_state(SERIAL, payload) is None
     assert homeassistant.removals(payload, homeassistant.device_payload(SERIAL, USUAL, SERVICE, TOPICS, 9)) == {}
-    assert homeassistant.announcer(payload) == ""
+    assert homeassistant.announcing_service(payload) == ""
 
 
 ODD_JSON = ["NaN", "Infinity", '"x"', "[1]", "{}", "true", "null", "9" * 400, r'"\ud800"', "-5"]
@@ -451,7 +451,7 @@ def test_a_forged_announcement_harms_nothing(odd: str) -> None:
 )
 def test_an_announcement_with_another_topic_than_that_of_a_service(topic: str) -> None:
     forged = {"availability": [{"topic": topic}], "origin": {"name": "inverter-capture"}}
-    assert homeassistant.announcer(json.dumps(forged).encode()) == ""
+    assert homeassistant.announcing_service(json.dumps(forged).encode()) == ""
 
 
 # What is no more
@@ -461,7 +461,7 @@ def test_who_has_announced_an_inverter() -> None:
     other = TOPICS._replace(base="other")
     for topics in (TOPICS, other):
         payload = homeassistant.device_payload(SERIAL, USUAL, SERVICE, topics, STALE_AFTER)
-        assert homeassistant.announcer(payload) == topics.service
+        assert homeassistant.announcing_service(payload) == topics.service
 
 
 def test_what_is_gone_is_removed() -> None:
@@ -551,11 +551,14 @@ def test_an_inverter_is_known_again_from_the_state_that_it_left(kind: Kind, layo
 
 
 def test_states_of_earlier_versions_and_of_others() -> None:
-    older = {"values": dict.fromkeys((row["id"] for row in tables.SINGLE_PHASE), 0)}
-    assert len(homeassistant.read_device(older).fields) == len(tables.SINGLE_PHASE)
+    state = {"timestamp": 1, "clock_behind": 0, "serial": SERIAL}
+    older = state | {"values": dict.fromkeys((row["id"] for row in tables.SINGLE_PHASE), 0)}
+    known = homeassistant.read_state(SERIAL, json.dumps(older).encode())
+    assert known is not None
+    assert len(known.device.fields) == len(tables.SINGLE_PHASE)
     others: list[Any] = [{}, {"values": []}, {"kind": "four-phase", "values": {}}, {"values": ["firmware_main"]}]
-    for state in others:
-        assert homeassistant.read_device(state) == UNKNOWN
+    for other in others:
+        assert homeassistant.read_state(SERIAL, json.dumps(state | other).encode()) is None
 
 
 def test_fields_that_reports_no_longer_hold_are_removed() -> None:

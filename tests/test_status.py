@@ -330,6 +330,19 @@ def test_without_a_service(tmp_path: Path) -> None:
     assert "/var/run/inverter-capture/status.json" in done.err
 
 
+def test_a_service_that_cannot_write(tmp_path: Path) -> None:
+    """As on a full disk."""
+    file = tmp_path / "status.json"
+    (tmp_path / "status.json.new").mkdir()
+    with running(write(tmp_path / "c.toml"), file) as program:
+        program.wait_until_said("cannot be written")
+        done = run_program("status", file)
+        assert (done.code, done.out) == (1, "")
+        assert "the service runs, but has not written it" in done.err
+        assert "start it" not in done.err
+        program.stop()
+
+
 def test_after_a_service(tmp_path: Path) -> None:
     file = tmp_path / "status.json"
     with running(write(tmp_path / "c.toml"), file) as program:

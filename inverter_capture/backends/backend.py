@@ -41,6 +41,7 @@ class Backend(ABC):
         self.name = name
         self._changed = threading.Condition()  # Held while the state is changed, or read by another thread
         self._stopping = False
+        self._importing = False  # Whether readings come from a file
         self._problem = ""  # Why nothing can be delivered. Empty when no problem is known.
         self._failing_since: float | None = None  # Start of the problem, in seconds since the epoch
         self._logged: set[str] = set()  # Kinds of problems logged since the last delivery
@@ -65,28 +66,34 @@ class Backend(ABC):
     def put(self, reading: Reading) -> None:
         """Queue a reading for delivery. Returns at once. A full queue drops its oldest reading and counts it."""
 
-    def begin_import(self) -> None:  # noqa: B027 (not every backend needs it)
+    def begin_import(self) -> None:
         """Start an import: the following readings come from a file, and `wait_for_room` is called before each."""
+        with self._changed:
+            self._importing = True
 
-    def end_import(self) -> None:  # noqa: B027 (the same)
+    def end_import(self) -> None:
         """End the import: deliver the readings that were collected."""
+        with self._changed:
+            self._importing = False
+            self._changed.notify_all()
 
-    @abstractmethod
-    def wait_for_room(self, seconds: float) -> bool:
+    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (for backends that can be full)
         """Wait at most this time until `put` would not drop a reading. Returns whether that is so."""
+        return True
 
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait at most this time until all readings are delivered. Returns whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._counts()[1], seconds)
 
-    def retry(self) -> None:  # noqa: B027 (the same)
+    def retry(self) -> None:  # noqa: B027 (for backends that wait)
         """If the backend waits after a failure, make it try again now. Returns at once."""
 
     def stop(self) -> None:
         """Ask the backend to make a last attempt to deliver the queued readings, and to finish. Returns at once."""
         with self._changed:
             self._stopping = True
+            self._importing = False
             self._changed.notify_all()
 
     def join(self, seconds: float) -> int:

@@ -33,6 +33,8 @@ def read_status(path: str) -> str:
             f"no service is running that writes {path}: start it with /etc/init.d/inverter-capture start (OpenWrt), "
             f"or inverter-capture run CONFIG.toml --status {path}"
         )
+    if not text:
+        raise StatusError(f"{path}: the service runs, but has not written it: if that lasts, its log says why")
     return text
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inverter_capture.protocol import learnt_layouts
-from inverter_capture.protocol.layouts import LAYOUTS, Layout
+from inverter_capture.protocol.layouts import Layout
 from inverter_capture.protocol.learnt_layouts import LAYOUTS_MAX, LearntLayouts
 from inverter_capture.protocol.packets import Flow
 

@@ -302,13 +302,13 @@ def test_a_full_disk_is_said_once_and_tried_again(
     backend = console.Console(ConsoleConfig(format="line-protocol"), None)
     backend.start()
     for number in range(console.WAITING_MAX + 11):
-        backend.put(Reading("2205164738", number, {"battery_soc": 50}))
+        backend.put(Reading.of("2205164738", number, {"battery_soc": 50}))
         if number == 0:
             wait_for(lambda: caplog.records, "line about the problem")
     # One is being written; of those that wait, the oldest have gone.
     assert not backend.wait_until_empty(0.2)
     os.dup2(disk, output)
-    assert backend.wait_until_empty(10)
+    assert backend.wait_until_empty(30)
     backend.stop()
     assert backend.join(10) == 10
     problem, recovery = [record.getMessage() for record in caplog.records]

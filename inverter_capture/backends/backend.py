@@ -40,8 +40,8 @@ class Backend(ABC):
         """`name`: for the log; unique among the backends of one configuration."""
         self.name = name
         self._changed = threading.Condition()  # Held while the state is changed, or read by another thread
-        self._importing = False
         self._stopping = False
+        self._importing = False  # Whether readings come from a file
         self._problem = ""  # Why nothing can be delivered. Empty when no problem is known.
         self._failing_since: float | None = None  # Start of the problem, in seconds since the epoch
         self._logged: set[str] = set()  # Kinds of problems logged since the last delivery
@@ -71,7 +71,8 @@ class Backend(ABC):
 
     def begin_import(self) -> None:
         """Start an import: the following readings come from a file, which can wait."""
-        self._importing = True
+        with self._changed:
+            self._importing = True
 
     def end_import(self) -> None:
         """End the import: deliver the readings that were collected. May be called from any thread. Returns at once."""
@@ -84,14 +85,14 @@ class Backend(ABC):
         with self._changed:
             return self._changed.wait_for(lambda: not self._counts()[1], seconds)
 
-    def retry(self) -> None:  # noqa: B027 (not every backend needs it)
+    def retry(self) -> None:  # noqa: B027 (for backends that wait)
         """If the backend waits after a failure, make it try again now. Returns at once."""
 
     def stop(self) -> None:
         """Ask the backend to make a last attempt to deliver the queued readings, and to finish. Returns at once."""
         with self._changed:
-            self._importing = False
             self._stopping = True
+            self._importing = False
             self._changed.notify_all()
 
     def join(self, seconds: float) -> int:

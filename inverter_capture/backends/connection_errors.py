@@ -45,10 +45,10 @@ def explain(errors: Iterable[BaseException], setting: str, tls: str, seconds: fl
             # Such as homeassistant.local, which routers do not resolve.
             return f"cannot resolve the name in {setting} ({error.strerror}): correct it, or use the IP address", True
         if isinstance(error, TimeoutError):
-            return f"no answer within {seconds:g} s", True
+            return f"no answer within {seconds:g} s: check {setting}, and whether a firewall blocks the way", True
     for error in errors:
         if isinstance(error, OSError) and error.strerror:
-            return f"cannot be reached ({error.strerror})", True
+            return f"cannot be reached ({error.strerror}): check {setting}, and that the server is running", True
     return None
 
 

@@ -15,6 +15,7 @@ from inverter_capture.config.schema import ConsoleConfig
 from inverter_capture.output.formats import Formatter, formatter
 from inverter_capture.output.terminal import has_colour, width
 from inverter_capture.protocol.readings import Reading
+from inverter_capture.text import OWN_ERROR
 
 WAITING_MAX = 256  # Maximum number of readings queued for a slow reader
 RETRY_SECONDS = 5  # Seconds between attempts to write, for example while a disk is full
@@ -66,7 +67,7 @@ class Console(Backend):
                 self._print_readings()
                 return
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("console: an error in inverter-capture itself, please report it")
+                _log.exception("console: %s", OWN_ERROR)
                 with self._changed:
                     self.dropped += self._writing
                     self._writing = False

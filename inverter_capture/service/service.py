@@ -26,7 +26,7 @@ from inverter_capture.service.monitoring import STOP_SECONDS, Monitoring
 from inverter_capture.service.pipeline import Pipeline
 from inverter_capture.service.signals import on_signals, without_signals
 from inverter_capture.service.single import end_with_jail
-from inverter_capture.text import counted
+from inverter_capture.text import OWN_ERROR, counted
 
 NOTICE_SECONDS = 0.1  # Seconds between checks for a signal while the service waits for a backend
 
@@ -84,7 +84,7 @@ class Service:
             end_with_jail(self._stop)
             self._pipeline.open()
             # Importing the backends takes a router seconds. Meanwhile libpcap collects the packets.
-            self._backends = [self._open(section) for section in sections(self._config)]
+            self._backends = [self._open(section) for _, _, section in sections(self._config)]
             with without_signals():
                 for _, backend in self._backends:
                     backend.start()
@@ -179,7 +179,7 @@ class Service:
             except Exception:  # noqa: BLE001 (the other backends get the readings)
                 if backend not in self._failed:
                     self._failed.add(backend)
-                    _log.exception("%s: an error in inverter-capture itself, please report it", backend.name)
+                    _log.exception("%s: %s", backend.name, OWN_ERROR)
 
     # --- the configuration, read again ---
 
@@ -187,7 +187,7 @@ class Service:
         try:
             self._reload()
         except Exception:  # noqa: BLE001 (waiting readings must not be lost)
-            _log.exception("an error in inverter-capture itself, please report it; going on")
+            _log.exception("%s; going on", OWN_ERROR)
 
     def _reload(self) -> None:
         """Apply the changed configuration. If it is invalid, log the errors and keep the previous one."""
@@ -219,7 +219,7 @@ class Service:
 
     def _replace_backends(self, *, zone_changed: bool) -> None:
         """Assign to each section the running backend with the most similar settings, to keep its waiting readings."""
-        wanted = list(sections(self._config))
+        wanted = [section for _, _, section in sections(self._config)]
         before = list(self._backends)
         pairs = [
             (_likeness(each.section, section), number, each)

@@ -100,5 +100,5 @@ def read_toml(data: bytes) -> object:
 
 
 def read_uci(data: bytes) -> object:
-    text = uci.read_settings(data, "f").toml()
+    text = uci.Settings(data, "f").toml()
     return toml_file.parse(text, "f")

@@ -17,7 +17,7 @@ from inverter_capture.backends.influxdb2.write_api import Outcome, Verdict, Writ
 from inverter_capture.config.schema import InfluxDb2Config
 from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.text import counted, local_time_text
+from inverter_capture.text import OWN_ERROR, counted, local_time_text
 
 REPORT_SECONDS = 3600  # Seconds between log messages that deliveries still fail
 PROBES_MAX = 3
@@ -96,7 +96,7 @@ class InfluxDb2(Backend):
                     self._changed.wait_for(lambda: len(self._buffer) or self._stopping or self._wanted)
                 seconds = self._deliver(api)
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
+                _log.exception("%s: %s", self.name, OWN_ERROR)
                 seconds = RESTART_SECONDS
             finally:
                 api.close()

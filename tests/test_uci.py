@@ -32,9 +32,10 @@ from inverter_capture.config.schema import (
     Setting,
     setting,
 )
-from inverter_capture.config.toml_file import load, parse
+from inverter_capture.config.toml_file import load
 from inverter_capture.config.uci import OFF, ON, read_export
 from inverter_capture.config.values import NAME, TEXT, SettingError, ValueType
+from tests.configuration import parse
 from tests.programs import run_program
 from tests.router import uci as stand_in
 

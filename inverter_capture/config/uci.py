@@ -74,7 +74,7 @@ def to_toml(path: str = "") -> str:
     ConfigError with all mistakes in UCI's notation, `unset` when only the device or a backend is not configured yet.
     """
     name, data = read_file(path, f"what `uci export {PACKAGE}` prints") if path else (CONFIG_FILE, export())
-    return Settings(data, name).toml()
+    return UciExport(data, name).toml()
 
 
 def export() -> bytes:
@@ -117,8 +117,8 @@ def read_export(text: str, name: str) -> list[UciSection]:
     return sections
 
 
-class Settings:
-    """The settings in the output of `uci export`, and their mistakes."""
+class UciExport:
+    """The output of `uci export`, and the mistakes in it."""
 
     def __init__(self, data: bytes, name: str) -> None:
         """`name` is the file's name in messages. Raises ConfigError."""

@@ -67,7 +67,7 @@ class UciSection(NamedTuple):
         return f"{self.type} '{self.name}'" if self.name else self.reference
 
 
-def to_toml(path: str = "") -> str:
+def to_toml(path: str) -> str:
     """Convert the settings to TOML, in ASCII, so that the terminal's encoding does not matter.
 
     `path`: a file with the output of `uci export`, - for standard input; if empty, `uci export` is called. Raises
@@ -178,7 +178,7 @@ class UciExport:
         self._mistakes.append(self._mistake(section, message, remedy, option, value))
 
     def _mistake(
-        self, section: UciSection, message: str, remedy: str, option: str = "", value: str = "", shown: str = ""
+        self, section: UciSection, message: str, remedy: str, option: str, value: str, shown: str = ""
     ) -> Mistake:
         label = shorten(str(section))
         if option:

@@ -27,7 +27,7 @@ LAST_READING = awk -v RS= "{ last = \$$0 } END { print last }"
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
-	@sed -n 's/^\([a-z-]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-20s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([^:. ]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-20s %s\n' "$$target" "$$text"; done
 
 run: ready ## Run the service on the bundled capture of one day, and show its last reading; with ALL=1 all readings
 	@bash -o pipefail -c '$(VENV)/bin/inverter-capture run tests/captures/day.toml | $(if $(ALL),cat,$(LAST_READING))' || \

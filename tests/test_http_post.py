@@ -256,7 +256,7 @@ def test_the_body_of_a_redirect_is_not_read() -> None:
         exchange.hang()
 
     with FaultyServer(play) as server:
-        answer = post(server.url, timeout=0.5)
+        answer = post(server.url)
     assert (answer.status, answer.location) == (308, "/there")
     assert answer.explanation.startswith("xxx")
 
@@ -274,7 +274,7 @@ def test_a_connection_is_kept_and_replaced_when_the_server_closes_it() -> None:
 
 # Answers that do not end
 
-TIMEOUT = 0.2
+TIMEOUT = 0.5
 BOUND = TIMEOUT * TOTAL_TIMEOUTS
 FOR_EVER = {
     "status line": lambda exchange: exchange.drip(b"HTTP/1.1 "),
@@ -289,7 +289,7 @@ def test_an_answer_that_drips_is_abandoned_in_time(how: str) -> None:
         began = time.monotonic()
         with pytest.raises(HttpError, match=f"within {BOUND:g} s") as caught:
             ask(client, server.url)
-        assert BOUND * 0.9 <= time.monotonic() - began < BOUND + 1
+        assert BOUND * 0.9 <= time.monotonic() - began < BOUND + 5
         assert caught.value.passing
 
 

@@ -162,7 +162,7 @@ def test_what_a_broker_gets(mqtt: Any, broker: Mosquitto) -> None:
         sent = reading(7)
         backend.put(sent)
         listener.wait_for(AVAILABILITY)
-        assert backend.wait_until_empty(5)
+        assert backend.wait_until_empty(30)
         assert backend.status() == BackendStatus(
             name=f"mqtt {broker.url}", connected=True, delivered=1, waiting=0, dropped=0, problem=""
         )
@@ -192,7 +192,7 @@ def test_a_reading_is_one_message(mqtt: Any, broker: Mosquitto) -> None:
             listener.wait_for(STATE, at_least(number + 1))
         assert power(listener.of(STATE)) == [0, 1, 2, 3, 4]
         assert len(listener.of(AVAILABILITY)) == len(listener.of(DEVICE)) == 1
-        assert backend.wait_until_empty(10)
+        assert backend.wait_until_empty(30)
         assert backend.status().delivered == 5
 
 
@@ -201,7 +201,7 @@ def test_a_reading_arrives_at_once(mqtt: Any, broker: Mosquitto) -> None:
     with Listener(broker, "inverter-capture/+/state") as listener, delivering(mqtt, broker.url) as backend:
         backend.put(reading(0))
         listener.wait_for(STATE)
-        assert backend.wait_until_empty(5)
+        assert backend.wait_until_empty(30)
         for number in range(1, 20):
             began = time.monotonic()
             backend.put(reading(number))
@@ -471,7 +471,7 @@ def test_a_file_is_read_to_its_newest_reading(mqtt: Any, broker: Mosquitto) -> N
             backend.put(Reading.of(SERIAL, first + number * SECOND, {"grid_power": number}))
             time.sleep(0.005)
         backend.end_import()
-        assert backend.wait_until_empty(10)
+        assert backend.wait_until_empty(30)
         listener.wait_for(STATE, lambda heard: power(heard)[-1] == 199)
         assert len(listener.of(STATE)) < 20
 
@@ -542,13 +542,13 @@ def test_what_others_have_left_there_takes_no_place(mqtt: Any, broker: Mosquitto
     with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
         for serial in forged:
             backend.put(reading(1, serial))
-        assert backend.wait_until_empty(20)
+        assert backend.wait_until_empty(30)
     with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
         listener.wait_for(SERVICE, lambda heard: heard[-1].text == "online" and not heard[-1].retained)
         backend.put(reading(7))
         listener.wait_for(STATE)
         listener.wait_for_text(AVAILABILITY, "online")
-        assert backend.wait_until_empty(5)
+        assert backend.wait_until_empty(30)
         # One of the others went, and is no longer said to be there.
         wait_for(
             lambda: [listener.of(TOPICS.availability(serial))[-1].text for serial in forged].count("offline") == 1,
@@ -560,7 +560,7 @@ def test_inverters_that_report_stay_before_those_that_only_a_state_tells_of(mqtt
     with delivering(mqtt, broker.url) as backend:
         for number in range(INVERTERS_MAX):
             backend.put(reading(1, f"FORGED{number:04}"))
-        assert backend.wait_until_empty(20)
+        assert backend.wait_until_empty(30)
     with Listener(broker) as listener, delivering(mqtt, broker.url) as backend:
         # It has been silent for longer than all of them.
         backend.put(reading(7, late=60))
@@ -568,7 +568,7 @@ def test_inverters_that_report_stay_before_those_that_only_a_state_tells_of(mqtt
         listener.wait_for_text(AVAILABILITY, "online")
         for number in range(INVERTERS_MAX // 2):
             backend.put(reading(number, f"ANOTHER{number:03}"))
-            assert backend.wait_until_empty(5)
+            assert backend.wait_until_empty(30)
         listener.wait_for(TOPICS.state(f"ANOTHER{INVERTERS_MAX // 2 - 1:03}"))
         assert listener.of(AVAILABILITY)[-1].text == "online"
 
@@ -579,7 +579,7 @@ def test_of_too_many_inverters_the_one_that_is_silent_goes(mqtt: Any, broker: Mo
         for number in range(2 * INVERTERS_MAX):
             backend.put(reading(number))
             backend.put(reading(number, f"FORGED{number:04}"))
-            assert backend.wait_until_empty(10)
+            assert backend.wait_until_empty(30)
         listener.wait_for(STATE, lambda heard: power(heard)[-1] == 2 * INVERTERS_MAX - 1)
         assert [heard.text for heard in listener.of(AVAILABILITY)] == ["online"]
         assert backend.status().delivered == 4 * INVERTERS_MAX
@@ -591,7 +591,7 @@ def test_a_restart_of_the_broker(
 ) -> None:
     with Mosquitto(tmp_path / "broker", keep=keep) as broker, delivering(mqtt, broker.url) as backend:
         backend.put(reading(7))
-        assert backend.wait_until_empty(10)
+        assert backend.wait_until_empty(30)
         for stop in (broker.end, broker.kill):
             stop()
             wait_for(lambda: not backend.status().connected, "loss")
@@ -625,7 +625,7 @@ def test_readings_while_the_broker_is_away(mqtt: Any, broker: Mosquitto, log: py
         with Listener(broker) as listener:
             listener.wait_for_text(SERVICE, "online")
             assert power(listener.of(STATE)) == [4]
-        assert backend.wait_until_empty(10)
+        assert backend.wait_until_empty(30)
         wait_for(lambda: "delivering again" in log.text, "line about that")
         assert "dropped: 4 readings" in log.text
 
@@ -870,7 +870,7 @@ def test_not_allowed(rules: str, mqtt: Any, tmp_path: Path, log: pytest.LogCaptu
             assert errors(log)[0].startswith(
                 f"mqtt {broker.url}: the broker does not send back messages published to {topic}"
             )
-            assert backend.wait_until_empty(5)
+            assert backend.wait_until_empty(30)
             backend.put(reading(8))
             time.sleep(1)
             assert len(errors(log)) == 1
@@ -918,7 +918,7 @@ def test_a_broker_that_forwards_small_messages_only(mqtt: Any, tmp_path: Path, l
         backend.put(reading(8))
         listener.wait_for(STATE, lambda heard: power(heard)[-1] == 8)
         listener.wait_for_text(SERVICE, "online")
-        assert backend.wait_until_empty(5)
+        assert backend.wait_until_empty(30)
         time.sleep(2)
         assert len(errors(log)) == 1, errors(log)
         assert backend.status().connected
@@ -1270,7 +1270,7 @@ def test_nothing_is_left_open(mqtt: Any, broker: Mosquitto, log: pytest.LogCaptu
     for _ in range(5):
         with delivering(mqtt, broker.url) as backend:
             backend.put(reading(7))
-            assert backend.wait_until_empty(10)
+            assert backend.wait_until_empty(30)
         backend.put(reading(8))
         assert check(mqtt, broker.url) is None
         assert check(mqtt, f"mqtts://127.0.0.1:{broker.port}") is not None

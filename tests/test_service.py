@@ -308,7 +308,7 @@ def test_a_full_disk_is_said_once_and_tried_again(
     # One is being written; of those that wait, the oldest have gone.
     assert not backend.wait_until_empty(0.2)
     os.dup2(disk, output)
-    assert backend.wait_until_empty(10)
+    assert backend.wait_until_empty(30)
     backend.stop()
     assert backend.join(10) == 10
     problem, recovery = [record.getMessage() for record in caplog.records]

@@ -203,7 +203,7 @@ def test_the_service_ends_with_its_jail(dongle: Dongle, tmp_path: Path, name: st
         try:
             os.kill(program.pid, signal.SIGKILL)
             if ends:
-                wait_for(lambda: not is_running(process), "end of the service", 5)
+                wait_for(lambda: not is_running(process), "end of the service")
                 assert program.said("ujail has ended") == 1
             else:
                 sent = dongle.send(1)

@@ -686,7 +686,8 @@ def test_a_certificate_of_ours(mqtt: Any, tmp_path: Path, authority: Authority) 
         assert problem is not None
         assert "set certificate and key" in problem
         missing = check(mqtt, **way, certificate="/no/such", key=key)
-        assert missing == f'certificate = "/no/such" and key = "{key}" cannot be used (No such file or directory)'
+        said = f'certificate = "/no/such" and key = "{key}" cannot be used (No such file or directory)'
+        assert missing == f"{said}: correct the paths, or the files"
         wrong = check(mqtt, **way, certificate=certificate, key=other.files()[1])
         assert wrong is not None
         assert "not in PEM format, or not a pair" in wrong

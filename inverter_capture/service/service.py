@@ -146,7 +146,7 @@ class Service:
 
     def _finish(self) -> int:
         """Stop the backends; after a file, when all is delivered. Returns the number of readings lost."""
-        while not self._stopping and not self._is_delivered():
+        while not self._stopping and not all(backend.wait_until_empty(NOTICE_SECONDS) for _, backend in self._backends):
             # A reload may correct the settings that prevent the delivery.
             if not self._requests.empty() and self._requests.get() == _RELOAD:
                 self._try_reload()
@@ -154,9 +154,6 @@ class Service:
             backend.stop()
         ending = [backend for backend, *_ in self._removed] + [backend for _, backend in self._backends]
         return sum(self._join(backend, self._seconds_left(backend.stop_seconds)) for backend in ending)
-
-    def _is_delivered(self) -> bool:
-        return all(backend.wait_until_empty(NOTICE_SECONDS) for _, backend in self._backends)
 
     def _join(self, backend: Backend, seconds: float) -> int:
         lost = backend.join(seconds)

@@ -363,7 +363,8 @@ class Session:
         if self._config.field_topics:
             values = reading.values
             for field in reading.fields:
-                value = homeassistant.field_text(values.get(field.id))
+                # An empty message removes what is retained of an absent value.
+                value = str(values.get(field.id, "")).encode()
                 self._connection.publish(self._topics.field(serial, field.id), value, confirm=False)
         with shared.changed:
             if is_news:

@@ -27,7 +27,7 @@ LAST_READING = awk -v RS= "{ last = \$$0 } END { print last }"
 
 help: ## List the targets
 	@echo "make TARGET [PYTHON=python3.X] [ARGS='for pytest']"
-	@sed -n 's/^\([a-z-]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-20s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([^:. ]*\):.* ## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  %-20s %s\n' "$$target" "$$text"; done
 
 run: ready ## Run the service on the bundled capture of one day, and show its last reading; with ALL=1 all readings
 	@bash -o pipefail -c '$(VENV)/bin/inverter-capture run tests/captures/day.toml | $(if $(ALL),cat,$(LAST_READING))' || \
@@ -41,7 +41,7 @@ test: may-be-root lint ## Run the linters and every test, as root or with sudo; 
 test-homeassistant: ready-to-test ## Run the service with a real Home Assistant; HOMEASSISTANT=newest takes the newest
 	@if [ "$(HOMEASSISTANT)" = newest ]; then sh .ci/setup --newest-homeassistant .venv/homeassistant-newest; \
 	else sh .ci/setup "$$(sh .ci/setup --find 3.13)" .venv/homeassistant-3.13 homeassistant; fi
-	@$(SUDO) $(TEST_ENVIRONMENT) HOMEASSISTANT=$(HOMEASSISTANT) $(RUN) -m pytest -o faulthandler_timeout=600 $(ARGS) tests/homeassistant/checks.py
+	@$(SUDO) $(TEST_ENVIRONMENT) HOMEASSISTANT=$(HOMEASSISTANT) $(RUN) -m pytest $(ARGS) tests/homeassistant/checks.py
 
 test-architectures: ready-to-test ## Decode on 32-bit and big-endian processors, too: with QEMU, and Debian's Python, 50 MB for each
 	@sh .ci/setup --install debootstrap qemu-user-static

@@ -7,6 +7,10 @@ from datetime import UTC, datetime
 
 from inverter_capture.protocol.times import SECOND
 
+# Parts of messages.
+OWN_ERROR = "an error in inverter-capture itself, please report it"
+REPORT_IT = "please report what `inverter-capture decode --raw --anonymise CAPTURE` prints"
+
 
 def printable(text: str) -> str:
     """The text with escapes such as \\x1b for characters that are not printable: control characters and line breaks."""

@@ -195,9 +195,12 @@ class VictoriaMetrics(Database):
         """Let it write what it has taken, and show it."""
         self.request("/internal/force_flush")
 
-    def save(self) -> None:
-        """Let it write all to the disk. What it acknowledges is there only seconds later."""
-        self.request("/snapshot/create")
+    def end(self) -> None:
+        """End it in good order (SIGTERM): it keeps all that it has acknowledged."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(PATIENCE_SECONDS)
+        self._process = None
 
     def points(self, measurement: str = "inverter") -> list[Point]:
         self.flush()

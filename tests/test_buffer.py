@@ -145,7 +145,7 @@ def month() -> list[Reading]:
     start = datetime(2024, 6, 1, tzinfo=UTC)
     inverter = Inverter(SMALL, start)
     reports = (inverter.report(start + timedelta(seconds=303 * number)) for number in range(6 * 288))
-    return [Reading(report.serial, int(report.moment.timestamp()) * 10**9, report.values) for report in reports] * 5
+    return [Reading.of(report.serial, int(report.moment.timestamp()) * 10**9, report.values) for report in reports] * 5
 
 
 @pytest.mark.parametrize(("schema", "days"), [("wide", 30), ("narrow", 28)])

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from inverter_capture.capture.file import FileCapture
-from inverter_capture.capture.libpcap import CaptureError, FilterError, check_filter
+from inverter_capture.capture.libpcap import FILTER_REMEDY, CaptureError, FilterError, check_filter
 from inverter_capture.commands.decode import DecodeCommand
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.protocol.packets import Packet
@@ -369,8 +369,8 @@ def test_filters_are_checked_without_a_device() -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("host 192.168.8.202 adn port 51100", 'at "adn port 51100" behind "host 192.168.8.202"'),
-        ("tcp and prot 51100", 'at "and prot 51100" behind "tcp"'),
+        ("host 192.168.8.202 adn port 51100", 'at "adn port 51100" after "host 192.168.8.202"'),
+        ("tcp and prot 51100", 'at "and prot 51100" after "tcp"'),
         ("prot 51100 and tcp", 'at "prot 51100"'),
         ("tcp port fiftyone", "fiftyone"),
         ("host 192.168.8.300", "192.168.8.300"),
@@ -391,7 +391,7 @@ def test_what_is_wrong_with_a_filter_is_named(tmp_path: Path, text: str, part: s
 
 def test_a_wrong_filter_is_an_error_of_whoever_wrote_it(tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.toml", DAY, file=True, filter="tcp adn port 5")
-    message = '"tcp adn port 5": syntax error, at "adn port 5" behind "tcp": see `man pcap-filter`\n'
+    message = f'"tcp adn port 5": syntax error, at "adn port 5" after "tcp": {FILTER_REMEDY}\n'
     for arguments, name in (
         (("decode", DAY, "--filter", "tcp adn port 5"), "--filter"),
         (("run", config), f"{config}:5: [pcap] filter ="),

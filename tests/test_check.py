@@ -22,7 +22,7 @@ def check(text: str, code: int = 2) -> list[str]:
     """What is said about this configuration, from the line's number on."""
     done = run_program("check", "-", input=text.encode())
     assert done.code == code, done
-    assert (done.out == "standard input: right\n") == (code == 0)
+    assert (done.out == "standard input: OK\n") == (code == 0)
     return [re.sub(r"^(error|warning): standard input:", "", line) for line in done.err.splitlines()]
 
 
@@ -67,7 +67,7 @@ def test_two_clients_that_throw_each_other_out(first: str, second: str, clash: b
     text = f'{START}[[mqtt]]\nurl = "broker"\n{first}\n[[mqtt]]\nurl = "mqtt://Broker:1883/"\n{second}\n'
     said = check(text, 2 if clash else 0)
     assert len(said) == clash
-    assert not clash or "the broker would take turns with section 1 of mqtt" in said[0]
+    assert not clash or "the broker would disconnect it and section 1 of mqtt in turns" in said[0]
     assert check(text.replace("Broker:1883", "broker:1884"), 0) == []
 
 

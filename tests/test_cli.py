@@ -101,7 +101,7 @@ def test_help(command: str) -> None:
         (["decode", "a\nb", "--x\ny"], "unrecognized arguments: --x\\ny"),
         (["decode", "f", "--raw", "--format", "json"], "--raw with --format json: hex goes with --format table only"),
         (["decode", "f", "--timezone", "Afrika/Johannesburg"], "--timezone Afrika/Johannesburg: unknown time zone: "),
-        (["decode", str(DAY), "--filter", "tcp porrt 5"], '--filter "tcp porrt 5": syntax error, at "porrt 5" behind'),
+        (["decode", str(DAY), "--filter", "tcp porrt 5"], '--filter "tcp porrt 5": syntax error, at "porrt 5" after'),
         (["discover"], "required: DEVICE-or-FILE"),
         (["discover", "lo", "--seconds", "0"], '--seconds: "0": expected a whole number from 1 to 1000000'),
         (["discover", "lo", "--seconds", "soon"], '--seconds: "soon": expected a whole number'),
@@ -187,7 +187,9 @@ def test_the_system_s_time_zone_is_the_default(real: Path) -> None:
 def test_decode_says_which_time_zone_fits(zone: str, distance: str, real: Path) -> None:
     done = run_program("decode", real, "--format", "json", "--timezone", zone)
     assert done.code == 0
-    fits = f"warning: the inverter's clock is {distance} the capture's throughout: --timezone Africa/Johannesburg, or "
+    fits = (
+        f"warning: the inverter's clock is {distance} the capture's throughout: use --timezone Africa/Johannesburg, or "
+    )
     assert done.err.startswith(fits) if distance else not done.err
 
 
@@ -198,7 +200,7 @@ def test_an_import_begins_with_a_time_zone_that_fits(tmp_path: Path) -> None:
     message = wrong(run_program("run", config, TZ="UTC"))
     assert message.startswith(f'{config}: [pcap] timezone = "local": the inverter\'s clock is 2 h ahead of the capture')
     assert 'set it to "Africa/Johannesburg"' in message
-    assert message.endswith("or confirm it with --timezone local")
+    assert message.endswith("or confirm it with --timezone local, since an import cannot be taken back")
     words = [*PROGRAM, "run", str(config)]
     for zone, more in (("UTC", ["--timezone", "local"]), (ZONE, [])):
         with Program([*words, *more], TZ=zone) as program:
@@ -400,16 +402,16 @@ def test_decode_of_files_to_a_terminal_is_not_torn(real: Path) -> None:
 
 def test_a_good_configuration(tmp_path: Path) -> None:
     config = write_config(tmp_path / "good.toml", "lo", filter="src host 192.168.8.202")
-    assert good(run_program("check", config)) == f"{config}: right\n"
+    assert good(run_program("check", config)) == f"{config}: OK\n"
     config = write_config(tmp_path / "file.toml", DAY, file=True)
-    assert good(run_program("check", config)) == f"{config}: right\n"
-    assert good(run_program("check", "tests/captures/day.toml")) == "tests/captures/day.toml: right\n"
+    assert good(run_program("check", config)) == f"{config}: OK\n"
+    assert good(run_program("check", "tests/captures/day.toml")) == "tests/captures/day.toml: OK\n"
 
 
 def test_a_device_may_yet_come(tmp_path: Path) -> None:
     config = write_config(tmp_path / "later.toml", "br-guest")
     done = run_program("check", config)
-    assert (done.code, done.out) == (0, f"{config}: right\n")
+    assert (done.code, done.out) == (0, f"{config}: OK\n")
     assert done.err.startswith(
         f'warning: {config}:2: [pcap] device = "br-guest": there is no such device (there are: lo'
     )
@@ -422,7 +424,7 @@ def test_check_reads_standard_input() -> None:
     good_text = b'[pcap]\ndevice = "lo"\n[[console]]\n'
     good_export = b"package inverter-capture\n\nconfig pcap\n\toption device 'lo'\n\nconfig console\n\n"
     for text in (good_text, good_export):
-        assert good(run_program("check", "-", input=text)) == "standard input: right\n"
+        assert good(run_program("check", "-", input=text)) == "standard input: OK\n"
     bad = run_program("check", "-", input=good_text + b"x = 1\n")
     assert wrong(bad) == "standard input:4: [[console]] x: unknown setting: known are format"
     unset = run_program("check", "-", input=b"config pcap\n\n")
@@ -524,7 +526,7 @@ def test_capturing_needs_rights(tmp_path: Path) -> None:
     message = wrong(run_program("discover", "lo", "--seconds", "1", before=without_rights()), 1)
     assert message == f'"lo": cannot be opened: {reason}'
     # What needs none does without.
-    assert good(run_program("check", config, before=without_rights())) == f"{config}: right\n"
+    assert good(run_program("check", config, before=without_rights())) == f"{config}: OK\n"
 
 
 # --- discover -----------------------------------------------------------------------------------------------------
@@ -541,7 +543,7 @@ def check_section(tmp_path: Path, text: str) -> None:
     """It can be pasted."""
     config = tmp_path / "pasted.toml"
     config.write_text(text[text.index("[pcap]\n") :] + "[[console]]\n")
-    assert good(run_program("check", config)) == f"{config}: right\n"
+    assert good(run_program("check", config)) == f"{config}: OK\n"
 
 
 def rows(text: str, host: str) -> dict[str, str]:

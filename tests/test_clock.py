@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from inverter_capture.config import timezone
-from inverter_capture.config.timezone import OFFSETS, distance_text, fitting_zones, named_zone, offset_text, remedy
+from inverter_capture.config.timezone import distance_text, fitting_zones, named_zone, offset_text, remedy
 from inverter_capture.protocol.clock import (
     BACKLOG_SECONDS,
     CLOCK_TOLERANCE_SECONDS,
@@ -47,7 +47,9 @@ class Inverter:
         moment = captured - age + self.off
         clock = datetime.fromtimestamp(moment, UTC).replace(tzinfo=None)
         return self.watch.check(
-            Report(self.serial, clock, b""), Reading(self.serial, moment * SECOND, {}), captured * SECOND + SECOND // 2
+            Report(self.serial, clock, b""),
+            Reading.of(self.serial, moment * SECOND, {}),
+            captured * SECOND + SECOND // 2,
         )
 
 
@@ -57,7 +59,7 @@ def file_error(*offs: int) -> ClockError | None:
     for number, off in enumerate(offs):
         captured = NOW + 300 * number
         clock = datetime.fromtimestamp(captured + off, UTC).replace(tzinfo=None)
-        reading = Reading(SERIAL, (captured + off) * SECOND, {})
+        reading = Reading.of(SERIAL, (captured + off) * SECOND, {})
         clocks.add(Report(SERIAL, clock, b""), reading, captured * SECOND)
     return clocks.error
 
@@ -158,7 +160,7 @@ def test_each_inverter_has_its_own_clock() -> None:
     ],
 )  # fmt: skip
 def test_off_by_quarters(seconds: int, quarters: int) -> None:
-    assert off_by_quarters(Reading(SERIAL, (NOW + seconds) * SECOND, {}), NOW * SECOND) == quarters
+    assert off_by_quarters(Reading.of(SERIAL, (NOW + seconds) * SECOND, {}), NOW * SECOND) == quarters
 
 
 # --- zones ----------------------------------------------------------------------------------------------------------
@@ -208,7 +210,6 @@ def test_every_offset_in_use_has_a_zone() -> None:
         for offset in offsets:
             assert offset is not None
             seconds = int(offset.total_seconds())
-            assert seconds in OFFSETS
             # Nobody lives at sea.
             zones = fitting_zones(seconds, int(moment.timestamp()))
             assert [zone for zone in zones if not zone.startswith("Etc/")] or seconds == -12 * HOUR, offset
@@ -217,7 +218,7 @@ def test_every_offset_in_use_has_a_zone() -> None:
 @pytest.mark.parametrize("offset", [-12 * HOUR - 900, 14 * HOUR + 900, 7 * 24 * HOUR, 100, 901])
 def test_offsets_that_no_zone_has(offset: int) -> None:
     assert fitting_zones(offset, NOW) == []
-    assert remedy(ClockError(offset, offset, NOW)) == "no time zone fits: set the inverter's clock"
+    assert remedy(ClockError(offset, offset, NOW)) == "no time zone fits: set the inverter's clock, or this system's"
 
 
 NO_DATA = [(2, "Africa/Johannesburg"), (-4, "America/Puerto_Rico"), (0, "Africa/Accra"), (5.75, "Asia/Kathmandu")]
@@ -276,11 +277,10 @@ def test_the_remedy_on_openwrt_is_a_command(monkeypatch: pytest.MonkeyPatch, tmp
 def test_the_remedy_in_words() -> None:
     with system_zone("UTC"):
         assert remedy(ClockError(2 * HOUR, 2 * HOUR, NOW)) == (
-            'set [pcap] timezone = "Africa/Johannesburg", or another zone at UTC+02:00 such as "Europe/Berlin"'
+            'set [pcap] timezone = "Africa/Johannesburg", or another zone at UTC+02:00 such as Europe/Berlin'
         )
         assert remedy(ClockError(3 * HOUR, 3 * HOUR, NOW)) == (
-            'set [pcap] timezone = "Europe/Athens", '
-            'or another zone at UTC+03:00 such as "Africa/Nairobi" or "Asia/Beirut"'
+            'set [pcap] timezone = "Europe/Athens", or another zone at UTC+03:00 such as Asia/Beirut or Africa/Nairobi'
         )
         assert remedy(ClockError(-600, 20700, NOW)) == 'set [pcap] timezone = "Asia/Kathmandu"'
     with system_zone("Africa/Johannesburg"):

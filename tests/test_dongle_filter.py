@@ -284,7 +284,7 @@ def test_what_passes_is_what_the_decoder_needs(tmp_path: Path, link_type: int) -
         if not passing(tmp_path, [record.data], dongles, link_type):
             continue
         events = decoder.advance(record.time) + decoder.receive(Packet(record.time, link_type, record.data))
-        dongles.heed(events)
+        dongles.learn(events)
         decoded += [event.report.data for event in events if isinstance(event, Decoded)]
     assert decoded == frames
     assert list(dongles.endpoints) == [V4.endpoint]
@@ -306,11 +306,11 @@ def test_only_reports_make_a_dongle_known() -> None:
     dongles = DongleFilter()
     heard = Heard(0, V4.flow, Message(messages.login()))
     (told,) = poll_map_events(V4.flow)
-    assert not dongles.heed([heard, told])
+    assert not dongles.learn([heard, told])
     assert list(dongles.endpoints) == []
-    assert dongles.heed([report_of(V4)])
-    assert not dongles.heed([report_of(V4), heard, report_of(V4._replace(source_port=9, destination="10.0.0.1"))])
-    assert dongles.heed([report_of(V4._replace(port=9), known=False)])
+    assert dongles.learn([report_of(V4)])
+    assert not dongles.learn([report_of(V4), heard, report_of(V4._replace(source_port=9, destination="10.0.0.1"))])
+    assert dongles.learn([report_of(V4._replace(port=9), known=False)])
     assert list(dongles.endpoints) == [V4.endpoint, V4.endpoint._replace(server_port=9)]
 
 
@@ -324,7 +324,7 @@ def poll_map_events(flow: Flow) -> list[MapHeard]:
 def test_the_usual_port_needs_no_change() -> None:
     dongles = DongleFilter()
     before = dongles.text(link_layers.ETHERNET, live=True)
-    assert not dongles.heed([report_of(V4._replace(port=SERVER_PORT))])
+    assert not dongles.learn([report_of(V4._replace(port=SERVER_PORT))])
     assert dongles.text(link_layers.ETHERNET, live=True) == before
 
 

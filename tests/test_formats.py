@@ -29,7 +29,7 @@ from inverter_capture.text import printable, utc_text
 SOUTH_AFRICA = timezone(timedelta(hours=2))
 
 # The values of the one real frame that its description lists, and the codes in it.
-REAL = Reading(
+REAL = Reading.of(
     "1235687108",
     1_667_629_966_000_000_000,
     {
@@ -76,7 +76,7 @@ def readings(draw: st.DrawFn, *, scaled: bool = False) -> Reading:
         for name in values:
             number, divisor = draw(st.integers(-(2**33), 2**33)), kind.fields_by_id[name].divisor
             values[name] = number if divisor == 1 else number / divisor
-    return Reading(serial, draw(times), values, kind)
+    return Reading.of(serial, draw(times), values, kind)
 
 
 USUAL = SINGLE_PHASE.fields_in(LAYOUTS[292])
@@ -95,7 +95,7 @@ def plausible(choose: str, kind: Kind = SINGLE_PHASE, fields: Sequence[Field] = 
         values[field.id] = (low if choose == "least" else high) if field.id in kind.codes.fields else end
         if field.divisor == 1 and field.id not in kind.codes.fields:
             values[field.id] = int(end)
-    return REAL._replace(values=values, kind=kind)
+    return REAL.with_values(values)._replace(kind=kind)
 
 
 def table(reading: Reading, *, colour: bool = False, width: int = 80) -> str:
@@ -188,7 +188,8 @@ def test_no_number_of_a_register_is_rounded(decimals: int) -> None:
 
 @given(st.binary(min_size=LAYOUTS[306].length, max_size=LAYOUTS[306].length))
 def test_line_protocol_of_any_registers(data: bytes) -> None:
-    reading = REAL._replace(values=DECODED.read(data)[0])
+    ids, numbers, _ = DECODED.read(data)
+    reading = REAL._replace(ids=ids, numbers=numbers)
     expected = {name: float(value) for name, value in reading.values.items()}
     assert parse_line(line_protocol(reading).decode())[2] == expected
     lines = [parse_line(line) for line in narrow_line_protocol(reading).decode().splitlines()]
@@ -231,7 +232,7 @@ def test_a_measurement_that_servers_would_skip_is_refused(measurement: str) -> N
 
 
 def test_json_of_the_real_report_is_the_contract_to_the_letter() -> None:
-    reading = REAL._replace(values={"grid_voltage": 233.3, "battery_power": -639, "battery_soc": 54})
+    reading = REAL.with_values({"grid_voltage": 233.3, "battery_power": -639, "battery_soc": 54})
     assert formatter("json").format(reading) == (
         '{"timestamp": 1667629966000000000, "time": "2022-11-05T06:32:46+00:00", "serial": "1235687108", '
         '"values": {"grid_voltage": 233.3, "battery_power": -639, "battery_soc": 54}}\n'
@@ -244,7 +245,7 @@ def test_json_comes_back(reading: Reading) -> None:
     assert text.count("\n") == 1
     row = json.loads(text)
     assert list(row) == ["timestamp", "time", "serial", "values"]
-    assert (row["serial"], row["timestamp"], row["values"]) == reading[:3]
+    assert (row["serial"], row["timestamp"], row["values"]) == (reading.serial, reading.time, reading.values)
     for name, value in reading.values.items():
         assert type(row["values"][name]) is type(value)
     # Python's own clock type knows microseconds only.
@@ -291,7 +292,7 @@ def test_utc_text(nanoseconds: int, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["table", "json", "csv"])
 def test_a_reading_without_values_is_still_shown(name: str) -> None:
-    assert "1235687108" in formatter(name, zone=UTC).format(REAL._replace(values={}))
+    assert "1235687108" in formatter(name, zone=UTC).format(REAL.with_values({}))
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
@@ -423,12 +424,12 @@ def test_the_whole_stands_before_its_parts_and_days_before_years() -> None:
 )
 def test_rows(values: dict[str, int | float], row: str) -> None:
     (name,) = values
-    assert group_rows(table(REAL._replace(values=values), width=40), SINGLE_PHASE.fields_by_id[name].group) == [row]
+    assert group_rows(table(REAL.with_values(values), width=40), SINGLE_PHASE.fields_by_id[name].group) == [row]
 
 
 def test_every_fault_is_shown_in_whole_words() -> None:
     values: dict[str, int | float] = {"inverter_faults": 1 << 6 | 1 << 36 | 1 << 63}
-    assert group_rows(table(REAL._replace(values=values)), "Inverter") == [
+    assert group_rows(table(REAL.with_values(values)), "Inverter") == [
         "Faults",
         "F07 DC/DC soft start",
         "F37 three-phase voltage unbalance",
@@ -438,7 +439,7 @@ def test_every_fault_is_shown_in_whole_words() -> None:
 
 
 def test_every_code_on_its_own_line_beside_its_name() -> None:
-    rows = group_rows(table(REAL._replace(values={"generator_relay": 0x10})), "Generator")
+    rows = group_rows(table(REAL.with_values({"generator_relay": 0x10})), "Generator")
     assert rows == ["Relay generator relay open", "power switch on"]
 
 
@@ -465,7 +466,7 @@ def test_colour_changes_nothing_but_colour(reading: Reading) -> None:
     ],
 )
 def test_only_what_is_wrong_is_coloured(values: dict[str, int | float], warned: str) -> None:
-    text = table(REAL._replace(values=values), colour=True)
+    text = table(REAL.with_values(values), colour=True)
     assert "".join(re.findall(r"\x1b\[(?:33|1;31)m.*?\x1b\[0m", text)) == warned
 
 

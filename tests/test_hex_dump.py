@@ -28,7 +28,7 @@ def report(data: bytes, layout: Layout | None, serial: str = SERIAL) -> Decoded 
     found = Report(serial, CLOCK, data, layout)
     if layout is None:
         return Unknown(5, FLOW, found)
-    return Decoded(5, FLOW, found, Reading(serial, 7, {"battery_soc": 54}))
+    return Decoded(5, FLOW, found, Reading.of(serial, 7, {"battery_soc": 54}))
 
 
 def heard(data: bytes) -> Event:

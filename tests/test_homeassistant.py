@@ -109,7 +109,7 @@ def state(
     kind: Kind = SINGLE_PHASE,
     layout: Layout = LAYOUTS[292],
 ) -> dict[str, Any]:
-    reading = Reading(SERIAL, time, values, kind, layout)
+    reading = Reading.of(SERIAL, time, values, kind, layout)
     payload: dict[str, Any] = json.loads(homeassistant.state_payload(reading, 1200.4))
     return payload
 
@@ -363,10 +363,10 @@ def test_what_follows_from_fields() -> None:
 
 
 def test_a_battery_without_bms_has_no_entities_of_one() -> None:
-    silent = Reading(SERIAL, 0, {"battery_soc": 50})
+    silent = Reading.of(SERIAL, 0, {"battery_soc": 50})
     first = UNKNOWN.after(silent)
     assert not [name for name in first.fields if name.startswith("bms_")]
-    told = first.after(Reading(SERIAL, 1, {"bms_soc": 50}))
+    told = first.after(Reading.of(SERIAL, 1, {"bms_soc": 50}))
     assert told == device(SINGLE_PHASE, LAYOUTS[292])
     # For a while it may say nothing.
     assert told.after(silent) == told
@@ -395,7 +395,7 @@ def test_nothing_that_json_does_not_know() -> None:
 
 @given(st.integers(0, 2**63 - 1), st.floats(-1e6, 1e6))
 def test_what_is_left_is_read_again(time: int, behind: float) -> None:
-    reading = Reading(SERIAL, time, {"grid_power": -5, "grid_import_total": 6536.4})
+    reading = Reading.of(SERIAL, time, {"grid_import_total": 6536.4, "grid_power": -5})
     payload = homeassistant.state_payload(reading, behind)
     assert homeassistant.read_state(SERIAL, payload) == (reading, round(behind), UNKNOWN.after(reading))
     assert homeassistant.read_state("other", payload) is None
@@ -407,7 +407,7 @@ def test_what_is_left_is_read_again(time: int, behind: float) -> None:
 def test_what_others_leave_is_no_state(payload: bytes) -> None:
     assert homeassistant.read_state(SERIAL, payload) is None
     assert homeassistant.removals(payload, homeassistant.device_payload(SERIAL, USUAL, SERVICE, TOPICS, 9)) == {}
-    assert homeassistant.announcer(payload) == ""
+    assert homeassistant.announcing_service(payload) == ""
 
 
 ODD_JSON = ["NaN", "Infinity", '"x"', "[1]", "{}", "true", "null", "9" * 400, r'"\ud800"', "-5"]
@@ -451,7 +451,7 @@ def test_a_forged_announcement_harms_nothing(odd: str) -> None:
 )
 def test_an_announcement_with_another_topic_than_that_of_a_service(topic: str) -> None:
     forged = {"availability": [{"topic": topic}], "origin": {"name": "inverter-capture"}}
-    assert homeassistant.announcer(json.dumps(forged).encode()) == ""
+    assert homeassistant.announcing_service(json.dumps(forged).encode()) == ""
 
 
 # What is no more
@@ -461,7 +461,7 @@ def test_who_has_announced_an_inverter() -> None:
     other = TOPICS._replace(base="other")
     for topics in (TOPICS, other):
         payload = homeassistant.device_payload(SERIAL, USUAL, SERVICE, topics, STALE_AFTER)
-        assert homeassistant.announcer(payload) == topics.service
+        assert homeassistant.announcing_service(payload) == topics.service
 
 
 def test_what_is_gone_is_removed() -> None:
@@ -496,7 +496,7 @@ THREE_PHASES = Layout([(14, 15), (20, 21), (210, 223), (500, 558), (586, 730)])
 )
 def test_what_is_announced_is_what_reports_hold(kind: Kind, layout: Layout) -> None:
     values: dict[str, int | float] = dict.fromkeys(kind.fields_by_id.keys() - {"firmware_main"}, 0)
-    inverter = UNKNOWN.after(Reading(SERIAL, 0, values, kind, layout))
+    inverter = UNKNOWN.after(Reading.of(SERIAL, 0, values, kind, layout))
     assert inverter == device(kind, layout)
     found = components(inverter)
     names = {field.id for field in kind.fields_in(layout)}
@@ -531,12 +531,12 @@ def test_the_energy_dashboard_has_one_set_of_names() -> None:
 
 def test_the_device_tells_its_software_and_its_power() -> None:
     values: dict[str, int | float] = {"firmware_main": 0x3388, "rated_power": 5000.0}
-    known = UNKNOWN.after(Reading(SERIAL, 0, values, SINGLE_PHASE, LAYOUTS[306]))
+    known = UNKNOWN.after(Reading.of(SERIAL, 0, values, SINGLE_PHASE, LAYOUTS[306]))
     told = announced(inverter=known)["device"]
     assert (told["sw_version"], told["model"]) == ("3388", "Hybrid inverter, 5 kW")
-    assert known.after(Reading(SERIAL, 0, {}, SINGLE_PHASE, LAYOUTS[306])) == known
+    assert known.after(Reading.of(SERIAL, 0, {}, SINGLE_PHASE, LAYOUTS[306])) == known
     values = {"firmware_main": 0x1098 << 16 | 0x3101, "rated_power": 29900.0}
-    told = announced(inverter=UNKNOWN.after(Reading(SERIAL, 0, values, HIGH_VOLTAGE, THREE_PHASES)))["device"]
+    told = announced(inverter=UNKNOWN.after(Reading.of(SERIAL, 0, values, HIGH_VOLTAGE, THREE_PHASES)))["device"]
     assert (told["sw_version"], told["model"]) == ("3101-1098", "Three-phase hybrid inverter, 29.9 kW")
 
 
@@ -544,18 +544,21 @@ def test_the_device_tells_its_software_and_its_power() -> None:
     ("kind", "layout"), [(SINGLE_PHASE, LAYOUTS[306]), (HIGH_VOLTAGE, THREE_PHASES), (THREE_PHASE, THREE_PHASES)]
 )
 def test_an_inverter_is_known_again_from_the_state_that_it_left(kind: Kind, layout: Layout) -> None:
-    reading = Reading(SERIAL, 1, {"firmware_main": 0x3388, "rated_power": 5000.0}, kind, layout)
+    reading = Reading.of(SERIAL, 1, {"firmware_main": 0x3388, "rated_power": 5000.0}, kind, layout)
     payload = homeassistant.state_payload(reading, 0)
     known = homeassistant.read_state(SERIAL, payload)
-    assert known == (reading._replace(layout=Reading(SERIAL, 1, {}).layout), 0, UNKNOWN.after(reading))
+    assert known == (reading._replace(layout=Reading.of(SERIAL, 1, {}).layout), 0, UNKNOWN.after(reading))
 
 
 def test_states_of_earlier_versions_and_of_others() -> None:
-    older = {"values": dict.fromkeys((row["id"] for row in tables.SINGLE_PHASE), 0)}
-    assert len(homeassistant.read_device(older).fields) == len(tables.SINGLE_PHASE)
+    state = {"timestamp": 1, "clock_behind": 0, "serial": SERIAL}
+    older = state | {"values": dict.fromkeys((row["id"] for row in tables.SINGLE_PHASE), 0)}
+    known = homeassistant.read_state(SERIAL, json.dumps(older).encode())
+    assert known is not None
+    assert len(known.device.fields) == len(tables.SINGLE_PHASE)
     others: list[Any] = [{}, {"values": []}, {"kind": "four-phase", "values": {}}, {"values": ["firmware_main"]}]
-    for state in others:
-        assert homeassistant.read_device(state) == UNKNOWN
+    for other in others:
+        assert homeassistant.read_state(SERIAL, json.dumps(state | other).encode()) is None
 
 
 def test_fields_that_reports_no_longer_hold_are_removed() -> None:

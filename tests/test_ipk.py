@@ -417,7 +417,7 @@ def test_the_backends_from_bytecode_alone(release: str, router: Path, tmp_path: 
     )
     process = run(router, release, "usr/bin/inverter-capture", "check", "--connect", config)
     assert process.returncode == 1
-    assert set(process.stderr.splitlines()) == {
+    assert {line.partition(": check ")[0] for line in process.stderr.splitlines()} == {
         f'error: {config}:6: [[influxdb2]] host = "https://localhost:1": cannot be reached (Connection refused)',
         f'error: {config}:11: [[mqtt]] url = "mqtts://localhost:1": cannot be reached (Connection refused)',
     }

@@ -135,8 +135,8 @@ def test_each_field_of_each_kind_is_a_metric(kind: Any) -> None:
     fields = kind.fields_in(layout)
     assert len(fields) > 60
     values = {field.id: float(number) for number, field in enumerate(fields)}
-    reading = Reading("A", NOON * SECOND, values, kind, layout)
-    other = Reading("B", NOON * SECOND, {fields[0].id: 7.5}, kind, layout)
+    reading = Reading.of("A", NOON * SECOND, values, kind, layout)
+    other = Reading.of("B", NOON * SECOND, {fields[0].id: 7.5}, kind, layout)
     text = metrics_text(NOTHING, [Recent(reading, 0, None, {}), Recent(other, 0, None, {})], NOON, 0)
     samples = parse(text)
     for name, number in values.items():
@@ -151,7 +151,7 @@ def test_each_field_of_each_kind_is_a_metric(kind: Any) -> None:
 
 
 def test_values_of_a_silent_inverter_are_left_out() -> None:
-    recent = [Recent(Reading("A", NOON * SECOND, {"pv_power": 1}), 50, None, {})]
+    recent = [Recent(Reading.of("A", NOON * SECOND, {"pv_power": 1}), 50, None, {})]
     for silent, shown in ((STALE_SECONDS, 1), (STALE_SECONDS + 1, None)):
         samples = parse(metrics_text(NOTHING, recent, NOON + silent, 50 + silent))
         assert value(samples, "inverter_pv_power", serial="A") == shown
@@ -161,7 +161,8 @@ def test_values_of_a_silent_inverter_are_left_out() -> None:
 @pytest.mark.parametrize("text", ['a"b', "a\\b", "a\nb", "\\n", 'x"} 1\ninverter_evil 2', "ü€"])
 def test_names_from_outside_stay_names(text: str) -> None:
     status = NOTHING._replace(backends=(BackendStatus(text, True, 3, 0, 0, ""),))
-    samples = parse(metrics_text(status, [Recent(Reading(text, NOON * SECOND, {"pv_power": 1}), 0, None, {})], NOON, 0))
+    recent = Recent(Reading.of(text, NOON * SECOND, {"pv_power": 1}), 0, None, {})
+    samples = parse(metrics_text(status, [recent], NOON, 0))
     assert value(samples, "inverter_capture_backend_delivered_total", backend=text) == 3
     assert value(samples, "inverter_pv_power", serial=text) == 1
     assert not any("evil" in name for name, _ in samples)
@@ -234,7 +235,7 @@ def test_a_request_that_is_too_long_is_answered_at_once(port: int) -> None:
         client.sendall(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 2 * REQUEST_BYTES_MAX)
         with suppress(OSError):  # what was not read ends the connection
             assert client.recv(100).startswith(b"HTTP/1.1 400")
-        assert time.monotonic() - began < REQUEST_SECONDS / 2
+        assert time.monotonic() - began < 0.9 * REQUEST_SECONDS
 
 
 def go(client: socket.socket) -> None:

@@ -263,7 +263,7 @@ def test_a_reading_knows_what_its_report_holds() -> None:
     reading = ReportReader(UTC).read(report(LAYOUTS[306], {}), NOW * SECOND)
     assert reading is not None
     assert [field.id for field in reading.fields][-1] == "work_mode"
-    assert [field.id for field in Reading(SERIAL, 0, {}).fields] == [field.id for field in FIELDS[:94]]
+    assert [field.id for field in Reading.of(SERIAL, 0, {}).fields] == [field.id for field in FIELDS[:94]]
 
 
 # --- time -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ NOON = 1_718_884_800
 
 
 def reading(seconds: int, serial: str = "A", **values: Any) -> Reading:
-    return Reading(serial, seconds * SECOND, values)
+    return Reading.of(serial, seconds * SECOND, values)
 
 
 def columns(*readings: Reading) -> dict[str, Any]:

@@ -302,13 +302,13 @@ def test_a_full_disk_is_said_once_and_tried_again(
     backend = console.Console(ConsoleConfig(format="line-protocol"), None)
     backend.start()
     for number in range(console.WAITING_MAX + 11):
-        backend.put(Reading("2205164738", number, {"battery_soc": 50}))
+        backend.put(Reading.of("2205164738", number, {"battery_soc": 50}))
         if number == 0:
             wait_for(lambda: caplog.records, "line about the problem")
     # One is being written; of those that wait, the oldest have gone.
     assert not backend.wait_until_empty(0.2)
     os.dup2(disk, output)
-    assert backend.wait_until_empty(10)
+    assert backend.wait_until_empty(30)
     backend.stop()
     assert backend.join(10) == 10
     problem, recovery = [record.getMessage() for record in caplog.records]
@@ -351,11 +351,8 @@ class Collector(Backend):
     def _counts(self) -> tuple[int, int, int]:
         return len(self.readings), 0, 0
 
-    def put(self, reading: Reading) -> None:
-        self.readings.append(reading)
-
-    def wait_for_room(self, seconds: float) -> bool:
-        return True
+    def put(self, *readings: Reading) -> None:
+        self.readings += readings
 
     def reconfigure(self, section: SectionConfig, zone: tzinfo | None) -> None:
         pass
@@ -376,15 +373,15 @@ def test_every_backend_gets_every_reading(day_config: Path) -> None:
 
 
 class Faulty(Collector):
-    """Raises an error of ours for each reading but the first."""
+    """Raises an error of ours for all readings but the first ones."""
 
     def __init__(self) -> None:
         super().__init__()
         self.name = "faulty"
 
-    def put(self, reading: Reading) -> None:
-        super().put(reading)
-        if len(self.readings) > 1:
+    def put(self, *readings: Reading) -> None:
+        super().put(*readings)
+        if len(self.readings) > len(readings):
             raise ZeroDivisionError
 
 

@@ -112,7 +112,7 @@ def test_whoever_else_holds_the_lock_is_left_alone(tmp_path: Path, monkeypatch: 
         file.write(str(other.pid))
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(AnotherServiceError, match="fuser"), only_service(str(status)):
+        with pytest.raises(AnotherServiceError, match="ps w"), only_service(str(status)):
             pass
         assert other.poll() is None
         other.kill()
@@ -203,7 +203,7 @@ def test_the_service_ends_with_its_jail(dongle: Dongle, tmp_path: Path, name: st
         try:
             os.kill(program.pid, signal.SIGKILL)
             if ends:
-                wait_for(lambda: not is_running(process), "end of the service", 5)
+                wait_for(lambda: not is_running(process), "end of the service")
                 assert program.said("ujail has ended") == 1
             else:
                 sent = dongle.send(1)

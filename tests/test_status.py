@@ -203,7 +203,7 @@ def test_a_reader_always_sees_a_whole_file_and_a_running_service(
     monkeypatch.setattr(status_file, "WRITE_SECONDS", 0.0)
     monkeypatch.setattr(status_file, "WORK_SHARE", 0)
     path = tmp_path / "status.json"
-    recent = recent_of(*(Reading("A", (NOON + at) * SECOND, {"pv_power": at}) for at in range(0, 86400, 120)))
+    recent = recent_of(*(Reading.of("A", (NOON + at) * SECOND, {"pv_power": at}) for at in range(0, 86400, 120)))
     file = StatusFile(str(path), lambda: STATUS, recent)
     file.start()
     wait_for(path.exists, "file")
@@ -232,13 +232,13 @@ def test_the_file_of_one_inverter_is_small(kind: str) -> None:
         if field.id not in codes or "fault" in field.id or "warning" in field.id
     }
     recent = recent_of(
-        *(Reading("S" * 10, (NOON + at) * SECOND, values, KINDS[kind]) for at in range(0, 2 * 86400, 60))
+        *(Reading.of("S" * 10, (NOON + at) * SECOND, values, KINDS[kind]) for at in range(0, 2 * 86400, 60))
     )
     backend = BackendStatus("influxdb2 http://" + "h" * 60, False, 10**9, 10**6, 10**6, "x" * 400, 1.5e9)
     text = json.dumps(content(STATUS._replace(backends=(backend,) * 4), recent.all()), separators=(",", ":"))
     assert 20_000 < len(text) <= FILE_BYTES_MAX
     for number in range(2 * INVERTERS_MAX):
-        recent.take(Reading(f"F{number}", NOON * SECOND, values, KINDS[kind]))
+        recent.take(Reading.of(f"F{number}", NOON * SECOND, values, KINDS[kind]))
     assert len(content(STATUS, recent.all())["inverters"]) == INVERTERS_MAX
 
 
@@ -330,6 +330,19 @@ def test_without_a_service(tmp_path: Path) -> None:
     assert "/var/run/inverter-capture/status.json" in done.err
 
 
+def test_a_service_that_cannot_write(tmp_path: Path) -> None:
+    """As on a full disk."""
+    file = tmp_path / "status.json"
+    (tmp_path / "status.json.new").mkdir()
+    with running(write(tmp_path / "c.toml"), file) as program:
+        program.wait_until_said("cannot be written")
+        done = run_program("status", file)
+        assert (done.code, done.out) == (1, "")
+        assert "the service runs, but has not written it" in done.err
+        assert "start it" not in done.err
+        program.stop()
+
+
 def test_after_a_service(tmp_path: Path) -> None:
     file = tmp_path / "status.json"
     with running(write(tmp_path / "c.toml"), file) as program:
@@ -349,7 +362,7 @@ def kept(file: Path, text: str) -> Iterator[None]:
 
 def test_on_a_terminal(tmp_path: Path) -> None:
     file = tmp_path / "status.json"
-    reading = Reading("A", NOON * SECOND, {"inverter_faults": 1, "battery_soc": 50})
+    reading = Reading.of("A", NOON * SECOND, {"inverter_faults": 1, "battery_soc": 50})
     with kept(file, json.dumps(content(STATUS, recent_of(reading).all()))):
         master, slave = pty.openpty()
         with subprocess.Popen([*PROGRAM, "status", str(file)], stdout=slave, env=environment(), cwd=ROOT) as process:
@@ -366,7 +379,7 @@ def test_what_others_say_does_not_steer_the_terminal(tmp_path: Path) -> None:
     status = STATUS._replace(
         device=hostile, problem=hostile, backends=(BackendStatus(hostile, False, 0, 0, 0, hostile),)
     )
-    with kept(file, json.dumps(content(status, recent_of(Reading(hostile, NOON * SECOND, {"pv_power": 1})).all()))):
+    with kept(file, json.dumps(content(status, recent_of(Reading.of(hostile, NOON * SECOND, {"pv_power": 1})).all()))):
         done = run_program("status", file)
         assert done.code == 0
         assert "\x1b" not in done.out

@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 class Backend(ABC):
     """Delivers readings in a thread of its own, so that no backend can stop, slow or starve another.
 
-    Order of calls: `start`, `put` for each reading, `stop`, `join`. A failed delivery raises no exception: it is logged
-    once and shown by `status`.
+    Order of calls: `start`, `put`, `stop`, `join`. A failed delivery raises no exception: it is logged once, and
+    `status` shows it.
     """
 
     stop_seconds: float
@@ -41,6 +41,7 @@ class Backend(ABC):
         self.name = name
         self._changed = threading.Condition()  # Held while the state is changed, or read by another thread
         self._stopping = False
+        self._importing = False  # Whether readings come from a file
         self._problem = ""  # Why nothing can be delivered. Empty when no problem is known.
         self._failing_since: float | None = None  # Start of the problem, in seconds since the epoch
         self._logged: set[str] = set()  # Kinds of problems logged since the last delivery
@@ -62,31 +63,36 @@ class Backend(ABC):
         self._thread.start()
 
     @abstractmethod
-    def put(self, reading: Reading) -> None:
-        """Queue a reading for delivery. Returns at once. A full queue drops its oldest reading and counts it."""
+    def put(self, *readings: Reading) -> None:
+        """Queue readings for delivery. Returns at once. A full queue drops its oldest readings and counts them.
 
-    def begin_import(self) -> None:  # noqa: B027 (not every backend needs it)
-        """Start an import: the following readings come from a file, and `wait_for_room` is called before each."""
+        During an import, waits instead while the queue is full, until the import ends or the backend is stopped.
+        """
 
-    def end_import(self) -> None:  # noqa: B027 (the same)
-        """End the import: deliver the readings that were collected."""
+    def begin_import(self) -> None:
+        """Start an import: the following readings come from a file, which can wait."""
+        with self._changed:
+            self._importing = True
 
-    @abstractmethod
-    def wait_for_room(self, seconds: float) -> bool:
-        """Wait at most this time until `put` would not drop a reading. Returns whether that is so."""
+    def end_import(self) -> None:
+        """End the import: deliver the readings that were collected. May be called from any thread. Returns at once."""
+        with self._changed:
+            self._importing = False
+            self._changed.notify_all()
 
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait at most this time until all readings are delivered. Returns whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._counts()[1], seconds)
 
-    def retry(self) -> None:  # noqa: B027 (the same)
+    def retry(self) -> None:  # noqa: B027 (for backends that wait)
         """If the backend waits after a failure, make it try again now. Returns at once."""
 
     def stop(self) -> None:
         """Ask the backend to make a last attempt to deliver the queued readings, and to finish. Returns at once."""
         with self._changed:
             self._stopping = True
+            self._importing = False
             self._changed.notify_all()
 
     def join(self, seconds: float) -> int:
@@ -95,6 +101,12 @@ class Backend(ABC):
         with self._changed:
             _, waiting, dropped = self._counts()
             return waiting + dropped
+
+    def _wait_for_room(self, has_room: Callable[[], bool]) -> None:
+        """During an import, wait until there is room. The caller holds `_changed`."""
+        if self._importing and not has_room():
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: has_room() or not self._importing)
 
     @abstractmethod
     def reconfigure(self, section: Any, zone: tzinfo | None) -> None:

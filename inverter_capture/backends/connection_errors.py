@@ -23,7 +23,8 @@ def authority_problem(verify: bool | str | None) -> str:
         ssl.create_default_context(cafile=verify)
     except OSError as error:
         reason = "not in PEM format" if isinstance(error, ssl.SSLError) else error.strerror
-        return f'verify = "{printable(verify)}": not a readable CA certificate file ({reason})'
+        file = f'verify = "{printable(verify)}"'
+        return f"{file}: not a readable CA certificate file ({reason}): correct the path, or the file"
     return ""
 
 
@@ -45,10 +46,10 @@ def explain(errors: Iterable[BaseException], setting: str, tls: str, seconds: fl
             # Such as homeassistant.local, which routers do not resolve.
             return f"cannot resolve the name in {setting} ({error.strerror}): correct it, or use the IP address", True
         if isinstance(error, TimeoutError):
-            return f"no answer within {seconds:g} s", True
+            return f"no answer within {seconds:g} s: check {setting}, and whether a firewall blocks the way", True
     for error in errors:
         if isinstance(error, OSError) and error.strerror:
-            return f"cannot be reached ({error.strerror})", True
+            return f"cannot be reached ({error.strerror}): check {setting}, and that the server is running", True
     return None
 
 

@@ -15,6 +15,7 @@ from inverter_capture.config.schema import ConsoleConfig
 from inverter_capture.output.formats import Formatter, formatter
 from inverter_capture.output.terminal import has_colour, width
 from inverter_capture.protocol.readings import Reading
+from inverter_capture.text import OWN_ERROR
 
 WAITING_MAX = 256  # Maximum number of readings queued for a slow reader
 RETRY_SECONDS = 5  # Seconds between attempts to write, for example while a disk is full
@@ -37,30 +38,21 @@ class Console(Backend):
         self._formatter = _formatter(config, zone)
         self._waiting: deque[Reading] = deque()
         self._writing = False  # Whether a reading has left the queue and is not written yet
-        self._importing = False
 
-    def put(self, reading: Reading) -> None:
+    def put(self, *readings: Reading) -> None:
         with self._changed:
-            if self.ended:
-                self.dropped += 1
-                return
-            self._waiting.append(reading)
-            if len(self._waiting) > WAITING_MAX:
-                self._waiting.popleft()
-                self.dropped += 1
-                if not self._problem:
-                    self._fail("nothing reads standard output; dropping the oldest readings")
+            for reading in readings:
+                self._wait_for_room(lambda: self.ended or len(self._waiting) < WAITING_MAX)
+                if self.ended:
+                    self.dropped += 1
+                    continue
+                self._waiting.append(reading)
+                if len(self._waiting) > WAITING_MAX:
+                    self._waiting.popleft()
+                    self.dropped += 1
+                    if not self._problem:
+                        self._fail("nothing reads standard output; dropping the oldest readings")
             self._changed.notify_all()
-
-    def begin_import(self) -> None:
-        self._importing = True
-
-    def end_import(self) -> None:
-        self._importing = False
-
-    def wait_for_room(self, seconds: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self.ended or len(self._waiting) < WAITING_MAX, seconds)
 
     def reconfigure(self, section: ConsoleConfig, zone: tzinfo | None) -> None:
         with self._changed:
@@ -75,7 +67,7 @@ class Console(Backend):
                 self._print_readings()
                 return
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("console: an error in inverter-capture itself, please report it")
+                _log.exception("console: %s", OWN_ERROR)
                 with self._changed:
                     self.dropped += self._writing
                     self._writing = False

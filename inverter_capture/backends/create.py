@@ -10,11 +10,12 @@ from inverter_capture.backends.status import StatusSource
 from inverter_capture.config.schema import SECTIONS, Config, ConsoleConfig, InfluxDb2Config, MqttConfig, SectionConfig
 
 
-def sections(config: Config) -> Iterator[SectionConfig]:
-    """The backend sections of a configuration: one backend each."""
-    for name, section in SECTIONS.items():
-        if section.repeated:
-            yield from getattr(config, name)
+def sections(config: Config) -> Iterator[tuple[str, int, SectionConfig]]:
+    """The backend sections of a configuration, one backend each, with their names, each counted from 0."""
+    for name, known in SECTIONS.items():
+        if known.repeated:
+            for number, section in enumerate(getattr(config, name)):
+                yield name, number, section
 
 
 def create_backend(section: SectionConfig, zone: tzinfo | None, status: StatusSource) -> Backend:

@@ -34,7 +34,7 @@ RETRY_SECONDS = 5  # Seconds between attempts to open a device that exists but c
 REOPEN_SECONDS = 1  # A device that fails within this time after it was opened is opened again after the same time
 EXCHANGE_SECONDS = 1  # Minimum time between two exchanges of the filter: each takes the kernel some milliseconds
 COUNT_SECONDS = 1  # Minimum time between two questions how many packets the kernel dropped, which follow packets
-SAY_DROPPED_SECONDS = 3600  # Minimum time between two log messages about dropped packets
+LOG_DROPPED_SECONDS = 3600  # Minimum time between two log messages about dropped packets
 ANY = "any"
 
 _SIOCGIFFLAGS = 0x8913
@@ -78,7 +78,7 @@ class LiveCapture:
         """
         self.device = device
         self.dongles = filter if isinstance(filter, DongleFilter) else None
-        """The filter that learns from decoded reports (`heed`); `refilter` applies what it has learnt."""
+        """The filter that learns from decoded reports (`learn`); `refilter` applies what it has learnt."""
         self._filter = filter
         self._handle: Any = None
         self._index: int | None = None
@@ -87,7 +87,7 @@ class LiveCapture:
         self._dropped_by_handle = 0  # Those of the open handle that are counted already, or do not count
         self._count_at = 0.0  # Earliest monotonic time of the next count
         self._dropped_logged = 0  # Dropped packets that were logged
-        self._say_dropped_at = 0.0  # Earliest monotonic time of the next log message about dropped packets
+        self._log_dropped_at = 0.0  # Earliest monotonic time of the next log message about dropped packets
         self.problem = ""  # The logged reason why nothing can be captured. Empty when no problem is known.
         self._retry_at: float | None = None
         self._opened_at = 0.0
@@ -98,10 +98,10 @@ class LiveCapture:
         self.link_type: int | None = None  # libpcap's data link type of the device that was opened last
         self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self._changes.bind((0, _RTMGRP_LINK))
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken = os.eventfd(0)
         self._poll = select.poll()
         self._poll.register(self._changes, select.POLLIN)
-        self._poll.register(self._wake_reader, select.POLLIN)
+        self._poll.register(self._woken, select.POLLIN)
         try:
             self._follow_device(starting=True)
         except CaptureError:
@@ -130,7 +130,7 @@ class LiveCapture:
             lasts_at = self._opened_at + REOPEN_SECONDS
             if self._fails_at_once and time.monotonic() >= lasts_at:
                 self._fails_at_once = False
-                self._say_capturing()
+                self._log_capturing()
             elif self._fails_at_once:
                 times.append(lasts_at)
         if times:
@@ -146,35 +146,30 @@ class LiveCapture:
             broken = broken or bool(happened & ~select.POLLIN)
             if time.monotonic() >= self._count_at:
                 self._count_dropped()
-        if self._wake_reader in events:
-            os.read(self._wake_reader, 4096)
+        if self._woken in events:
+            os.eventfd_read(self._woken)
         changed = self._changes.fileno() in events
         if changed:
             self._drain_changes()
         elif not broken and (self._retry_at is None or time.monotonic() < self._retry_at):
             return packets
-        self._follow_device(broken=broken, changed=changed)
-        return packets
+        return packets + self._follow_device(broken=broken, changed=changed)
 
     def wake(self) -> None:
         """Make `wait` return. May be called from any thread, but not while another one calls `close`."""
         if not self._closed:
-            os.write(self._wake_writer, b"\0")
-
-    def drain(self) -> list[Packet]:
-        """All packets that were captured and not read yet."""
-        return self._drain()
+            os.eventfd_write(self._woken, 1)
 
     def replace(self, before: LiveCapture) -> list[Packet]:
         """Close another capture. Returns the packets that the two have captured and not read yet, by time.
 
         Those that both have captured are returned twice. The packets dropped before count here from now on.
         """
-        packets = before._drain(self._handle, self.link_type)
+        packets = before.drain(self._handle, self.link_type)
         before.close()
         self.dropped += before.dropped
         self._dropped_logged += before._dropped_logged
-        self._say_dropped_at = max(self._say_dropped_at, before._say_dropped_at)
+        self._log_dropped_at = max(self._log_dropped_at, before._log_dropped_at)
         return packets
 
     def refilter(self) -> None:
@@ -188,11 +183,10 @@ class LiveCapture:
         self._closed = True
         self._release()
         self._changes.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        os.close(self._woken)
 
-    def _drain(self, newer: Any = None, link_type: int | None = None) -> list[Packet]:
-        """All packets that this capture and a newer handle have captured and not read yet, by time."""
+    def drain(self, newer: Any = None, link_type: int | None = None) -> list[Packet]:
+        """All packets that this capture, and a newer handle if given, have captured and not read yet, by time."""
         # Until its filter was set, the newer one captured all packets, and may be full: it is read first.
         packets: list[Packet] = []
         for handle, type_ in ((newer, link_type), (self._handle, self.link_type)):
@@ -242,7 +236,7 @@ class LiveCapture:
         self._exchange_due = False
         # From here on: once the first handle has been read to its end, what the second one drops is lost.
         dropped = handle.stats()[1]
-        packets += self._drain(handle, link_type)
+        packets += self.drain(handle, link_type)
         self._release()
         self._use(handle, dropped)
         return packets
@@ -257,21 +251,24 @@ class LiveCapture:
             # ENOBUFS: notifications were lost. The state of the device is queried in any case.
             _log.debug("network changes: %s", error)
 
-    def _follow_device(self, *, starting: bool = False, broken: bool = False, changed: bool = False) -> None:
+    def _follow_device(self, *, starting: bool = False, broken: bool = False, changed: bool = False) -> list[Packet]:
         """Open the device when it exists; close it when it was removed or replaced by another of the same name.
 
-        `broken`: the handle can no longer be used. `changed`: the kernel has notified of changed devices.
+        `broken`: the handle can no longer be used. `changed`: the kernel has notified of changed devices. Returns the
+        packets that a device which is closed had captured last.
         """
+        packets: list[Packet] = []
         index, problem = _device_state(self.device)
         if self._handle is not None and (problem or index != self._index or broken):
+            packets = self.drain()
             self._release()
         self._retry_at = None
         if problem:
-            self._say(f"device = {problem}; waiting for it")
+            self._log_problem(f'device = "{self.device}": {problem}; waiting for it')
         elif broken and not changed and time.monotonic() < self._opened_at + REOPEN_SECONDS:
             self._fails_at_once = True
             self._retry_at = time.monotonic() + REOPEN_SECONDS
-            self._say(f'device = "{self.device}": fails as soon as it is open; trying again', fault=True)
+            self._log_problem(f'device = "{self.device}": fails as soon as it is open; trying again', fault=True)
         elif self._handle is None:
             try:
                 self._acquire(index)
@@ -279,8 +276,9 @@ class LiveCapture:
                 if _device_state(self.device)[1] is None:
                     if starting and not error.passing:
                         raise
-                    self._say(f"{error.setting} = {error}; trying again", fault=True)
+                    self._log_problem(f"{error.setting} = {error}; trying again", fault=True)
                 self._retry_at = time.monotonic() + RETRY_SECONDS
+        return packets
 
     def _acquire(self, index: int) -> None:
         handle, self.link_type = self._open()
@@ -289,17 +287,15 @@ class LiveCapture:
         self._opened_at = time.monotonic()
         self._exchange_due = False
         if not self._fails_at_once:
-            self._say_capturing()
+            self._log_capturing()
         self._index = index
 
     def _open(self) -> tuple[Any, int]:
         """A handle with the current filter, and its data link type. Raises CaptureError."""
         if os.path.exists(self.device):
             # libpcap would open the file.
-            raise CaptureError(
-                f'"{self.device}": a file of that name is in the working directory; '
-                "set file = true to read it, or start elsewhere to capture from the device"
-            )
+            reason = "a file of that name is in the working directory; set file = true to read it, or start elsewhere"
+            raise CaptureError(self.device, f"{reason} to capture from the device")
         handle = _open(
             self.device, snaplen=SNAPSHOT_LENGTH, promisc=self.device != ANY, immediate=True, buffer_size=BUFFER_LENGTH
         )
@@ -335,8 +331,8 @@ class LiveCapture:
         dropped = self._handle.stats()[1]
         self.dropped += dropped - self._dropped_by_handle
         self._dropped_by_handle = dropped
-        if self.dropped > self._dropped_logged and now >= self._say_dropped_at:
-            self._say_dropped_at = now + SAY_DROPPED_SECONDS
+        if self.dropped > self._dropped_logged and now >= self._log_dropped_at:
+            self._log_dropped_at = now + LOG_DROPPED_SECONDS
             count = counted(self.dropped - self._dropped_logged, "packet")
             self._dropped_logged = self.dropped
             _log.warning(
@@ -345,11 +341,11 @@ class LiveCapture:
                 count,
             )
 
-    def _say_capturing(self) -> None:
+    def _log_capturing(self) -> None:
         _log.info("capturing %son %s", "" if self._index is None else "again ", self.device)
         self.problem = ""
 
-    def _say(self, problem: str, *, fault: bool = False) -> None:
+    def _log_problem(self, problem: str, *, fault: bool = False) -> None:
         """Log why nothing is captured: once until packets are captured again, and each `fault` that differs."""
         if not self.problem or (fault and problem != self.problem):
             _log.warning("[pcap] %s", problem)
@@ -366,9 +362,9 @@ def _device_state(device: str) -> tuple[int, str | None]:
             answer = fcntl.ioctl(query, _SIOCGIFFLAGS, struct.pack("16sH22x", device.encode(), 0))
     except OSError:
         names = ", ".join(name for _, name in socket.if_nameindex())
-        return 0, f'"{device}": there is no such device (there are: {names})'
+        return 0, f"there is no such device (there are: {names})"
     if not struct.unpack_from("16xH", answer)[0] & _IFF_UP:
-        return index, f'"{device}": the device is down'
+        return index, "the device is down"
     return index, None
 
 
@@ -380,4 +376,4 @@ def _open(device: str, **options: Any) -> Any:
         reason = reason.partition("packet capture library was ")[2].removeprefix("b").strip("'\"") or reason
         if "permi" in reason.lower() or "CAP_NET_RAW" in reason:
             reason = f"no permission to capture ({reason}); run as root, or with the capability CAP_NET_RAW"
-        raise CaptureError(f'"{device}": cannot be opened: {reason}') from error
+        raise CaptureError(device, f"cannot be opened: {reason}") from error

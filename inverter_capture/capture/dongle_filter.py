@@ -47,7 +47,7 @@ class DongleFilter:
         if len(self.endpoints) > ENDPOINTS_MAX:
             del self.endpoints[next(iter(self.endpoints))]
 
-    def heed(self, events: Iterable[Event]) -> bool:
+    def learn(self, events: Iterable[Event]) -> bool:
         """Let the dongles pass that have sent reports. Returns whether that changes the filter."""
         before = set(self.endpoints)
         for event in events:

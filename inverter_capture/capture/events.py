@@ -40,7 +40,7 @@ def events_of(
         events += decoder.receive(*packets)
         if capture.live:
             events += decoder.advance(time.time_ns())
-        if events and capture.dongles is not None and capture.dongles.heed(events):
+        if events and capture.dongles is not None and capture.dongles.learn(events):
             capture.refilter()
         yield events
 

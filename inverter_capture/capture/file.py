@@ -48,18 +48,17 @@ class FileCapture:
         """
         self.path = path
         self.ended = False
-        self.dongles = filter.dongles if isinstance(filter, DongleSearch) else None
-        """The filter that learns from decoded reports (`heed`); `refilter` applies what it has learnt."""
+        search = filter if isinstance(filter, DongleSearch) else None
+        self.dongles = search.dongles if search else None
+        """The filter that learns from decoded reports (`learn`); `refilter` applies what it has learnt."""
         self._filter = filter
         length = _check_file(path)
-        self._search = (
-            self._search_passes(filter) if isinstance(filter, DongleSearch) and length and not filter.is_over else None
-        )
-        passes = 1 + (len(filter.passes) if isinstance(filter, DongleSearch) and self._search else 0)
+        self._search = self._search_passes(search) if search and length and not search.is_over else None
+        passes = 1 + (len(search.passes) if search and self._search else 0)
         self.size = passes * length  # Bytes to read in all passes; 0 when unknown
         self._length = length
         self._passed = 0
-        self._batch = 1 if self.dongles is not None and not length else BATCH_PACKETS
+        self._batch = 1 if search and not length else BATCH_PACKETS
         self._error: str | None = None
         self._closing = threading.Lock()
         """Held while the handle is closed, and while its position is read: pypcap crashes when a closed one is read."""
@@ -106,7 +105,7 @@ class FileCapture:
             return packets
         self.ended = True
         if self._error:
-            raise CaptureError(f'"{self.path}": the capture file is damaged or was cut off: {self._error}')
+            raise CaptureError(self.path, f"the capture file is damaged or was cut off: {self._error}")
         return []
 
     @property
@@ -162,15 +161,14 @@ def _check_file(path: str) -> int:
         with open(path, "rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise CaptureError(
-            f'"{path}": cannot be read ({error.strerror}): check the path, and who may read the file'
-        ) from error
+        reason = f"cannot be read ({error.strerror}): check the path, and who may read the file"
+        raise CaptureError(path, reason) from error
     if not magic:
-        raise CaptureError(f'"{path}": the file is empty; a capture file is what `tcpdump -w FILE` writes')
+        raise CaptureError(path, "the file is empty; a capture file is what `tcpdump -w FILE` writes")
     if magic not in CAPTURE_FILE_MAGICS:
         unpack = _COMPRESSED_MAGICS.get(magic[:2])
         remedy = f"unpack it first with {unpack}" if unpack else "a capture file is what `tcpdump -w FILE` writes"
-        raise CaptureError(f'"{path}": is no capture file (pcap or pcapng); {remedy}')
+        raise CaptureError(path, f"is no capture file (pcap or pcapng); {remedy}")
     return status.st_size
 
 
@@ -181,8 +179,7 @@ def _open_file(path: str) -> Any:
         return pcap.pcap(name, timestamp_in_ns=True)
     except OSError as error:
         # pypcap's own message is that there is no device of that name.
-        raise CaptureError(
-            f'"{path}": is no capture file (pcap or pcapng), or damaged or cut off in its first bytes'
-        ) from error
+        reason = "is no capture file (pcap or pcapng), or damaged or cut off in its first bytes"
+        raise CaptureError(path, reason) from error
     except UnicodeEncodeError as error:
-        raise CaptureError(f'"{path!a}": the name of a capture file must be UTF-8; rename it') from error
+        raise CaptureError(ascii(path), "the name of a capture file must be UTF-8; rename it") from error

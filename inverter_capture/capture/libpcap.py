@@ -12,15 +12,21 @@ from inverter_capture.protocol import link_layers
 
 _EMPTY_CAPTURE_FILE = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link_layers.ETHERNET)
 
-
-FILTER_REMEDY = "see `man pcap-filter`"
+FILTER_REMEDY = (
+    "write it as in host 192.168.1.50 and tcp port 51100, see https://www.tcpdump.org/manpages/pcap-filter.7.html"
+)
 
 
 class CaptureError(Exception):
-    """A device or file cannot be captured from. The text begins with the wrong value of `setting`, in quotes."""
+    """A device or file cannot be captured from."""
 
     setting = "device"
     passing = False  # Whether the failure is perhaps temporary
+
+    def __init__(self, value: str, reason: str) -> None:
+        """`value`: the wrong value of `setting`."""
+        super().__init__(f'"{value}": {reason}')
+        self.reason = reason
 
 
 class FilterError(CaptureError):
@@ -30,7 +36,7 @@ class FilterError(CaptureError):
 
     def __init__(self, filter: str, reason: str, *, passing: bool = False) -> None:
         """`passing`: perhaps temporary, since a host name cannot be resolved. At boot there may be no network yet."""
-        super().__init__(f'"{filter}": {reason}: {FILTER_REMEDY}')
+        super().__init__(filter, f"{reason}: {FILTER_REMEDY}")
         self.reason = reason
         self.passing = passing
 
@@ -45,7 +51,7 @@ def link_type_of(handle: Any, name: str) -> int:
     link_type: int = handle.datalink()
     if link_type not in link_layers.LINKS:
         known = ", ".join(link.name for link in link_layers.LINKS.values())
-        raise CaptureError(f'"{name}": has the data link type {link_type}, which is not supported; supported: {known}')
+        raise CaptureError(name, f"has the data link type {link_type}, which is not supported; supported: {known}")
     return link_type
 
 
@@ -71,7 +77,7 @@ def _wrong_part(text: str) -> str:
             _memory_capture().setfilter(begin)
         except OSError:
             continue
-        return f', at "{rest}" behind "{begin}"'
+        return f', at "{rest}" after "{begin}"'
     ends = [number for number, word in enumerate(words) if word in ("and", "or", "&&", "||")]
     return f', at "{" ".join(words[: ends[0]])}"' if ends else ""
 

@@ -95,7 +95,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     commands = parser.add_subparsers(metavar="COMMAND", dest="name", required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], help: str) -> Callable[..., argparse.Action]:
-        added = commands.add_parser(name, help=help)
+        added = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
         added.set_defaults(command=run)
         return added.add_argument
 
@@ -147,11 +147,13 @@ def _number(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from inverter_capture.capture.libpcap import CaptureError
-    from inverter_capture.config.problems import ConfigError
+    from inverter_capture.config.problems import ConfigError, Mistake
     from inverter_capture.config.toml_file import load
 
     def load_again() -> Config:
-        return load(options.config, options.timezone) if options.config != "-" else _cannot_read_again()
+        if options.config == "-":
+            raise ConfigError([Mistake("standard input", "can be read only once", "restart with other settings")])
+        return load(options.config, options.timezone)
 
     if options.timezone and (wrong := _wrong_timezone(options.timezone)):
         return _fail(WRONG_USE, wrong)
@@ -194,14 +196,8 @@ def _unconfirmed_zone(config: Config) -> str:
     error = clock_error(config.pcap)
     if error is None:
         return ""
-    reason, remedy = explain_clocks(error, 'set it to "{}"')
-    return f"{reason}, and an import cannot be taken back: {remedy}, or confirm it with --timezone local"
-
-
-def _cannot_read_again() -> NoReturn:
-    from inverter_capture.config.problems import ConfigError, Mistake
-
-    raise ConfigError([Mistake("standard input", "can be read only once", "restart the program with other settings")])
+    reason = explain_clocks(error, 'set it to "{}"')
+    return f"{reason}, or confirm it with --timezone local, since an import cannot be taken back"
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -237,10 +233,10 @@ def _check(options: argparse.Namespace) -> int:
         for mistake in mistakes:
             print(checked.show(mistake, colour=has_colour(sys.stderr)), file=sys.stderr)
     else:
-        _tell(mistakes)
+        _log_mistakes(mistakes)
     if options.connect:
-        return _print("".join(f"{name}: right\n" for name in right)) or code
-    return _print(f"{checked.name}: right\n") if code == DONE else code
+        return _print("".join(f"{name}: OK\n" for name in right)) or code
+    return _print(f"{checked.name}: OK\n") if code == DONE else code
 
 
 def _settings(options: argparse.Namespace) -> int:  # noqa: ARG001 (there are none)
@@ -324,12 +320,12 @@ def _refuse(path: str, error: ConfigError | CaptureError) -> int:
     from inverter_capture.config.problems import ConfigError
 
     if isinstance(error, ConfigError):
-        _tell(error.mistakes)
+        _log_mistakes(error.mistakes)
         return UNSET if error.unset else WRONG_USE
     return _fail(WRONG_USE if error.setting == "filter" else FAILED, f"{path}: [pcap] {error.setting} = {error}")
 
 
-def _tell(mistakes: Iterable[Mistake]) -> None:
+def _log_mistakes(mistakes: Iterable[Mistake]) -> None:
     """Log mistakes in a configuration, and print the commands that are their remedies, to be pasted."""
     for mistake in mistakes:
         _log.log(logging.WARNING if mistake.warning else logging.ERROR, "%s", mistake)

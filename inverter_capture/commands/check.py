@@ -8,22 +8,20 @@ import ssl
 from collections.abc import Iterator
 
 from inverter_capture.backends.connection_errors import authority_problem
-from inverter_capture.backends.create import create_backend
+from inverter_capture.backends.create import create_backend, sections
 from inverter_capture.backends.status import no_status
 from inverter_capture.capture.device import device_problem
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import FILTER_REMEDY, CaptureError, FilterError, check_filter
 from inverter_capture.commands.service_user import FILES, unreadable
 from inverter_capture.config.problems import ConfigError, Mistake, Problem, is_uci, read_file
-from inverter_capture.config.schema import SECTIONS, Config, MqttConfig, SectionConfig
+from inverter_capture.config.schema import Config, MqttConfig, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.config.toml_file import TomlFile, decode
-from inverter_capture.config.uci import CONFIG_FILE, Settings, export, read_settings
-from inverter_capture.config.values import BROKER_PORTS, SettingError, split_port
+from inverter_capture.config.uci import CONFIG_FILE, UciExport, export
+from inverter_capture.config.values import BrokerUrl, SettingError, split_broker
+from inverter_capture.output.terminal import styled
 from inverter_capture.text import printable
-
-STYLES = {"error": "1;31", "warning": "1;33", "help": "1;36"}
-
 
 ODD = (
     ("mqtt", "stale_after", 60, 6 * 3600, "dongles report every one to five minutes", "give the unit: 15 min"),
@@ -38,10 +36,10 @@ class Checked:
 
     def __init__(self, path: str) -> None:
         """`path`: a TOML file or the output of `uci export`, - for standard input; if empty, `uci export` is called."""
-        self.name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
+        self.name = ""  # The name of the file in messages
         self.mistakes: list[Mistake] = []  # All mistakes, warnings included
         self.unset = False  # Whether nothing is wrong, but the device or a backend is not configured yet
-        self._source: TomlFile | Settings | None = None
+        self._source: TomlFile | UciExport | None = None
         self._config: Config | None = None
         try:
             self._source = self._read(path)
@@ -56,17 +54,17 @@ class Checked:
         """Whether the service can run."""
         return all(mistake.warning for mistake in self.mistakes)
 
-    def _read(self, path: str) -> TomlFile | Settings:
+    def _read(self, path: str) -> TomlFile | UciExport:
         wanted = "a TOML file, or what `uci export` prints"
-        data = read_file(0 if path == "-" else path, self.name, wanted) if path else export()
-        return read_settings(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
+        self.name, data = read_file(path, wanted) if path else (CONFIG_FILE, export())
+        return UciExport(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
 
     def try_backends(self) -> Iterator[tuple[str, Mistake | None]]:
         """Test the servers. Yields the name of each backend, and its mistake or None. Only when `is_right`."""
         assert self._source is not None
         assert self._config is not None
         zone = named_zone(self._config.pcap.timezone)
-        for name, number, section in _numbered(self._config):
+        for name, number, section in sections(self._config):
             backend = create_backend(section, zone, no_status)
             problem = backend.check()
             address = next(iter(section.settings))
@@ -75,20 +73,17 @@ class Checked:
 
     def show(self, mistake: Mistake, *, colour: bool) -> str:
         """A mistake for a terminal, with its line in the file and a mark at the wrong part."""
-
-        def style(text: str, name: str) -> str:
-            return f"\x1b[{STYLES[name]}m{text}\x1b[0m" if colour else text
-
-        kind = "warning" if mistake.warning else "error"
+        kind, style = ("warning", "yellow") if mistake.warning else ("error", "red")
         line, start, end = self._source.excerpt(mistake) if isinstance(self._source, TomlFile) else ("", 0, 0)
-        lines = [f"{style(kind, kind)}: " + printable(": ".join(filter(None, (mistake.label, mistake.message))))]
+        text = ": ".join(filter(None, (mistake.label, mistake.message)))
+        lines = [f"{styled(kind, style, colour=colour)}: {printable(text)}"]
         if mistake.line:
             lines.append(printable(f"{'-->':>6} {mistake.file}:{mistake.line}"))
         if line and line.isprintable():
-            marks = " " * start + style("^" * max(1, end - start), kind)
+            marks = " " * start + styled("^" * max(1, end - start), style, colour=colour)
             lines += [f"{'|':>6}", f"{mistake.line:4} | {line}", f"{'|':>6} {marks}"]
         if mistake.remedy:
-            lines.append(f"{'=':>6} {style('help', 'help')}: {printable(mistake.remedy)}")
+            lines.append(f"{'=':>6} {styled('help', 'cyan', colour=colour)}: {printable(mistake.remedy)}")
         return "".join(f"{line}\n" for line in (*lines, *mistake.commands))
 
 
@@ -97,38 +92,22 @@ def as_json(mistakes: list[Mistake]) -> str:
     return json.dumps([mistake._asdict() for mistake in mistakes], indent=1) + "\n"
 
 
-def _numbered(config: Config) -> Iterator[tuple[str, int, SectionConfig]]:
-    """The backend sections with their names, each counted from 0."""
-    for name, known in SECTIONS.items():
-        if known.repeated:
-            for number, section in enumerate(getattr(config, name)):
-                yield name, number, section
-
-
 def _problems(config: Config) -> Iterator[Problem]:
     """Problems that the schema does not find: the device, files, and sections that conflict."""
     yield from _capture_problems(config)
-    clients: dict[tuple[str, str], int] = {}
-    for name, number, section in _numbered(config):
+    clients: dict[tuple[BrokerUrl, str], int] = {}
+    for name, number, section in sections(config):
         yield from _file_problems(name, number, section)
         for where, setting, low, high, reason, remedy in ODD:
             if where == name and not low <= (value := getattr(section, setting)) <= high:
                 yield Problem(name, number, setting, SettingError(reason, remedy), value, warning=True)
         if isinstance(section, MqttConfig):
-            client = (_server(section.url), section.client_id or f" {section.base_topic}")
+            client = (split_broker(section.url), section.client_id or f" {section.base_topic}")
             first = clients.setdefault(client, number)
             if first != number:
-                reason = f"the broker would take turns with section {first + 1} of mqtt, which is the same client"
+                reason = f"the broker would disconnect it and section {first + 1} of mqtt in turns: they are one client"
                 remedy = "give each a client_id of its own, or remove one"
                 yield Problem(name, number, "client_id", SettingError(reason, remedy))
-
-
-def _server(url: str) -> str:
-    """The URL of a broker, normalised."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    name, port = split_port(authority)
-    return url if scheme == "unix" else f"{scheme}://{name.lower()}:{port or BROKER_PORTS[scheme]}{slash}{path}"
 
 
 def _capture_problems(config: Config) -> Iterator[Problem]:
@@ -144,20 +123,15 @@ def _capture_problems(config: Config) -> Iterator[Problem]:
         # It does not fit the file, or has a host name that cannot be resolved at present.
         yield Problem("pcap", 0, "filter", SettingError(error.reason, FILTER_REMEDY), config.pcap.filter)
     except CaptureError as error:
-        yield Problem("pcap", 0, "device", _reason(error, device), device)
+        yield Problem("pcap", 0, "device", SettingError(error.reason), device)
     if not config.pcap.file and (problem := device_problem(device)):
-        reason = _reason(problem, device, "the service will wait for it")
-        yield Problem("pcap", 0, "device", reason, device, warning=True)
+        waits = SettingError(problem, "the service will wait for it")
+        yield Problem("pcap", 0, "device", waits, device, warning=True)
 
 
 def _is_pipe(path: str) -> bool:
     """Whether to open this capture file may wait for long, and would take what can be read only once."""
     return path == "-" or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
-
-
-def _reason(error: object, value: str, remedy: str = "") -> SettingError:
-    """The text of a CaptureError without the value at its beginning."""
-    return SettingError(str(error).removeprefix(f'"{value}": '), remedy)
 
 
 def _file_problems(name: str, number: int, section: SectionConfig) -> Iterator[Problem]:

@@ -69,7 +69,7 @@ class DecodeCommand:
     def warning(self) -> str:
         """What is wrong with the clocks throughout; empty when nothing is."""
         error = self._clocks.error
-        return ": ".join(explain_clocks(error, "--timezone {}")) if error else ""
+        return explain_clocks(error, "use --timezone {}") if error else ""
 
     def _search(self, paths: Sequence[str], search: DongleSearch) -> None:
         """Find the dongles in all files first: a dongle found in one file is decoded in all."""

@@ -66,9 +66,8 @@ def _read(path: str, survey: Survey) -> str | None:
 
 def _listen(device: str, seconds: int, survey: Survey, progress: Progress) -> None:
     """Survey a device for this time, or until SIGINT or SIGTERM."""
-    problem = device_problem(device)
-    if problem:
-        raise CaptureError(problem)
+    if problem := device_problem(device):
+        raise CaptureError(device, problem)
     decoder = Decoder(live=True)
     line = StatusLine()
     stopped = False

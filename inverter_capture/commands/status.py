@@ -33,6 +33,8 @@ def read_status(path: str) -> str:
             f"no service is running that writes {path}: start it with /etc/init.d/inverter-capture start (OpenWrt), "
             f"or inverter-capture run CONFIG.toml --status {path}"
         )
+    if not text:
+        raise StatusError(f"{path}: the service runs, but has not written it: if that lasts, its log says why")
     return text
 
 
@@ -78,7 +80,7 @@ def _status_text(status: dict[str, Any], table: Table, now: float) -> str:
     if not status["inverters"]:
         lines.append(_line("inverter", "no reading yet"))
     tables = [
-        table.format(Reading(each["serial"], each["timestamp"], each["values"], KINDS[each["kind"]]))
+        table.format(Reading.of(each["serial"], each["timestamp"], each["values"], KINDS[each["kind"]]))
         for each in status["inverters"]
     ]
     return "\n".join(lines) + "\n\n" * bool(tables) + "".join(tables).rstrip("\n") + "\n"

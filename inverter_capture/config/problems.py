@@ -148,9 +148,10 @@ def _read_section(known: Section, number: int, table: Table, problems: list[Prob
     for name, spec in known.settings.items():
         if spec.default is REQUIRED and name not in values:
             refuse(name, SettingError(missing=True))
-    for error in known.type.contradictions(values):
+    section = known.type(**values)
+    for error in section.check():
         refuse(error.setting, error)
-    return known.type(**values) if len(problems) == before else None
+    return section if len(problems) == before else None
 
 
 def _explain_unknown(name: str, known: Section) -> SettingError:
@@ -183,11 +184,15 @@ def is_uci(data: bytes) -> bool:
     return first.split(b" ")[0] in (b"package", b"config") and b"=" not in first
 
 
-def read_file(file: str | int, name: str, wanted: str) -> bytes:
-    """Read a file by its path or descriptor. `name` and `wanted` are for messages. Raises ConfigError."""
+def read_file(path: str, wanted: str) -> tuple[str, bytes]:
+    """Read a file, - for standard input. Returns its name in messages, and its content. Raises ConfigError.
+
+    `wanted`: what to give, for messages.
+    """
+    name = "standard input" if path == "-" else path
     try:
-        with open(file, "rb", closefd=isinstance(file, str)) as opened:
-            data = opened.read(FILE_BYTES_MAX + 1)
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         remedy = "check the path, and who may read the file"
@@ -200,4 +205,4 @@ def read_file(file: str | int, name: str, wanted: str) -> bytes:
             raise ConfigError([Mistake(name, "a capture file, not a configuration", remedy)])
     if len(data) > FILE_BYTES_MAX:
         raise ConfigError([Mistake(name, f"longer than {FILE_BYTES_MAX} bytes", f"give {wanted}")])
-    return data
+    return name, data

@@ -66,23 +66,14 @@ class SectionConfig:
         cls.settings = {name: value for name, value in vars(cls).items() if isinstance(value, Setting)}
 
     def __init__(self, **values: Any) -> None:
-        """Raises SettingError for values that contradict each other, TypeError for missing and unknown settings."""
+        """`values`: checked ones, None for an invalid one. Raises TypeError for missing and unknown settings."""
         missing = [name for name, spec in self.settings.items() if spec.default is REQUIRED and name not in values]
         if missing or not values.keys() <= self.settings.keys():
             raise TypeError(f"{type(self).__name__} takes {', '.join(self.settings)}, not {', '.join(values)}")
         vars(self).update({name: values.get(name, spec.default) for name, spec in self.settings.items()})
-        for error in self.check():
-            raise error
-
-    @classmethod
-    def contradictions(cls, values: dict[str, Any]) -> list[SettingError]:
-        """What is wrong with these values together. Invalid and missing ones are None."""
-        section = cls.__new__(cls)
-        vars(section).update({name: values.get(name, spec.default) for name, spec in cls.settings.items()})
-        return list(section.check())
 
     def check(self) -> Iterator[SettingError]:
-        """Each contradiction between the values, with the setting to change. A value is None when it is invalid."""
+        """Each contradiction between the values, with the setting to change."""
         yield from ()
 
     def __setattr__(self, name: str, value: object) -> None:

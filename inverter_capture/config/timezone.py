@@ -7,23 +7,15 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from inverter_capture.config.values import SettingError, ValueType, check_name, nearest
-from inverter_capture.protocol.clock import QUARTER_HOUR, ClockError
+from inverter_capture.protocol.clock import ClockError
 
-OFFSETS = range(-12 * 3600, 14 * 3600 + 1, QUARTER_HOUR)  # The offsets from UTC, in seconds, that time zones can have
-
-# Where such inverters are sold, and one zone at least for each offset there is.
+# Where such inverters are sold, and the other offsets that summer time brings; others are in _STEADY_ZONES.
 _ZONES = (
-    "Africa/Johannesburg", "Europe/London", "Europe/Berlin", "Europe/Athens", "Africa/Lagos", "Africa/Nairobi",
-    "Asia/Beirut", "Asia/Dubai", "Asia/Karachi", "Asia/Kolkata", "Asia/Kathmandu", "Asia/Dhaka", "Asia/Yangon",
-    "Asia/Bangkok", "Asia/Manila", "Asia/Shanghai", "Australia/Perth", "Australia/Eucla", "Asia/Tokyo",
-    "Australia/Darwin", "Australia/Adelaide", "Australia/Brisbane", "Australia/Sydney", "Australia/Lord_Howe",
-    "Pacific/Noumea", "Pacific/Fiji", "Pacific/Auckland", "Pacific/Chatham", "Pacific/Tongatapu", "Pacific/Kiritimati",
-    "Asia/Tehran", "Asia/Kabul", "Atlantic/Azores", "Atlantic/Cape_Verde", "Atlantic/South_Georgia",
-    "America/Sao_Paulo", "America/St_Johns", "America/Puerto_Rico", "America/New_York", "America/Chicago",
-    "America/Denver", "America/Los_Angeles", "America/Anchorage", "Pacific/Gambier", "Pacific/Marquesas",
-    "Pacific/Honolulu", "Pacific/Pago_Pago",
+    "Africa/Johannesburg", "Europe/London", "Europe/Berlin", "Europe/Athens", "Asia/Beirut", "Asia/Manila",
+    "Australia/Perth", "Australia/Adelaide", "Australia/Sydney", "Australia/Lord_Howe", "Pacific/Auckland",
+    "Pacific/Chatham", "Atlantic/Azores", "America/St_Johns", "America/New_York", "America/Chicago", "America/Denver",
+    "America/Los_Angeles", "America/Anchorage",
 )  # fmt: skip
-
 
 # Zones that have had the same offset from UTC all year for long, by its hours.
 _STEADY_ZONES = {
@@ -72,10 +64,7 @@ def _zone_at(text: str) -> str:
     if match is None:
         return ""
     hours = (int(match[2]) + int(match[3] or 0) / 60) * (-1 if match[1] == "-" else 1)
-    # Where POSIX's signs are: Etc/GMT-2 is ahead of UTC. OpenWrt's packages may lack it.
-    posix = f"Etc/GMT{-hours:+.0f}" if hours else "Etc/UTC"
-    is_there = hours == int(hours) and _offset(posix, datetime.now(UTC)) is not None
-    return posix if is_there else _STEADY_ZONES.get(hours, "")
+    return _STEADY_ZONES.get(hours, "")
 
 
 def zones() -> list[str]:
@@ -97,35 +86,32 @@ def zones() -> list[str]:
 TIMEZONE = ValueType((str,), "local, or a name", check_timezone, "Europe/Paris")
 
 
-def remedy(error: ClockError) -> str:
-    """The remedy for a wrong clock or time zone, for messages."""
+def remedy(error: ClockError, action: str = "") -> str:
+    """The remedy for a wrong clock or time zone. `action`: how to set the zone {}; by default, set [pcap] timezone."""
     zones = fitting_zones(error.utc_offset, error.moment)
     if not zones:
-        return "no time zone fits: set the inverter's clock"
-    zone = zones[0]
-    examples = " or ".join(f'"{other}"' for other in zones[1:3])
-    others = f", or another zone at {offset_text(error.utc_offset)} such as {examples}" if examples else ""
-    action = f'set [pcap] timezone = "{zone}"'
-    if os.path.exists(OPENWRT_FILE):
-        from inverter_capture.config.uci import PACKAGE
+        return "no time zone fits: set the inverter's clock, or this system's"
+    if not action:
+        action = 'set [pcap] timezone = "{}"'
+        if os.path.exists(OPENWRT_FILE):
+            from inverter_capture.config.uci import PACKAGE
 
-        action = f"uci set {PACKAGE}.@pcap[0].timezone='{zone}'; uci commit {PACKAGE}; reload_config"
-    if zone != "local" and _offset(zone, datetime.now(UTC)) is None:
-        action = f"{_install_data(zone)}, then {action}"
-    return action + others
+            action = f"uci set {PACKAGE}.@pcap[0].timezone='{{}}'; uci commit {PACKAGE}; reload_config"
+    text = action.format(zones[0])
+    if zones[0] != "local" and _offset(zones[0], datetime.now(UTC)) is None:
+        text = f"{_install_data(zones[0])}, then {text}"
+    examples = " or ".join(zones[1:3])
+    return text + (f", or another zone at {offset_text(error.utc_offset)} such as {examples}" if examples else "")
 
 
 def fitting_zones(utc_offset: int, moment: int) -> list[str]:
     """Names of time zones at this offset from UTC (in seconds) at a moment (seconds since the epoch), `local` first."""
-    if utc_offset not in OFFSETS:
-        return []
-    when = datetime.fromtimestamp(moment, UTC)
-    names = ["local"] if when.astimezone().utcoffset() == timedelta(seconds=utc_offset) else []
-    names += [name for name in _ZONES if _offset(name, when) == timedelta(seconds=utc_offset)]
-    if not names and utc_offset / 3600 in _STEADY_ZONES:
-        # A router without the data of any that fits.
-        names = [_STEADY_ZONES[utc_offset / 3600]]
-    return names
+    when, offset = datetime.fromtimestamp(moment, UTC), timedelta(seconds=utc_offset)
+    steady = _STEADY_ZONES.get(utc_offset / 3600, "")
+    names = ["local"] if when.astimezone().utcoffset() == offset else []
+    names += [name for name in dict.fromkeys((*_ZONES, steady)) if name and _offset(name, when) == offset]
+    # A router may have the data of no zone that fits.
+    return names or ([steady] if steady else [])
 
 
 def _offset(name: str, when: datetime) -> timedelta | None:

@@ -60,8 +60,7 @@ def load(path: str, timezone: str = "") -> Config:
 
     `timezone`: takes the place of the setting in the file, unless empty.
     """
-    name = "standard input" if path == "-" else path
-    data = read_file(0 if path == "-" else path, name, "the path of a TOML file")
+    name, data = read_file(path, "the path of a TOML file")
     if is_uci(data):
         remedy = "inverter-capture uci writes the TOML for OpenWrt's settings"
         raise ConfigError([Mistake(name, "in UCI's format, not TOML", remedy)])
@@ -75,11 +74,6 @@ def decode(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError([Mistake(name, "not UTF-8 text", "save the file as UTF-8", line)]) from None
-
-
-def parse(text: str, name: str) -> Config:
-    """Read the configuration from a text. `name` is the file's name in messages. Raises ConfigError."""
-    return TomlFile(text, name).config()
 
 
 class TomlFile:

@@ -67,15 +67,14 @@ class UciSection(NamedTuple):
         return f"{self.type} '{self.name}'" if self.name else self.reference
 
 
-def to_toml(path: str = "") -> str:
+def to_toml(path: str) -> str:
     """Convert the settings to TOML, in ASCII, so that the terminal's encoding does not matter.
 
     `path`: a file with the output of `uci export`, - for standard input; if empty, `uci export` is called. Raises
     ConfigError with all mistakes in UCI's notation, `unset` when only the device or a backend is not configured yet.
     """
-    name = {"": CONFIG_FILE, "-": "standard input"}.get(path, path)
-    data = read_file(0 if path == "-" else path, name, f"what `uci export {PACKAGE}` prints") if path else export()
-    return read_settings(data, name).toml()
+    name, data = read_file(path, f"what `uci export {PACKAGE}` prints") if path else (CONFIG_FILE, export())
+    return UciExport(data, name).toml()
 
 
 def export() -> bytes:
@@ -93,11 +92,6 @@ def export() -> bytes:
         raise ConfigError([Mistake(CONFIG_FILE, "no such file", "install the package again, which brings it")])
     reason = " ".join(done.stderr.decode(errors="replace").split()) or f"`uci export` fails with {done.returncode}"
     raise ConfigError([Mistake(CONFIG_FILE, reason.removeprefix("uci: "), "correct the file there")])
-
-
-def read_settings(data: bytes, name: str) -> Settings:
-    """The settings in the output of `uci export`. `name` is the file's name in messages. Raises ConfigError."""
-    return Settings(read_export(data.decode(errors="surrogateescape"), name), name)
 
 
 def read_export(text: str, name: str) -> list[UciSection]:
@@ -123,16 +117,17 @@ def read_export(text: str, name: str) -> list[UciSection]:
     return sections
 
 
-class Settings:
-    """The settings in UCI's sections, and their mistakes."""
+class UciExport:
+    """The output of `uci export`, and the mistakes in it."""
 
-    def __init__(self, sections: list[UciSection], name: str) -> None:
+    def __init__(self, data: bytes, name: str) -> None:
+        """`name` is the file's name in messages. Raises ConfigError."""
         self._name = name
         self._used: dict[str, list[UciSection]] = {}  # The sections to convert, by type
-        self._all = sections
+        self._all = read_export(data.decode(errors="surrogateescape"), name)
         self._mistakes: list[Mistake] = []
         self._strays = False  # Whether there are sections of unknown types
-        for section in sections:
+        for section in self._all:
             self._add(section)
         self._tables = {name: list(map(to_table, sections)) for name, sections in self._used.items()}
 
@@ -183,7 +178,7 @@ class Settings:
         self._mistakes.append(self._mistake(section, message, remedy, option, value))
 
     def _mistake(
-        self, section: UciSection, message: str, remedy: str, option: str = "", value: str = "", shown: str = ""
+        self, section: UciSection, message: str, remedy: str, option: str, value: str, shown: str = ""
     ) -> Mistake:
         label = shorten(str(section))
         if option:

@@ -124,6 +124,23 @@ def split_port(authority: str) -> tuple[str, str]:
     return (name, port) if port.isdecimal() else (authority, "")
 
 
+class BrokerUrl(NamedTuple):
+    """The parts of a broker's URL."""
+
+    scheme: str
+    host: str  # In lower case, without brackets; empty for a Unix socket
+    port: int  # 0 for a Unix socket
+    path: str
+
+
+def split_broker(url: str) -> BrokerUrl:
+    """The parts of a checked broker URL."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    name, port = split_port(authority)
+    return BrokerUrl(scheme, name.strip("[]").lower(), int(port or BROKER_PORTS.get(scheme, 0)), slash + path)
+
+
 def _is_port(text: str) -> bool:
     # Python converts no text of thousands of digits.
     return bool(re.fullmatch(r"\d{1,5}", text, re.ASCII)) and 0 < int(text) < 65536

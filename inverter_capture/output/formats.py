@@ -52,14 +52,14 @@ def _json() -> Formatter:
     encode = JSONEncoder().encode
 
     @lru_cache(16)
-    def pattern(names: tuple[str, ...]) -> str:
+    def pattern(ids: tuple[str, ...]) -> str:
         """For the values of these fields. Finite numbers look in JSON as they do in Python."""
-        return ", ".join(encode(name).replace("%", "%%") + ": %r" for name in names)
+        return ", ".join(encode(field_id).replace("%", "%%") + ": %r" for field_id in ids)
 
     def row(reading: Reading) -> str:
-        time, serial, values = reading.time, reading.serial, reading.values
+        serial, time, ids, numbers, *_ = reading
         head = encode({"timestamp": time, "time": utc_text(time), "serial": serial})[:-1]
-        return head + ', "values": {' + pattern(tuple(values)) % tuple(values.values()) + "}}\n"
+        return head + ', "values": {' + pattern(ids) % numbers + "}}\n"
 
     return Formatter(row)
 

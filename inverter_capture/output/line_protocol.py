@@ -21,11 +21,10 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
     A value has the decimals of its field's scale.
     Raises ValueError for a measurement that is empty or starts with "#", the start of a comment in line protocol.
     """
-    values = reading.values
-    if not values:
+    if not reading.ids:
         return b""
     head = _head(measurement, tuple((tags or {}).items()), reading.serial)
-    return head + _fields(reading.kind, tuple(values)) % (*values.values(), reading.time)
+    return head + _fields(reading.kind, reading.ids) % (*reading.numbers, reading.time)
 
 
 @lru_cache(256)
@@ -40,9 +39,9 @@ def _head(measurement: str, tags: tuple[tuple[str, str], ...], serial: str) -> b
 
 
 @lru_cache(16)
-def _fields(kind: Kind, names: tuple[str, ...]) -> bytes:
+def _fields(kind: Kind, ids: tuple[str, ...]) -> bytes:
     """A pattern for the values of these fields and the time: the same for many readings."""
-    fields = (f"{name}={_number(kind.fields_by_id[name])}" for name in names)
+    fields = (f"{field_id}={_number(kind.fields_by_id[field_id])}" for field_id in ids)
     return (",".join(fields) + " %d").encode()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
+from textwrap import wrap
 
+from inverter_capture.output.terminal import styled
 from inverter_capture.protocol.codes import Codes, describe
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import Kind
@@ -41,8 +43,6 @@ SEVERITIES = {"inverter_warnings": "yellow", "inverter_faults": "red"}
 
 STATE_SEVERITIES = {3: "yellow", 4: "red"}  # Alarm and fault, of inverter_state
 
-STYLES = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33"}
-
 
 class Table:
     """A reading as a table for people: a heading, and the groups of values in columns."""
@@ -61,7 +61,8 @@ class Table:
                 (group, sorted((field for field in kind.fields if field.group == group), key=row_order))
                 for group in GROUPS
             ]
-        groups = [self._group(group, fields, reading.values, kind.codes) for group, fields in self._groups[kind]]
+        values = reading.values
+        groups = [self._group(group, fields, values, kind.codes) for group, fields in self._groups[kind]]
         columns = balance([lines for lines in groups if lines], self._columns)
         height = max((len(column) for column in columns), default=0)
         blank = " " * COLUMN_WIDTH
@@ -117,7 +118,7 @@ class Table:
         return lines
 
     def _style(self, text: str, style: str) -> str:
-        return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if self._colour and style and text else text
+        return styled(text, style, colour=self._colour)
 
 
 def severity(name: str, value: float) -> str:
@@ -143,17 +144,6 @@ def label(field: Field, value: float) -> str:
     if field.id in DIRECTIONS and value:
         name += f" ({DIRECTIONS[field.id][value < 0]})"
     return name[0].upper() + name[1:]
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width` characters, broken between words."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= width:
-            lines[-1] += " " + word
-        else:
-            lines.append(word[:width])
-    return lines
 
 
 def balance(groups: list[list[str]], columns: int) -> list[list[str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
+STYLES = {"bold": "1", "dim": "2", "red": "1;31", "yellow": "33", "cyan": "1;36"}
+
 DEFAULT_WIDTH = 80  # Width in characters without a terminal, and of a terminal of unknown size, such as a serial line
 
 
@@ -27,3 +29,8 @@ def width(stream: TextIO | None) -> int:
         return (os.get_terminal_size(stream.fileno()).columns if stream is not None else 0) or DEFAULT_WIDTH
     except (OSError, ValueError):
         return DEFAULT_WIDTH
+
+
+def styled(text: str, style: str, *, colour: bool) -> str:
+    """The text in one of the `STYLES`, or as it is: without `colour`, without a style, or empty."""
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if colour and style and text else text

@@ -5,23 +5,19 @@ source of such a function, `FieldValues.source`, looks like this:
 
     def values_of(report):
         [r108, r183, r186, r187, r188, r189] = registers(report)
-        values = blank.copy()
-        values["pv_production_today"] = r108 / 10
-        values["battery_voltage"] = r183 / 100
-        values["pv_power_1"] = r186
-        values["pv_power_2"] = r187
-        values["pv_power_3"] = r188
-        values["pv_power_4"] = r189
         pv_power = r186 + r187 + r188 + r189
-        values["pv_power"] = pv_power
-        if r108 > 10000 or r183 > 10000: return values, leave_out(values)
-        return values, []
+        numbers = (r108 / 10, r183 / 100, r186, r187, r188, r189, pv_power)
+        absent = ()
+        if r108 > 10000 or r183 > 10000: return checked(numbers, absent)
+        if absent: return without(numbers, absent)
+        return ids, numbers, []
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import compress
 from math import inf
 from typing import Any
 
@@ -31,7 +27,9 @@ from inverter_capture.protocol.kind_detection import Told
 from inverter_capture.protocol.layouts import Layout
 from inverter_capture.protocol.quantities import Quantity
 
-Values = dict[str, int | float]  # By field id, in the order of the register table
+_Numbers = tuple[int | float, ...]
+_Found = tuple[tuple[str, ...], _Numbers, list[str]]
+"""The ids of the fields that have a plausible and certain value, these values, and the ids of the implausible ones."""
 
 
 class FieldValues:
@@ -43,7 +41,7 @@ class FieldValues:
         self._wide = [] if told.high_words else [field.id for field in fields if _has_high_word(field, words)]
         """Fields with a high word that older firmware may leave 0."""
         self._bounds = [
-            (field.id, -inf if low is None else low, inf if high is None else high, _absent(field.quantity))
+            (field.id, -inf if low is None else low, inf if high is None else high, _of_no_sensor(field.quantity))
             for field in fields
             for low, high in [(field.quantity.minimum, field.quantity.maximum)]
             if low is not None or high is not None
@@ -56,26 +54,40 @@ class FieldValues:
         numbers = [field for field in fields if field.registers and not field.quantity.mask]
         signed = {words[field.id][-1] for field in numbers if field.quantity.signed}
         self.source = "\n    ".join(_statements(fields, words, registers, are_certain=not self._wide))
+        self._ids = tuple(words)
+        self._present: dict[tuple[str, ...], tuple[tuple[str, ...], list[bool]]] = {}
+        """By the ids of absent fields: those of the others, and whether each field is among them."""
         names: dict[str, Any] = {
             "registers": layout.struct(registers, signed).unpack_from,
-            # A copy has all keys in the table's order, and need not grow.
-            "blank": dict.fromkeys(words, 0),
-            "leave_out": self._leave_out,
+            "ids": self._ids,
+            "without": self._without,
+            "checked": self._checked,
         }
         # The text is made of the table's ids and of numbers: no text from a packet gets into it.
         exec(self.source, names)
-        self.read: Callable[[bytes], tuple[Values, list[str]]] = names["values_of"]
-        """From a report: the values that are plausible and certain, and the ids of fields with values outside their
-        bounds."""
+        self.read: Callable[[bytes], _Found] = names["values_of"]
+        """From a report."""
 
-    def _leave_out(self, values: Values) -> list[str]:
-        """Remove values that are not plausible or certain, and those derived from them. The ids of the implausible."""
+    def _without(self, numbers: _Numbers, absent: tuple[str, ...]) -> _Found:
+        """Leave out absent fields."""
+        found = self._present.get(absent)
+        if found is None:
+            ids = tuple(name for name in self._ids if name not in absent)
+            found = self._present[absent] = ids, [name in ids for name in self._ids]
+        ids, are_present = found
+        return ids, tuple(compress(numbers, are_present)), []
+
+    def _checked(self, numbers: _Numbers, absent: tuple[str, ...]) -> _Found:
+        """Leave out absent fields, values that are not plausible or certain, and those derived from them."""
+        values = dict(zip(self._ids, numbers, strict=True))
+        for name in absent:
+            del values[name]
         implausible = []
-        for name, low, high, absent in self._bounds:
-            value = values.get(name, absent)
+        for name, low, high, no_sensor in self._bounds:
+            value = values.get(name, no_sensor)
             if value is not None and not low <= value <= high:
                 values.pop(name, None)
-                if value != absent:
+                if value != no_sensor:
                     implausible.append(name)
         for name in self._wide:
             # A large value may be a negative one whose high word is missing.
@@ -84,7 +96,7 @@ class FieldValues:
         for name, parts in self._derived:
             if not values.keys() >= parts:
                 values.pop(name, None)
-        return implausible
+        return tuple(values), tuple(values.values()), implausible
 
 
 @lru_cache(PLANS_MAX)
@@ -125,8 +137,8 @@ def _statements(fields: list[Field], words: _Words, registers: list[int], *, are
     statements = [
         "def values_of(report):",
         f"[{', '.join(f'r{register}' for register in registers)}] = registers(report)",
-        "values = blank.copy()",
     ]
+    values = []
     excesses = [] if are_certain else ["True"]
     for field in fields:
         quantity = field.quantity
@@ -135,24 +147,30 @@ def _statements(fields: list[Field], words: _Words, registers: list[int], *, are
             statements.append(f"{field.id} = {number}")
             number = field.id
         numbers[field.id] = number
-        statements.append(f'values["{field.id}"] = {number}' + (f" / {field.divisor}" if field.divisor != 1 else ""))
+        values.append(number if field.divisor == 1 else f"{number} / {field.divisor}")
         if quantity.maximum is not None:
             excesses.append(f"{number} > {quantity.maximum * quantity.divisor}")
         if quantity.minimum is not None and (quantity.signed or quantity.minimum > min(0, quantity.bias)):
             excesses.append(f"{number} < {quantity.minimum * quantity.divisor}")
+    statements += [f"numbers = ({', '.join(values)}{',' * (len(values) == 1)})", "absent = ()"]
     for field in fields:
         if field.derived is not None and field.derived.unless_zero:
-            sensors = " or ".join(numbers[name] for name in field.derived.unless_zero if name in numbers)
-            statements.append(f'if not ({sensors or 0}): del values["{field.id}"]')
+            sensors = [numbers[name] for name in field.derived.unless_zero if name in numbers]
+            statements.append(_absent_unless(sensors, [field.id]))
     for group in ("BMS", "BMS 2"):
         names = [field.id for field in fields if field.group == group]
-        telling = " or ".join(numbers[name] for name in names if name.endswith(("_voltage", "_soc")))
+        telling = [numbers[name] for name in names if name.endswith(("_voltage", "_soc"))]
         if telling:
             # Zeros everywhere: there is no battery management system.
-            statements.append(f"for name in () if {telling} else {names}: del values[name]")
+            statements.append(_absent_unless(telling, names))
     if excesses:
-        statements.append(f"if {' or '.join(excesses)}: return values, leave_out(values)")
-    return [*statements, "return values, []"]
+        statements.append(f"if {' or '.join(excesses)}: return checked(numbers, absent)")
+    return [*statements, "if absent: return without(numbers, absent)", "return ids, numbers, []"]
+
+
+def _absent_unless(telling: list[str], names: list[str]) -> str:
+    """A line that leaves out fields when all the telling numbers are 0, or there are none."""
+    return f"if not ({' or '.join(telling) or 0}): absent += {tuple(names)}"
 
 
 def _expression(field: Field, words: list[int], numbers: dict[str, str]) -> str:
@@ -171,7 +189,7 @@ def _expression(field: Field, words: list[int], numbers: dict[str, str]) -> str:
     return f"{expression} + {quantity.bias * quantity.divisor}" if quantity.bias else expression
 
 
-def _absent(quantity: Quantity) -> float | None:
+def _of_no_sensor(quantity: Quantity) -> float | None:
     """The value of the raw number that stands for a missing sensor."""
     if quantity.absent is None:
         return None

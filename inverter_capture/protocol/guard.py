@@ -111,10 +111,10 @@ class Guard:
         believed = reading
         if held:
             self.counts.held += len(held)
-            values = reading.values.copy()
+            values = reading.values
             for doubtful in held:
                 del values[doubtful.field]
-            believed = reading._replace(values=values)
+            believed = reading.with_values(values)
         self.counts.confirmed += inverter.confirmed
         inverter.reading, inverter.believed, inverter.held = reading, believed, held
         return believed, held
@@ -192,7 +192,7 @@ class _Inverter:
         self.fields: list[_Judge] = []
         self.time = 0
         self.reading: Reading | None = None
-        self.believed = Reading("", 0, {})
+        self.believed = Reading.of("", 0, {})
         self.held: list[Held] = []
         self.confirmed = 0  # Number of changes that the last reading has confirmed
         self.settled: _Settled | None = None
@@ -207,7 +207,7 @@ class _Inverter:
     def judge(self, clock: datetime, reading: Reading) -> list[Held]:
         """The values of a reading to hold back."""
         self.confirmed = 0
-        time, values = reading.time, reading.values
+        time = reading.time
         steady = 0 < time - self.time <= _SILENCE
         self.time = time
         if steady and self.settled is not None and self.settled.accepts(clock, reading):
@@ -217,6 +217,7 @@ class _Inverter:
             self._become(reading.kind)
         moment = _Moment(clock, time)
         periods = moment.periods
+        values = reading.values
         held = []
         for field in self.fields:
             value = values.get(field.name)
@@ -251,8 +252,9 @@ class _Inverter:
         """Accept the counters of an earlier reading, for fields without an accepted value."""
         if self.kind is None:
             self._become(reading.kind)
+        values = reading.values
         for field in self.fields:
-            value = reading.values.get(field.name)
+            value = values.get(field.name)
             if value is not None and field.period and not field.agreed:
                 field.recall(value, moment)
 
@@ -274,49 +276,44 @@ class _Settled:
     It begins with a reading of which all values were accepted, and lasts for the day.
     """
 
-    __slots__ = ("_absent", "_count", "_day", "_fields", "_kind", "_time", "_values", "_values_of")
+    __slots__ = ("_count", "_day", "_fields", "_ids", "_kind", "_numbers", "_numbers_of", "_time")
 
     @classmethod
     def of(cls, fields: list[_Judge], moment: _Moment, reading: Reading) -> _Settled | None:
         """Begin with this reading, if its values allow it."""
-        present = [field for field in fields if field.name in reading.values]
+        present = [field for field in fields if field.name in reading.ids]
         for field in present:
             if field.time != moment.time or field.belongs != moment.periods[field.period]:
                 return None
-        return cls(fields, present, moment, reading) if len(present) > 1 else None
+        return cls(present, moment, reading) if len(present) > 1 else None
 
-    def __init__(self, fields: list[_Judge], present: list[_Judge], moment: _Moment, reading: Reading) -> None:
+    def __init__(self, present: list[_Judge], moment: _Moment, reading: Reading) -> None:
         self._kind = reading.kind
         self._day = moment.day
         self._fields = present
-        self._absent = [field.name for field in fields if field.name not in reading.values]
-        self._values_of = itemgetter(*(field.name for field in present))
-        self._values: tuple[float, ...] = self._values_of(reading.values)
+        self._ids = reading.ids
+        self._numbers_of = itemgetter(*(reading.ids.index(field.name) for field in present))
+        self._numbers: tuple[float, ...] = self._numbers_of(reading.numbers)
         self._time = reading.time
         self._count = 0  # Readings accepted since then
 
     def accepts(self, clock: datetime, reading: Reading) -> bool:
         """Whether a reading of the same day has the same fields, and all values are slightly later and larger."""
-        if clock.date() != self._day or reading.kind is not self._kind:
+        if clock.date() != self._day or reading.kind is not self._kind or reading.ids != self._ids:
             return False
-        if not reading.values.keys().isdisjoint(self._absent):
-            return False
-        try:
-            values: tuple[float, ...] = self._values_of(reading.values)
-        except KeyError:
-            return False
-        for field, before, value in zip(self._fields, self._values, values, strict=True):
-            if value != before and not field.lowest <= value - before <= field.highest:
+        numbers: tuple[float, ...] = self._numbers_of(reading.numbers)
+        for field, before, number in zip(self._fields, self._numbers, numbers, strict=True):
+            if number != before and not field.lowest <= number - before <= field.highest:
                 return False
-        self._values = values
+        self._numbers = numbers
         self._time = reading.time
         self._count += 1
         return True
 
     def tell_fields(self) -> None:
         """Each field checks its next value for itself."""
-        for field, value in zip(self._fields, self._values, strict=True):
-            field.value, field.time = value, self._time
+        for field, number in zip(self._fields, self._numbers, strict=True):
+            field.value, field.time = number, self._time
             field.agreed += self._count
 
 

@@ -5,14 +5,15 @@ A report contains the inverter's local time; the configured time zone is needed 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from inverter_capture.protocol.counts import Counts
-from inverter_capture.protocol.field_values import Values, field_values
+from inverter_capture.protocol.field_values import field_values
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import SINGLE_PHASE, Kind
-from inverter_capture.protocol.kind_detection import KindDetector
+from inverter_capture.protocol.kind_detection import KindDetector, Told
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
@@ -32,9 +33,31 @@ class Reading(NamedTuple):
 
     serial: str
     time: int  # Nanoseconds since the epoch, UTC
-    values: Values  # An absent value has no key
+    ids: tuple[str, ...]  # Ids of the fields that have a value, in the order of the register table
+    numbers: tuple[int | float, ...]  # Their values
     kind: Kind = SINGLE_PHASE
     layout: Layout = LAYOUTS[292]  # Of the report
+
+    @classmethod
+    def of(
+        cls,
+        serial: str,
+        time: int,
+        values: Mapping[str, int | float],
+        kind: Kind = SINGLE_PHASE,
+        layout: Layout = LAYOUTS[292],
+    ) -> Self:
+        """A reading with these values, by field id."""
+        return cls(serial, time, tuple(values), tuple(values.values()), kind, layout)
+
+    @property
+    def values(self) -> dict[str, int | float]:
+        """The values by field id, made anew each time."""
+        return dict(zip(self.ids, self.numbers, strict=True))
+
+    def with_values(self, values: Mapping[str, int | float]) -> Self:
+        """The same reading with other values."""
+        return self._replace(ids=tuple(values), numbers=tuple(values.values()))
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -64,6 +87,8 @@ class ReportReader:
         self._live = live
         self._local_times = LocalTimes()
         self._detector = KindDetector()
+        self._told: Told | None = None  # Of the last report, as its layout and how to read it
+        self._layout: Layout | None = None
 
     def read(self, report: Report, captured: int) -> Reading | None:
         """The reading of a report captured at this time (ns since the epoch); None when it is rejected."""
@@ -79,11 +104,14 @@ class ReportReader:
             self.counts.foreign += 1
             return None
         self.counts.readings += 1
-        values, implausible = field_values(told, layout).read(data)
+        # Looking up even in a cache takes time: nearly all reports are like the last one.
+        if told is not self._told or layout is not self._layout:
+            self._told, self._layout, self._values_of = told, layout, field_values(told, layout).read
+        ids, numbers, implausible = self._values_of(data)
         for name in implausible:
             self.counts.implausible += 1
             self.implausible[name] = self.implausible.get(name, 0) + 1
-        return Reading(serial, moment * SECOND, values, told.kind, layout)
+        return Reading(serial, moment * SECOND, ids, numbers, told.kind, layout)
 
 
 class LocalTimes:

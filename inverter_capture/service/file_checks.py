@@ -10,16 +10,13 @@ from inverter_capture.capture.events import events_of
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import CaptureError
 from inverter_capture.config.schema import PcapConfig
-from inverter_capture.config.timezone import distance_text, fitting_zones, named_zone, offset_text
+from inverter_capture.config.timezone import distance_text, named_zone, remedy
 from inverter_capture.protocol.clock import ClockError, FileClocks
 from inverter_capture.protocol.packets_to_readings import Decoded, Decoder
-from inverter_capture.text import counted
+from inverter_capture.text import REPORT_IT, counted
 
 SURVEYED_READINGS = 100  # Readings whose clocks are compared before an import begins
-UNKNOWN = (
-    "reports of unknown length, which are not decoded: {}; please report what `inverter-capture decode --raw "
-    "--anonymise FILE` prints"
-)
+UNKNOWN = f"reports of unknown length, which are not decoded: {{}}; {REPORT_IT}"
 LONGER = "capture for at least ten minutes"
 
 
@@ -51,7 +48,7 @@ def why_nothing(decoder: Decoder, paths: list[str], *, filtered: bool) -> str:
     elif counts.refused:
         remedy = "check [pcap] serials"
     else:
-        remedy = "please report what `inverter-capture decode --raw --anonymise` prints"
+        remedy = REPORT_IT
     return f"no reading: {', '.join(numbers)}: {remedy}"
 
 
@@ -83,11 +80,6 @@ def clock_error(config: PcapConfig) -> ClockError | None:
     return clocks.error
 
 
-def explain_clocks(error: ClockError, setting: str) -> tuple[str, str]:
-    """The message and remedy for clocks that are wrong throughout a file. `setting` contains {} for the zone."""
-    zones = fitting_zones(error.utc_offset, error.moment)
-    others = " or ".join(zones[1:3])
-    remedy = setting.format(zones[0]) if zones else "no time zone fits: one of the two clocks is wrong"
-    if others:
-        remedy += f", or another zone at {offset_text(error.utc_offset)} such as {others}"
-    return f"the inverter's clock is {distance_text(error.ahead)} the capture's throughout", remedy
+def explain_clocks(error: ClockError, action: str) -> str:
+    """The message and remedy for clocks that are wrong throughout a file. `action`: how to set the time zone {}."""
+    return f"the inverter's clock is {distance_text(error.ahead)} the capture's throughout: {remedy(error, action)}"

@@ -89,10 +89,11 @@ def _add_inverter(families: _Families, recent: Recent, now: float, monotonic: fl
     families.add("inverter_last_report_seconds", "gauge", text, round(now - silent), serial=reading.serial)
     if silent > STALE_SECONDS:
         return
+    values = reading.values
     for field in reading.fields:
-        if field.id in reading.values:
+        if field.id in values:
             title = f"{field.title} ({field.unit})" if field.unit else field.title
-            families.add(*_metric(field), title, reading.values[field.id], serial=reading.serial)
+            families.add(*_metric(field), title, values[field.id], serial=reading.serial)
 
 
 def _metric(field: Field) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from inverter_capture.config.values import split_port
 from inverter_capture.service.metrics import CONTENT_TYPE
-from inverter_capture.text import printable
+from inverter_capture.text import OWN_ERROR, printable
 
 REQUEST_SECONDS = 2.0  # Timeout in seconds for the request, and again for each part of the response
 REQUEST_BYTES_MAX = 8192
@@ -54,25 +54,25 @@ class MetricsServer:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        said = ""
+        logged = ""
         while not self._stopping.is_set():
             try:
                 with _listener(self.listen) as listener:
-                    said = ""
+                    logged = ""
                     _log.info("metrics: serving http://%s/metrics", self.listen)
                     self._listener = listener
                     self._serve(listener)
             except OSError as error:
                 problem = error.strerror or str(error)
-                if problem != said:
-                    said = problem
+                if problem != logged:
+                    logged = problem
                     remedy = (
                         "use an address of this system and a free port, at least 1024 unless the service runs as root"
                     )
                     text = '[metrics] listen = "%s": cannot listen there (%s), trying again; %s'
                     _log.error(text, printable(self.listen), problem, remedy)
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("metrics: an error in inverter-capture itself, please report it")
+                _log.exception("metrics: %s", OWN_ERROR)
             finally:
                 self._listener = None
             self._stopping.wait(LISTEN_RETRY_SECONDS)

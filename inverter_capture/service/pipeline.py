@@ -30,6 +30,7 @@ from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.file_checks import UNKNOWN, explain_clocks, why_nothing
 from inverter_capture.service.report_log import ReportLog
+from inverter_capture.text import OWN_ERROR
 
 CHANGE_SECONDS = 2  # Maximum time in seconds that `reconfigure` waits for new settings to take effect
 
@@ -166,7 +167,7 @@ class Pipeline:
         except CaptureError as error:
             self.failure = f"[pcap] {error.setting} = {error}"
         except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-            _log.exception("an error in inverter-capture itself, please report it")
+            _log.exception(OWN_ERROR)
             self.failure = f"{self._config.device}: the capture file was not read to its end"
         finally:
             with self._replacing:
@@ -179,7 +180,7 @@ class Pipeline:
             try:
                 self._follow_device()
             except Exception:  # noqa: BLE001 (the same)
-                _log.exception("an error in inverter-capture itself, please report it; capturing goes on")
+                _log.exception("%s; capturing goes on", OWN_ERROR)
                 time.sleep(RESTART_SECONDS)
         # Decode the bytes after gaps: the missing segments can no longer arrive.
         self._handle(self._decoder.close())
@@ -217,7 +218,7 @@ class Pipeline:
         if reason:
             self.failure = f'[pcap] device = "{self._config.device}": {reason}'
         if error := self._clocks.error:
-            _log.warning("[pcap] timezone: %s: %s", *explain_clocks(error, 'set it to "{}"'))
+            _log.warning("[pcap] timezone: %s", explain_clocks(error, 'set it to "{}"'))
 
     def _change(self) -> None:
         """Apply the next settings. If the new device cannot be opened, keep the previous device and filter."""
@@ -232,7 +233,12 @@ class Pipeline:
                 _log.error(text, error.setting, error)
                 after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
             else:
-                self._replace_capture(capture)
+                # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
+                assert isinstance(self._capture, LiveCapture)
+                with self._replacing:
+                    packets = capture.replace(self._capture)
+                    self._capture = capture
+                self._handle(self._decoder.receive(*packets))
         self._config = after
         if before.timezone != after.timezone:
             self._decoder.readings.zone = named_zone(after.timezone)
@@ -240,14 +246,6 @@ class Pipeline:
         self._admission.serials = frozenset(after.serials)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None
-
-    def _replace_capture(self, capture: LiveCapture) -> None:
-        # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
-        assert isinstance(self._capture, LiveCapture)
-        with self._replacing:
-            packets = capture.replace(self._capture)
-            self._capture = capture
-        self._handle(self._decoder.receive(*packets))
 
     def _notify_if_changed(self) -> None:
         counts, dropped = self._decoder.counts, self.capture.dropped

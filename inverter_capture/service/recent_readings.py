@@ -37,8 +37,9 @@ class Chart:
         first = bisect_left(self._times, start)
         last = bisect_left(self._times, start + SLOT_SECONDS)
         self._times[first:last] = array("q", [seconds])
+        values = reading.values
         for column, field in zip(self._columns, CHART_FIELDS, strict=True):
-            value = reading.values.get(field, _ABSENT)
+            value = values.get(field, _ABSENT)
             column[first:last] = array("i", [round(value) if abs(value) <= _LARGEST else _ABSENT])
         old = bisect_left(self._times, self._times[-1] - CHART_SECONDS)
         for column in (self._times, *self._columns):

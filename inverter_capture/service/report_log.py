@@ -15,6 +15,7 @@ from inverter_capture.protocol.packets_to_readings import Decoded, Decoder, Even
 from inverter_capture.protocol.readings import CLOCK_SET_AFTER, Reading
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
+from inverter_capture.text import REPORT_IT
 
 DEFAULT_INTERVAL_SECONDS = 5 * 60  # Expected seconds between reports until intervals have been observed
 MISSED_REPORTS = 6  # A silence is logged after this many intervals without a report, and ...
@@ -32,8 +33,7 @@ HELD_SHOWN_MAX = 3  # Maximum number of held back values in one log line
 FOREIGN = "the values in its reports are not those of the registers that the server asks for; they are not decoded"
 AHEAD = "such reports are left out: set the inverter's clock, or this system's"
 EXPERIMENTAL = "such inverters are read experimentally, since no report of one is on record"
-CONNECTED_ANEW = "They are decoded once the dongle has connected anew, for then the server tells them"
-REPORT_IT = "please report what `inverter-capture decode --raw --anonymise CAPTURE` shows"
+CONNECTED_AGAIN = "They are decoded after the dongle has connected again: the server tells it the registers then"
 
 _log = logging.getLogger(__name__)
 
@@ -53,10 +53,9 @@ class ReportLog:
         self._not_named: set[str] = set()
         self._logged: set[tuple[str, str]] = set()
         """What has been logged of an inverter: its serial number, and the kind of line."""
-        self._said_at: dict[str, int] = {}  # The time of the last line of each kind
+        self._logged_at: dict[str, int] = {}  # The time of the last line of each kind
         self._kinds: dict[str, Kind] = {}
         self._foreign_reports = 0
-        self._ahead = False
         self._last_report = started
         self._intervals: list[int] = []
         self._quiet = False
@@ -91,26 +90,22 @@ class ReportLog:
             server = f"{address_text(flow.destination)} port {flow.destination_port}"
             _log.info("inverter %s: %d-byte reports from %s to %s", serial, len(report.data), sender, server)
         elif verdict is Verdict.SECOND_SENDER:
-            text = (
-                f"reports come from a second address, {sender}; the guard judges them, but does not learn from them: "
-            )
-            text += "either its dongle has another address now, or somebody forges reports"
-            self._warn_once(serial, "second sender", time, text)
+            text = f"reports come from a second address, {sender}: the dongle has a new one, or somebody forges reports"
+            self._warn_once(serial, "second sender", time, f"{text}; the guard does not learn from them for now")
         elif verdict is Verdict.NOT_NAMED:
             known = serial in self._not_named or len(self._not_named) >= INVERTERS_MAX
-            if not known and self._may_say("not named", time):
+            if not known and self._may_log("not named", time):
                 self._not_named.add(serial)
                 _warn(serial, f"not read, since [pcap] serials does not name it (from {sender})")
-        elif verdict is Verdict.TOO_MANY and self._may_say("too many", time, REFUSED_SECONDS):
+        elif verdict is Verdict.TOO_MANY and self._may_log("too many", time, REFUSED_SECONDS):
             refused = f"from {sender}; {self._decoder.counts.refused + 1} reports were refused so far"
-            _warn(
-                serial, f"not read for now, since too many inverters are new ({refused}): name yours in [pcap] serials"
-            )
+            text = f"not read for now, since too many inverters are new ({refused}): name yours in [pcap] serials"
+            _warn(serial, text)
 
     def held(self, values: list[Held], time: int) -> None:
         """Log the first held back value of each field. `time`: when the values were captured."""
         new = [value for value in values if (value.serial, f"held {value.field}") not in self._logged]
-        if not new or not self._may_say("held", time):
+        if not new or not self._may_log("held", time):
             return
         self._logged.update((value.serial, f"held {value.field}") for value in new)
         shown = ", ".join(f"{value.field} = {value.value} ({value.why})" for value in new[:HELD_SHOWN_MAX])
@@ -128,16 +123,16 @@ class ReportLog:
             what = "check that the dongle is on, and its packets pass [pcap] device and filter"
             _log.warning("no report for %d minutes: %s", self._quiet_seconds // 60, what)
 
-    def _may_say(self, kind: str, time: int, seconds: int = KIND_SECONDS) -> bool:
+    def _may_log(self, kind: str, time: int, seconds: int = KIND_SECONDS) -> bool:
         """Whether a line of this kind may be logged now; otherwise a later report logs it. Not limited for files."""
-        before = self._said_at.get(kind)
+        before = self._logged_at.get(kind)
         if self._live and before is not None and 0 <= time - before < seconds * SECOND:
             return False
-        self._said_at[kind] = time
+        self._logged_at[kind] = time
         return True
 
     def _warn_once(self, serial: str, kind: str, time: int, text: str) -> None:
-        if (serial, kind) not in self._logged and self._may_say(kind, time):
+        if (serial, kind) not in self._logged and self._may_log(kind, time):
             self._logged.add((serial, kind))
             _warn(serial, text)
 
@@ -174,14 +169,13 @@ class ReportLog:
             if self._decoder.readings.counts.foreign > self._foreign_reports:
                 self._foreign_reports = self._decoder.readings.counts.foreign
                 self._warn_once(serial, "foreign", time, f"{FOREIGN}: {REPORT_IT}")
-            elif not self._ahead:
-                self._ahead = True
+            else:
                 clock = f"its report says {event.report.clock}, more than a day ahead of this system's clock"
-                _warn(serial, f"{clock}; {AHEAD}")
+                self._warn_once(serial, "ahead", time, f"{clock}; {AHEAD}")
             return
         self._kind(reading, time)
         fields = self._decoder.readings.implausible.keys() - self._implausible
-        if fields and self._may_say("implausible", time):
+        if fields and self._may_log("implausible", time):
             self._implausible |= fields
             _warn(serial, f"values out of range are left out (logged once): {', '.join(sorted(fields))}")
         if self._live and time > CLOCK_SET_AFTER * SECOND:
@@ -195,7 +189,7 @@ class ReportLog:
         if layout is None or self._layouts.get(report.serial) == layout:
             return
         # The first layout of an inverter is always logged: there is one for each new inverter.
-        if report.serial in self._layouts and not self._may_say("layout", time):
+        if report.serial in self._layouts and not self._may_log("layout", time):
             return
         self._layouts[report.serial] = layout
         length, known = layout.length, LAYOUTS.get(layout.length)
@@ -207,7 +201,7 @@ class ReportLog:
 
     def _kind(self, reading: Reading, time: int) -> None:
         kind, before = reading.kind, self._kinds.get(reading.serial)
-        if kind is before or (before is not None and not self._may_say("kind", time)):
+        if kind is before or (before is not None and not self._may_log("kind", time)):
             return
         self._kinds[reading.serial] = kind
         if kind.experimental and (before is None or not before.experimental):
@@ -219,14 +213,12 @@ class ReportLog:
         serial, length = event.report.serial, len(event.report.data)
         reported = self._unknown.get((serial, length))
         due = reported is None or event.time - reported >= DAY_SECONDS * SECOND
-        if due and self._may_say("unknown length", event.time):
+        if due and self._may_log("unknown length", event.time):
             if len(self._unknown) >= UNKNOWN_MAX:
                 del self._unknown[min(self._unknown, key=self._unknown.__getitem__)]
             self._unknown[serial, length] = event.time
-            unknown = (
-                f"reports of {length} bytes, whose registers are not known ({self._decoder.counts.unknown} so far)"
-            )
-            _warn(serial, f"{unknown}. {CONNECTED_ANEW}; {REPORT_IT}")
+            text = f"reports of {length} bytes, whose registers are not known ({self._decoder.counts.unknown} so far)"
+            _warn(serial, f"{text}. {CONNECTED_AGAIN}; {REPORT_IT}")
 
 
 def _warn(serial: str, text: str) -> None:

@@ -47,14 +47,16 @@ def only_service(status_path: str) -> Iterator[None]:
             os.close(file)
 
 
-def is_kept(status_path: str) -> bool:
-    """Whether a running service keeps this status file; one that was killed leaves it. Raises OSError."""
+def is_kept(status_path: str, *, without_lock: bool) -> bool:
+    """Whether a running service keeps this status file; one that was killed leaves it. Raises OSError.
+
+    `without_lock`: the result when there is no lock file.
+    """
     try:
         with open(_lock_path(status_path), "rb") as file:
             return not _lock(file.fileno(), fcntl.LOCK_SH)
     except FileNotFoundError:
-        # A service that was started before the directory was there has no lock.
-        return True
+        return without_lock
 
 
 def _lock_path(status_path: str) -> str:
@@ -88,7 +90,7 @@ def _acquire(status_path: str) -> int | None:
                 _stop(other)
         os.close(file)
         if time.monotonic() > deadline:
-            remedy = f"find out which (fuser {path}), and end it" if other is None else f"kill -9 {other}"
+            remedy = "find it (ps w | grep inverter-capture) and end it" if other is None else f"kill -9 {other}"
             raise AnotherServiceError(f"another inverter-capture holds {path} and does not end: {remedy}")
         time.sleep(0.05)
 

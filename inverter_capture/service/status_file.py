@@ -15,12 +15,12 @@ from contextlib import suppress
 from typing import Any
 
 from inverter_capture import __version__
-from inverter_capture.backends.status import BackendStatus, Status
+from inverter_capture.backends.status import Status
 from inverter_capture.protocol.codes import describe
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.recent_readings import Recent, RecentReadings
 from inverter_capture.service.single import is_kept
-from inverter_capture.text import printable, utc_text
+from inverter_capture.text import OWN_ERROR, printable, utc_text
 
 WRITE_SECONDS = 1.0  # Minimum time between two writes. A write also waits this long for further changes.
 WORK_SHARE = 10  # Minimum pause after a write, as a multiple of its duration: with many inverters, a write takes long
@@ -75,7 +75,7 @@ class StatusFile:
             except OSError as error:
                 self._fail(f"--status {printable(self._path)}: cannot be written ({error.strerror})")
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("an error in inverter-capture itself, please report it")
+                _log.exception("status file: %s", OWN_ERROR)
             pause = max(WRITE_SECONDS, WORK_SHARE * (time.monotonic() - began))
         for path in (self._path, self._new):
             with suppress(OSError):
@@ -105,18 +105,17 @@ def content(status: Status, recent: list[Recent]) -> Json:
         "written": round(time.time()),
         **status._asdict(),
         "started": status.started // SECOND,
-        "backends": [_backend(backend) for backend in status.backends],
+        "backends": [
+            backend._asdict() | {"failing_since": backend.failing_since and round(backend.failing_since)}
+            for backend in status.backends
+        ],
         "inverters": [_inverter(each) for each in recent],
     }
 
 
-def _backend(backend: BackendStatus) -> Json:
-    since = backend.failing_since
-    return backend._asdict() | {"failing_since": None if since is None else round(since)}
-
-
 def _inverter(recent: Recent) -> Json:
     reading = recent.reading
+    values = reading.values
     # The clock may have been set since then.
     received = time.time() - (time.monotonic() - recent.received)
     interval = round(recent.interval or 0)
@@ -128,21 +127,23 @@ def _inverter(recent: Recent) -> Json:
         "received": round(received),
         "interval": interval or None,
         "due": round(received) + interval if interval else None,
-        "values": reading.values,
+        "values": values,
         "texts": {
-            name: describe(name, reading.values[name], reading.kind.codes)
+            name: describe(name, values[name], reading.kind.codes)
             for name in reading.kind.codes.fields
-            if name in reading.values
+            if name in values
         },
         "chart": recent.chart,
     }
 
 
 def read_status_file(path: str) -> str | None:
-    """The status file of a running service; None when no service is running. Raises OSError, ValueError."""
-    try:
-        with open(path, encoding="ascii") as file:
-            text = file.read()
-    except FileNotFoundError:
-        return None
-    return text if is_kept(path) else None
+    """The status file of a running service: empty when it has not written it; None when no service is running.
+
+    Raises OSError, ValueError.
+    """
+    text = ""
+    with suppress(FileNotFoundError), open(path, encoding="ascii") as file:
+        text = file.read()
+    # A service that was started before the directory was there has no lock.
+    return text if is_kept(path, without_lock=bool(text)) else None

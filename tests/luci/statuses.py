@@ -41,7 +41,7 @@ def status(*profiles: str, until: datetime = SUNNY, hours: int = 24, **changes: 
         for number in range(hours * 3600 // INTERVAL + 1):
             report = inverter.report(until - timedelta(hours=hours) + timedelta(seconds=number * INTERVAL))
             moment = (report.moment - EPOCH) // timedelta(microseconds=1) * 1000 + shift
-            recent.take(Reading(report.serial, moment, report.values, report.kind))
+            recent.take(Reading.of(report.serial, moment, report.values, report.kind))
     count = sum(hours * 3600 // INTERVAL + 1 for _ in profiles)
     service = Status(
         started=round(now - hours * 3600) * 10**9,

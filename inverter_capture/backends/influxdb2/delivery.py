@@ -17,7 +17,7 @@ from inverter_capture.backends.influxdb2.write_api import Outcome, Verdict, Writ
 from inverter_capture.config.schema import InfluxDb2Config
 from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.text import counted, local_time_text
+from inverter_capture.text import OWN_ERROR, counted, local_time_text
 
 REPORT_SECONDS = 3600  # Seconds between log messages that deliveries still fail
 PROBES_MAX = 3
@@ -39,7 +39,6 @@ class InfluxDb2(Backend):
         self._config = config
         self._wanted: InfluxDb2Config | None = config  # Settings that the thread has not applied yet
         self._buffer = Buffer(config.buffer)
-        self._importing = False
         self._backoff = Backoff()
         self._latest_taken: bytes | None = None
         """The last line that the server accepted. It accepts that line again if it accepts any."""
@@ -47,47 +46,29 @@ class InfluxDb2(Backend):
         self._refusal_at = 0.0  # Monotonic time, in seconds, from which the next refused reading may be logged
         self._overflowing = False
 
-    def put(self, reading: Reading) -> None:
-        config = self._config
+    def put(self, *readings: Reading) -> None:
+        config, buffer = self._config, self._buffer
         write = line_protocol if config.schema == "wide" else narrow_line_protocol
-        text = write(reading, config.measurement, config.tags)
-        if not text:
-            return
-        buffer = self._buffer
         with self._changed:
-            dropped = buffer.add(text)
-            if dropped and not self._overflowing:
-                self._overflowing = True
-                _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
-            if not self._importing or len(buffer) == 1 or buffer.has_batch:
+            was_empty = not len(buffer)
+            for reading in readings:
+                if text := write(reading, config.measurement, config.tags):
+                    self._wait_for_room(lambda: buffer.has_room)
+                    if buffer.add(text) and not self._overflowing:
+                        self._overflowing = True
+                        _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
+            if not self._importing or was_empty or buffer.has_batch:
                 self._changed.notify_all()
 
     def begin_import(self) -> None:
-        with self._changed:
-            self._importing = True
-            self._buffer.keep_raw = True
-
-    def end_import(self) -> None:
-        with self._changed:
-            self._importing = False
-            self._changed.notify_all()
-
-    def wait_for_room(self, seconds: float) -> bool:
-        if self._buffer.has_room:
-            return True
-        with self._changed:
-            return self._changed.wait_for(lambda: self._buffer.has_room, seconds)
+        super().begin_import()
+        self._buffer.keep_raw = True
 
     def retry(self) -> None:
         with self._changed:
             if self._failing_since is not None:
                 self._wanted = self._config
                 self._changed.notify_all()
-
-    def stop(self) -> None:
-        with self._changed:
-            self._importing = False
-            super().stop()
 
     def reconfigure(self, section: InfluxDb2Config, zone: tzinfo | None) -> None:  # noqa: ARG002 (times are UTC)
         with self._changed:
@@ -115,7 +96,7 @@ class InfluxDb2(Backend):
                     self._changed.wait_for(lambda: len(self._buffer) or self._stopping or self._wanted)
                 seconds = self._deliver(api)
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
+                _log.exception("%s: %s", self.name, OWN_ERROR)
                 seconds = RESTART_SECONDS
             finally:
                 api.close()

@@ -3,7 +3,8 @@
 Only paho's implementation of the protocol is used, not its network loop: that hides why a connection fails, wakes up
 each second, keeps the messages of broken connections, and ends with any exception.
 
-paho buffers a message of any size before it calls back. `_Bounded` limits the size, in the sockets that paho reads.
+The sockets are made here, not by paho: 1.6.1 has no Unix sockets, and either version buffers a message of any size
+before it calls back, which `_Bounded` limits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import paho.mqtt.client as paho
 
 from inverter_capture.backends.connection_errors import authority_problem, explain
 from inverter_capture.config.schema import MqttConfig
-from inverter_capture.config.values import BROKER_PORTS, split_port
+from inverter_capture.config.values import split_broker
 from inverter_capture.text import printable
 
 CONNECT_SECONDS = 5.0  # Timeout in seconds for the network connection, and for each read and write of the TLS handshake
@@ -72,44 +73,40 @@ class Connection:
         self._unwanted = False  # Whether a message at QoS 2 was received
         self._client_id = client_id
         self._will = will
+        self._socket: Any = None
         self._client: Any = None
 
     def open(self) -> None:
         """Connect, and wait until the broker has accepted the connection. Raises MqttError."""
-        self._client = self._make_client()
-        host, port, _ = _place(self._config.url)
         try:
-            self._client.connect(host, port, keepalive=self._config.keepalive)
+            self._connect()
+            self._client = self._make_client()
+            # paho does not connect to this host, since it has a socket already.
+            self._client.connect("localhost", keepalive=self._config.keepalive)
         except Exception as error:  # noqa: BLE001 (paho and ssl raise exceptions of many types)
-            # paho does not close the socket then.
-            for made in self._client.sockets:
-                made.close()
             raise self._explain(error) from None
         deadline = time.monotonic() + ANSWER_SECONDS
         while not self._is_open:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise MqttError(f"no answer within {ANSWER_SECONDS:g} s", passing=True)
+                remedy = "check that what listens on the port in url is an MQTT broker"
+                raise MqttError(f"no answer within {ANSWER_SECONDS:g} s: {remedy}", passing=True)
             self.wait(left)
 
     @property
     def address(self) -> str:
         """This system's address in the network of the broker; empty when the broker is on this system."""
-        connection = self._client.sockets[-1]
-        if connection.family == socket.AF_UNIX:
+        if self._socket.family == socket.AF_UNIX:
             return ""
-        host: str = connection.getsockname()[0]
-        if host == connection.getpeername()[0] or "%" in host:
+        host: str = self._socket.getsockname()[0]
+        if host == self._socket.getpeername()[0] or "%" in host:
             return ""
         return f"[{host}]" if ":" in host else host
 
     def close(self) -> None:
         """Close the socket. The broker publishes the will, unless `disconnect` was called before."""
-        if self._client is not None:
-            connection = self._client.socket()
-            self._client.on_log = None
-            if connection is not None:
-                connection.close()
+        if self._socket is not None:
+            self._socket.close()
 
     def disconnect(self, seconds: float) -> None:
         """Send DISCONNECT within this time, so that the broker does not publish the will."""
@@ -136,21 +133,22 @@ class Connection:
         """Unsubscribe from topics."""
         self._client.unsubscribe(list(topics))
 
-    def wait(self, seconds: float, wake: int | None = None) -> None:
-        """Wait until something was sent or received, the file descriptor `wake` is readable, or the time is over."""
-        connection = self._client.socket()
-        if connection is None:
+    def wait(self, seconds: float, woken: int | None = None) -> None:
+        """Wait until something was sent or received, the eventfd `woken` was written, or the time is over."""
+        if self._client.socket() is None:
             raise self._lost()
         ready = select.poll()
-        number = connection.fileno()
+        number = self._socket.fileno()
         ready.register(number, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
-        if wake is not None:
-            ready.register(wake, select.POLLIN)
+        if woken is not None:
+            ready.register(woken, select.POLLIN)
         # poll() does not report bytes that TLS has decrypted already.
-        waiting = connection.pending() if hasattr(connection, "pending") else 0
+        waiting = isinstance(self._socket.inner, ssl.SSLSocket) and self._socket.pending()
         # paho sends keep-alive pings only when it is called.
         seconds = 0 if waiting else min(max(0.0, seconds), self._config.keepalive / 3)
         events = dict(ready.poll(ceil(seconds * 1000)))
+        if woken in events:
+            os.eventfd_read(woken)
         if waiting or events.get(number, 0) & ~select.POLLOUT:
             self._step(self._client.loop_read)
         if events.get(number, 0) & select.POLLOUT:
@@ -177,39 +175,50 @@ class Connection:
             return self._explain_refusal(self._refusal)
         if self._is_open:
             return MqttError("the broker closed the connection", passing=True, closed=True)
-        alert = re.search(r"\[SSL: (\w+)\]", self._complaint)
-        if alert:
-            return MqttError(
-                f"the broker requires a valid client certificate ({alert[1]}): set certificate and key", passing=False
-            )
-        return MqttError(
-            "the server does not speak MQTT: check url, with mqtts:// or wss:// for TLS, and its port", passing=True
-        )
+        if alert := re.search(r"\[SSL: (\w+)\]", self._complaint):
+            reason = f"the broker requires a valid client certificate ({alert[1]}): set certificate and key"
+            return MqttError(reason, passing=False)
+        reason = "the server does not speak MQTT: check url, with mqtts:// or wss:// for TLS, and its port"
+        return MqttError(reason, passing=True)
+
+    def _connect(self) -> None:
+        """Raises OSError, and MqttError for certificate files that cannot be used."""
+        broker = split_broker(self._config.url)
+        if broker.scheme == "unix":
+            self._socket = _Bounded(socket.socket(socket.AF_UNIX))
+            self._socket.settimeout(CONNECT_SECONDS)
+            self._socket.connect(broker.path)
+            return
+        context = self._tls_context() if broker.scheme in ("mqtts", "wss") else None
+        inner = socket.create_connection((broker.host, broker.port), CONNECT_SECONDS)
+        self._socket = _Bounded(inner)
+        # With Nagle's algorithm, messages would wait for acknowledgements, which brokers delay by 40 ms.
+        inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self._socket = _Bounded(context.wrap_socket(inner, server_hostname=broker.host))
 
     def _make_client(self) -> Any:
-        """Raises MqttError for certificate files that cannot be used."""
         config = self._config
-        scheme = config.url.partition("://")[0]
+        broker = split_broker(config.url)
+        is_websocket = broker.scheme in ("ws", "wss")
         # paho 2.x requires the version of the callbacks.
         version: Any = getattr(paho, "CallbackAPIVersion", None)
         make: Any = _Client
         client = make(
             *((version.VERSION2,) if version else ()),
             client_id=self._client_id,
-            transport="websockets" if scheme in ("ws", "wss") else "tcp",
+            transport="websockets" if is_websocket else "tcp",
             reconnect_on_failure=False,
         )
-        client.url = config.url
+        client.connected_socket = self._socket
         if config.username:
             client.username_pw_set(config.username, config.password or None)
         if self._will is not None:
             client.will_set(*self._will, qos=1, retain=True)
-        if scheme in ("ws", "wss"):
-            host, port, path = _place(config.url)
-            client.ws_set_options(path or "/mqtt", {"Host": f"[{host}]:{port}"} if ":" in host else None)
-        if scheme in ("mqtts", "wss"):
-            client.context = self._tls_context()
-            client.tls_set_context(client.context)
+        if is_websocket:
+            authority = config.url.split("/")[2]
+            origin = f"{'https' if broker.scheme == 'wss' else 'http'}://{authority}"
+            client.ws_set_options(broker.path or "/mqtt", {"Host": authority, "Origin": origin})
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
@@ -219,12 +228,12 @@ class Connection:
         client.on_socket_register_write = _nothing
         return client
 
-    def _tls_context(self) -> _Context:
+    def _tls_context(self) -> ssl.SSLContext:
         config = self._config
         problem = authority_problem(config.verify)
         if problem:
             raise MqttError(problem, passing=False)
-        context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if isinstance(config.verify, str):
             where = "capath" if os.path.isdir(config.verify) else "cafile"
             context.load_verify_locations(**{where: config.verify})
@@ -239,12 +248,10 @@ class Connection:
                 context.load_cert_chain(config.certificate, config.key or None, password="")
             except (OSError, ValueError) as error:
                 file = f'key = "{config.key}"' if config.key else "its key"
-                reason = "not in PEM format, or not a pair" if isinstance(error, ssl.SSLError) else error
-                reason = getattr(reason, "strerror", None) or reason
-                raise MqttError(
-                    printable(f'certificate = "{config.certificate}" and {file} cannot be used ({reason})'),
-                    passing=False,
-                ) from None
+                is_pem = not isinstance(error, ssl.SSLError)
+                reason = getattr(error, "strerror", None) or error if is_pem else "not in PEM format, or not a pair"
+                what = f'certificate = "{config.certificate}" and {file} cannot be used ({reason})'
+                raise MqttError(f"{printable(what)}: correct the paths, or the files", passing=False) from None
         return context
 
     def _explain(self, error: Exception) -> MqttError:
@@ -265,7 +272,7 @@ class Connection:
         if code in (3, 136):
             return MqttError("the broker is temporarily unavailable", passing=True)
         if code not in (4, 5, 134, 135):
-            return MqttError(f"the broker refuses the connection (code {code})", passing=False)
+            return MqttError(f"the broker refuses the connection (code {code}): see its log", passing=False)
         if self._config.username:
             return MqttError(f"the broker refuses {user} with this password: correct them", passing=False)
         return MqttError("the broker requires a login: set username and password", passing=False)
@@ -294,28 +301,32 @@ class Connection:
             self._complaint = text
         elif text.startswith("Received "):
             # paho logs each message when it is complete.
-            for made in self._client.sockets:
-                made.message_ended()
+            self._socket.message_ended()
             self._unwanted = self._unwanted or text.startswith(_RECEIVED_AT_QOS_2)
 
 
 class _Bounded:
-    """A socket that raises MessageTooLarge when a message exceeds `MESSAGE_BYTES_MAX`.
+    """A socket whose `recv` raises MessageTooLarge when a message exceeds `MESSAGE_BYTES_MAX`.
 
     paho asks for as many bytes as a message announces. A WebSocket divides messages into smaller pieces; so the bytes
     are counted as well, and `message_ended` resets the count.
     """
 
-    _received = 0
+    def __init__(self, inner: socket.socket) -> None:
+        self.inner = inner
+        self._received = 0
 
-    def recv(self, size: int = 1024, flags: int = 0) -> bytes:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def recv(self, size: int) -> bytes:
         if max(size, self._received) > MESSAGE_BYTES_MAX:
             raise MessageTooLarge(
                 f"the broker sends a message of more than {MESSAGE_BYTES_MAX // 1024} KiB: check what else publishes "
                 "to base_topic, or to the status topic of discovery_prefix",
                 passing=True,
             )
-        data: bytes = super().recv(size, flags)  # type: ignore[misc] # a socket's
+        data = self.inner.recv(size)
         self._received += len(data)
         return data
 
@@ -324,63 +335,17 @@ class _Bounded:
         self._received = 0
 
 
-class _Socket(_Bounded, socket.socket):
-    pass
-
-
-class _TlsSocket(_Bounded, ssl.SSLSocket):
-    pass
-
-
-class _Context(ssl.SSLContext):
-    """Creates `_TlsSocket`s, and keeps the one that it created."""
-
-    sslsocket_class = _TlsSocket
-    made: _TlsSocket | None = None
-
-    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        made = super().wrap_socket(*arguments, **options)
-        assert isinstance(made, _TlsSocket)
-        self.made = made
-        return made
-
-
 class _Client(paho.Client):
-    """A client that reads from `_Bounded` sockets, also Unix sockets, which paho 1.6.1 does not support."""
+    """A client on a socket that is connected already, for which no version of paho has a public interface.
 
-    url = ""
-    context: _Context | None = None
-    _made: _Socket | None = None
+    Every version from 1.6.1 calls this method for its socket, and then speaks WebSocket on it if it is to.
+    """
 
-    @property
-    def sockets(self) -> list[_Socket | _TlsSocket]:
-        """The network socket, and the TLS socket around it."""
-        made = [self._made, self.context.made if self.context else None]
-        return [each for each in made if each is not None]
+    connected_socket: Any
 
-    def _create_socket_connection(self) -> socket.socket:
-        if self.url.startswith("unix://"):
-            self._made = _Socket(socket.AF_UNIX)
-            self._made.settimeout(CONNECT_SECONDS)
-            self._made.connect(self.url.removeprefix("unix://"))
-        else:
-            host, port, _ = _place(self.url)
-            self._made = _Socket(fileno=socket.create_connection((host, port), CONNECT_SECONDS).detach())
-            self._made.settimeout(CONNECT_SECONDS)
-            # With Nagle's algorithm, messages would wait for acknowledgements, which brokers delay by 40 ms.
-            self._made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self._made
+    def _create_socket_connection(self) -> Any:
+        return self.connected_socket
 
 
 def _nothing(*_: Any) -> None:
     pass
-
-
-def _place(url: str) -> tuple[str, int, str]:
-    """Host, port and path of a checked URL. For a Unix socket, placeholders that paho accepts."""
-    scheme, _, rest = url.partition("://")
-    if scheme == "unix":
-        return "localhost", BROKER_PORTS["mqtt"], ""
-    authority, slash, path = rest.partition("/")
-    name, port = split_port(authority)
-    return name.strip("[]"), int(port or BROKER_PORTS[scheme]), slash + path

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import suppress
 from datetime import tzinfo
 
 from inverter_capture.backends.backend import Backend
@@ -19,13 +18,13 @@ from inverter_capture.backends.mqtt.session import Session, Shared
 from inverter_capture.backends.status import StatusSource
 from inverter_capture.config.schema import MqttConfig
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.text import printable
+from inverter_capture.text import OWN_ERROR, printable
 
 RECONNECT_SECONDS_MAX = 4.0
 """Maximum seconds between attempts while the broker cannot be reached. It is to be up to date 10 s after its return."""
 REFUSED_SECONDS = 60.0
 """Seconds between attempts after a failure that lasts until a setting is changed, here or at the broker."""
-STABLE_SECONDS = 120.0  # Seconds after which a connection counts as stable, and ends a series of closed connections
+STABLE_CONNECTION_SECONDS = 120.0  # Seconds after which a connection ends a series of closed connections
 SERIES = 3  # Number of closed connections in a row that is logged as a failure. The restart of a broker closes one.
 CHECK_SECONDS = 5.0  # Timeout in seconds of `check` for its own messages to come back
 
@@ -49,40 +48,35 @@ class Mqtt(Backend):
         self._changed = self._shared.changed
         self._reconfigured = False
         self._connected = False
-        self._wake_reader = self._wake_writer = -1
-        """The ends of a pipe while the thread runs: a byte written to it interrupts the thread's wait."""
+        self._woken = -1  # While the thread runs, an eventfd: writing to it interrupts the thread's wait
         self._backoff = Backoff()
         self._broken = 0  # Connections in a row that the broker closed
         self._was_ready = False
 
     def start(self) -> None:
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken = os.eventfd(0)
         super().start()
 
-    def put(self, reading: Reading) -> None:
+    def put(self, *readings: Reading) -> None:
         shared = self._shared
         with self._changed:
-            inverter = shared.inverters.get(reading.serial) or shared.add(reading.serial, self._config.stale_after)
-            if not inverter.presence.take(reading.time, time.time_ns(), time.monotonic()):
-                return
-            if inverter.waiting and self._failing_since is not None:
-                shared.dropped += 1
-            inverter.reading, inverter.left = reading, None
-            inverter.device = inverter.device.after(reading)
-            inverter.waiting = True
+            for reading in readings:
+                inverter = shared.inverters.get(reading.serial) or shared.add(reading.serial, self._config.stale_after)
+                if not inverter.presence.take(reading.time, time.time_ns(), time.monotonic()):
+                    continue
+                if inverter.waiting and self._failing_since is not None:
+                    shared.dropped += 1
+                inverter.reading, inverter.earlier_state = reading, None
+                inverter.device = inverter.device.after(reading)
+                inverter.waiting = True
         self._wake()
 
     def begin_import(self) -> None:
-        with self._changed:
-            self._shared.importing = True
+        self._shared.importing = True
 
     def end_import(self) -> None:
-        with self._changed:
-            self._shared.importing = False
+        self._shared.importing = False
         self._wake()
-
-    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (there is always room for the newest reading)
-        return True
 
     def retry(self) -> None:
         with self._changed:
@@ -102,7 +96,7 @@ class Mqtt(Backend):
     def reconfigure(self, section: MqttConfig, zone: tzinfo | None) -> None:  # noqa: ARG002 (times are UTC)
         with self._changed:
             if section.base_topic != self._config.base_topic or section.url != self._config.url:
-                self._shared.learned = False
+                self._shared.states_read = False
             self._config = section
             self._reconfigured = True
             for inverter in self._shared.inverters.values():
@@ -128,24 +122,22 @@ class Mqtt(Backend):
 
     def _wake(self) -> None:
         with self._changed:
-            if self._wake_writer >= 0:
-                with suppress(BlockingIOError):  # the pipe is full: the thread is awake anyway
-                    os.write(self._wake_writer, b"\0")
+            if self._woken >= 0:
+                os.eventfd_write(self._woken, 1)
 
     def _run(self) -> None:
         while not self._stopping:
             try:
                 seconds = self._connect()
             except Exception:  # noqa: BLE001 (nothing may end a thread unseen)
-                _log.exception("%s: an error in inverter-capture itself, please report it", self.name)
+                _log.exception("%s: %s", self.name, OWN_ERROR)
                 seconds = RESTART_SECONDS
             self._notify_if_changed()
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or self._reconfigured, seconds)
         with self._changed:
-            os.close(self._wake_reader)
-            os.close(self._wake_writer)
-            self._wake_reader = self._wake_writer = -1
+            os.close(self._woken)
+            self._woken = -1
 
     def _connect(self) -> float:
         """Connect, and deliver until the connection ends. Returns seconds until the next attempt."""
@@ -180,25 +172,25 @@ class Mqtt(Backend):
             connection, config, self._shared, self._status_source, _service(config, connection), self.on_earlier
         )
         self._connected = True
-        stable_at = time.monotonic() + STABLE_SECONDS
-        is_heard = True
+        stable_at = time.monotonic() + STABLE_CONNECTION_SECONDS
+        has_echoes = True
         session.open()
 
         def is_over() -> bool:
-            nonlocal is_heard
+            nonlocal has_echoes
             if session.refused:
-                is_heard = False
-                self._fail(_not_heard(config, session.refused))
+                has_echoes = False
+                self._fail(_no_echo(config, session.refused))
                 session.refused.clear()
             if time.monotonic() >= stable_at:
                 self._broken = 0
                 self._backoff.reset()
-            if is_heard and session.settled and self._broken < SERIES:
+            if has_echoes and session.settled and self._broken < SERIES:
                 self._recover()
             self._notify_if_changed()
             return self._stopping or self._reconfigured
 
-        session.serve(self._wake_reader, is_over)
+        session.serve(self._woken, is_over)
         session.close()
 
     def _lost(self, error: MqttError, lasted: float | None) -> float:
@@ -209,7 +201,7 @@ class Mqtt(Backend):
             return min(self._backoff.passing(), RECONNECT_SECONDS_MAX) if error.passing else REFUSED_SECONDS
         # A broker that restarts is back soon. If not, the next attempt logs the failure.
         self._problem = self._problem or str(error)
-        self._broken = 1 if lasted >= STABLE_SECONDS else self._broken + 1
+        self._broken = 1 if lasted >= STABLE_CONNECTION_SECONDS else self._broken + 1
         if self._broken < SERIES:
             return min(self._backoff.passing(), RECONNECT_SECONDS_MAX)
         name = printable(client_id(self._config))
@@ -266,7 +258,7 @@ def _machine() -> str:
     return f"{os.uname().nodename} {min(addresses, default='')}"
 
 
-def _not_heard(config: MqttConfig, topics: list[str]) -> str:
+def _no_echo(config: MqttConfig, topics: list[str]) -> str:
     """The error when the broker does not send back the messages published to these topics."""
     user = f'username = "{printable(config.username)}"' if config.username else "a client without username"
     return (
@@ -299,4 +291,4 @@ def _check(config: MqttConfig) -> str | None:
         return str(error)
     finally:
         connection.close()
-    return _not_heard(config, missing) if missing else None
+    return _no_echo(config, missing) if missing else None

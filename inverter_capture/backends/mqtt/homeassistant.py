@@ -154,8 +154,11 @@ class RetainedState(NamedTuple):
 UNKNOWN = Device(SINGLE_PHASE, ())  # An inverter without a reading
 
 
-def _losses(pv: float, discharge: float, charge: float, output: float) -> float:
-    return round(pv + discharge - charge - output, 1)
+def _measured(unit: str, device_class: str, state_class: str, decimals: int) -> Json:
+    """What a sensor measures, as far as it is not empty; with a unit, also the number of decimals to show."""
+    measured = {"unit_of_measurement": unit, "device_class": device_class, "state_class": state_class}
+    precision = {"suggested_display_precision": decimals} if unit else {}
+    return {key: text for key, text in measured.items() if text} | precision
 
 
 _DERIVED = {
@@ -167,36 +170,17 @@ _DERIVED = {
     "battery_capacity_energy": Derived(
         ("battery_capacity",),
         lambda ampere_hours: round(ampere_hours * _CELLS_VOLTS / 1000, 2),
-        {
-            "name": "Battery energy capacity",
-            "device_class": "energy_storage",
-            "state_class": "measurement",
-            "unit_of_measurement": "kWh",
-            "suggested_display_precision": 1,
-        },
+        {"name": "Battery energy capacity"} | _measured("kWh", "energy_storage", "measurement", 1),
     ),
     "losses_power": Derived(
         ("pv_power", "battery_power", "inverter_power"),
         lambda pv, battery, output: pv + battery - output,
-        {
-            "name": "Losses",
-            "device_class": "power",
-            "state_class": "measurement",
-            "unit_of_measurement": "W",
-            "enabled_by_default": False,
-        },
+        {"name": "Losses", "enabled_by_default": False} | _measured("W", "power", "measurement", 0),
     ),
     "losses_total": Derived(
         ("pv_production_total", "battery_discharge_total", "battery_charge_total", "inverter_energy_total"),
-        _losses,
-        {
-            "name": "Losses energy total",
-            "device_class": "energy",
-            "state_class": "total",
-            "unit_of_measurement": "kWh",
-            "suggested_display_precision": 1,
-            "enabled_by_default": False,
-        },
+        lambda pv, discharge, charge, output: round(pv + discharge - charge - output, 1),
+        {"name": "Losses energy total", "enabled_by_default": False} | _measured("kWh", "energy", "total", 1),
     ),
 }
 
@@ -274,39 +258,21 @@ def text_of(name: str, value: float | None, codes: Codes) -> str | None:
     return text
 
 
-def field_text(value: float | None) -> bytes:
-    """The payload of a field's topic; empty for an absent value."""
-    return b"" if value is None else str(value).encode()
-
-
 def read_state(serial: str, payload: bytes) -> RetainedState | None:
     """Parse a retained state of an earlier run. Returns None for anything else."""
     try:
         state = json.loads(payload)
-        time, behind = state["timestamp"], state["clock_behind"]
-        if state["serial"] != serial or type(time) is not int or time not in TIMES or type(behind) is not int:
+        time, behind, values = state["timestamp"], state["clock_behind"], state["values"]
+        are_times = type(time) is int and time in TIMES and type(behind) is int and abs(behind) in TIMES
+        if state["serial"] != serial or not are_times:
             return None
-        float(behind)
-        numbers = _numbers(state["values"])
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
-        return None
-    device = read_device(state)
-    return RetainedState(Reading(serial, time, numbers, device.kind), behind, device)
-
-
-def read_device(state: Json) -> Device:
-    """The device data in a retained state of an earlier run. Returns UNKNOWN for anything else."""
-    try:
+        numbers = {name: value for name, value in values.items() if type(value) in (int, float) and isfinite(value)}
         # Versions that knew one kind did not name it.
         kind = KINDS[state.get("kind", SINGLE_PHASE.name)]
-        values = state["values"]
-        return UNKNOWN.with_values(kind, [field for field in kind.fields if field.id in values], _numbers(values))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return UNKNOWN
-
-
-def _numbers(values: Json) -> dict[str, int | float]:
-    return {name: value for name, value in values.items() if type(value) in (int, float) and isfinite(value)}
+        device = UNKNOWN.with_values(kind, [field for field in kind.fields if field.id in values], numbers)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    return RetainedState(Reading.of(serial, time, numbers, kind), behind, device)
 
 
 def device_payload(
@@ -406,7 +372,7 @@ def _payload(
     )
 
 
-def announcer(payload: bytes) -> str:
+def announcing_service(payload: bytes) -> str:
     """The status topic of the service that has announced an inverter. Empty for anything else."""
     try:
         announcement = json.loads(payload)
@@ -439,12 +405,7 @@ def backend_keys(backends: Iterable[BackendStatus]) -> dict[str, BackendStatus]:
     """The backends by unique keys, which are made of their names."""
     keys: dict[str, BackendStatus] = {}
     for backend in backends:
-        key = name = _key(backend.name)
-        number = 2
-        while key in keys:
-            key = f"{name}_{number}"
-            number += 1
-        keys[key] = backend
+        keys[_unused(re.sub(r"[^a-z0-9]+", "_", backend.name.lower()).strip("_"), "_", keys)] = backend
     return keys
 
 
@@ -454,16 +415,15 @@ def _labels(backends: Mapping[str, BackendStatus]) -> dict[str, str]:
     for key, backend in backends.items():
         kind, _, url = backend.name.partition(" ")
         name = f"{_BACKENDS.get(kind, kind)} {url.partition('://')[2]}".strip()
-        choice = chain((re.sub(r":\d+$", "", name), name), (f"{name} {number}" for number in count(2)))
-        labels[key] = next(label for label in choice if label not in labels.values())
+        short = re.sub(r":\d+$", "", name)
+        labels[key] = _unused(name, " ", labels.values()) if short in labels.values() else short
     return labels
 
 
-def _key(name: str) -> str:
-    """The name with only the characters that are allowed in an id."""
-    return "_".join(
-        "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name).split()
-    ).lower()
+def _unused(name: str, separator: str, used: Iterable[str]) -> str:
+    """The name, followed by a number from 2 if it is used already."""
+    numbered = (f"{name}{separator}{number}" for number in count(2))
+    return next(each for each in chain([name], numbered) if each not in used)
 
 
 def dumps(value: Json) -> bytes:
@@ -472,46 +432,29 @@ def dumps(value: Json) -> bytes:
 
 
 def _field_component(field: Field, codes: Codes) -> Json:
-    component: Json
-    if field.quantity.device_class in _BINARY:
-        component = _binary_component(field.title, field.quantity.device_class, field.id)
-    else:
-        words = field.id in codes.fields
-        # In a template `.values` would be a method.
-        place = ".texts" if words else "['values']"
-        component = {
-            "platform": "sensor",
-            "name": field.title,
-            "value_template": _template(f"value_json{place}.{field.id}"),
+    component: Json = {"platform": "sensor", "name": field.title}
+    quantity = field.quantity
+    # In a template `.values` would be a method.
+    number = f"value_json['values'].{field.id}"
+    if quantity.device_class in _BINARY:
+        component |= {
+            "platform": "binary_sensor",
+            "device_class": quantity.device_class,
+            "value_template": _template(f"{{none: 'None', 0: 'OFF'}}.get({number} | default(none), 'ON')"),
         }
+    elif field.id in codes.fields:
+        component["value_template"] = _template(f"value_json.texts.{field.id}")
         if field.id in codes.states:
             component["device_class"] = "enum"
             component["options"] = [*dict.fromkeys(codes.states[field.id].values()), OTHER]
-        elif not words:
-            shown = {
-                "unit_of_measurement": field.unit,
-                "device_class": field.quantity.device_class,
-                "state_class": field.quantity.state_class,
-            }
-            component |= {key: text for key, text in shown.items() if text}
-            if field.unit:
-                component["suggested_display_precision"] = field.decimals
+    else:
+        component["value_template"] = _template(number)
+        component |= _measured(field.unit, quantity.device_class, quantity.state_class, field.decimals)
     if field.group in _DIAGNOSTIC_GROUPS:
         component["entity_category"] = "diagnostic"
     if not field.default:
         component["enabled_by_default"] = False
     return component
-
-
-def _binary_component(title: str, device_class: str, field: str) -> Json:
-    return {
-        "platform": "binary_sensor",
-        "name": title,
-        "device_class": device_class,
-        "value_template": _template(
-            f"{{none: 'None', 0: 'OFF'}}.get(value_json['values'].{field} | default(none), 'ON')"
-        ),
-    }
 
 
 def _problem(topic: str) -> Json:

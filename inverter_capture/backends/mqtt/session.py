@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from inverter_capture.backends.mqtt import homeassistant
@@ -20,7 +18,7 @@ from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
 
 STATE_BYTES_MAX = 64 * 1024  # Maximum size of a retained state in bytes. Larger ones are ignored.
-LEARN_SECONDS = 0.5  # Seconds to wait for retained messages after the answer to a subscription
+RETAINED_SECONDS = 0.5  # Seconds to wait for retained messages after the answer to a subscription
 ECHO_SECONDS = 5.0  # Timeout in seconds for our own messages to come back
 AGAIN_SECONDS = 1.5  # Seconds that Home Assistant needs after its `online` until it has subscribed to everything
 SETTLE_SECONDS = 2.0
@@ -39,7 +37,7 @@ class Inverter:
     def __init__(self, stale_after: float) -> None:
         self.presence = Presence(stale_after)
         self.reading: Reading | None = None  # The newest reading. None while only the state of an earlier run is known.
-        self.left: bytes | None = None  # The retained state of an earlier run
+        self.earlier_state: bytes | None = None  # The retained state of an earlier run
         self.device = homeassistant.UNKNOWN  # The inverter as discovery describes it
         self.waiting = False  # Whether the reading is not sent yet
         self.sending: set[int] = set()  # Numbers of the messages with readings that the broker has not confirmed
@@ -65,9 +63,10 @@ class Shared:
         self.dropped = 0
         self.importing = False  # Whether a file is being imported: only its newest reading is published
         self.status_changed = False  # Whether the status of the service has changed since it was published
-        self.yielded: set[str] = set()
+        self.announced_elsewhere: set[str] = set()
         """Serial numbers of the inverters that another service announces to Home Assistant."""
-        self.learned = False  # Whether the retained states of an earlier run have been read, or given up
+        self.shared_logged = False  # Whether it was logged that another service publishes the same topics
+        self.states_read = False  # Whether the retained states of an earlier run have been read, or given up
 
     def add(self, serial: str, stale_after: float) -> Inverter:
         """Add an inverter. At `INVERTERS_MAX` another one is removed: first one without a reading in this run, then the
@@ -124,26 +123,25 @@ class Session:
     def open(self) -> None:
         """Subscribe, and publish all states, availability and discovery."""
         self._subscribe_first()
-        self._say_all()
+        self._publish_all()
         self._publish_availability()
         # Last, so that no old state is shown as current.
         self._expect_echo(self._topics.service)
         self._connection.publish(self._topics.service, ONLINE)
 
-    def serve(self, wake: int, is_over: Callable[[], bool]) -> None:
-        """Publish changes until `is_over`. A byte that can be read from the descriptor `wake` interrupts the wait."""
+    def serve(self, woken: int, is_over: Callable[[], bool]) -> None:
+        """Publish changes until `is_over`. The eventfd `woken` interrupts the wait."""
         while not is_over():
             self._send_waiting()
             self._publish_availability()
             if self._again_at is not None and time.monotonic() >= self._again_at:
                 self._again_at = None
                 self._availability.clear()
-                self._say_all()
-            self._tell_status()
+                self._publish_all()
+            self._publish_status()
             self._give_up_echoes()
-            self._connection.wait(self._seconds_left(), wake)
-            drain(wake)
-            self._heed_messages()
+            self._connection.wait(self._seconds_left(), woken)
+            self._handle_messages()
             self._note_confirmed()
 
     def close(self) -> None:
@@ -163,7 +161,7 @@ class Session:
         """Subscribe to status topics. The first time, also read the retained states of earlier runs."""
         topics = self._topics
         wanted = [topics.service] + [topics.home_assistant] * bool(topics.prefix)
-        if self._shared.learned:
+        if self._shared.states_read:
             self._connection.subscribe(wanted)
             return
         self._connection.subscribe([*wanted, topics.any_state])
@@ -171,42 +169,51 @@ class Session:
             self._collect_states()
         except MessageTooLarge:
             # The message would arrive again with each subscription.
-            self._shared.learned = True
+            self._shared.states_read = True
             raise
         self._connection.unsubscribe([topics.any_state])
-        self._shared.learned = True
+        self._shared.states_read = True
 
     def _collect_states(self) -> None:
         until = time.monotonic() + ECHO_SECONDS
         answered = False
         while (left := until - time.monotonic()) > 0:
             self._connection.wait(left)
-            self._heed_messages()
+            self._handle_messages()
             if self._connection.subscribed and not answered:
                 answered = True
-                until = time.monotonic() + LEARN_SECONDS
+                until = time.monotonic() + RETAINED_SECONDS
 
-    def _heed_messages(self) -> None:
+    def _handle_messages(self) -> None:
         while self._connection.messages:
             message = self._connection.messages.popleft()
             topic = message.topic
             if message.retained and topic in self._announced:
-                self._heed_announcement(topic, message.payload)
+                self._handle_discovery(topic, message.payload)
             elif topic in self._others:
-                self._heed_other(topic, message.payload)
+                self._handle_other_status(topic, message.payload)
             elif topic == self._topics.service and message.payload == OFFLINE and not message.retained:
                 # Another service with this base topic has ended.
+                self._expect_echo(topic)
                 self._connection.publish(topic, ONLINE)
             elif topic in self._echoes:
-                if not message.retained:
-                    self._hear(topic)
+                # Of two services that announce an inverter at once, both hear the one that came first.
+                if not message.retained and not self._is_of_another(topic, message.payload):
+                    self._echoes.discard(topic)
+                    if topic != self._topics.service:
+                        self._connection.unsubscribe([topic])
+            elif topic == self._topics.service:
+                if message.payload == ONLINE and not message.retained and not self._shared.shared_logged:
+                    self._shared.shared_logged = True
+                    text = 'mqtt %s: another service has base_topic = "%s" too: give each one its own'
+                    _log.warning(text, self._config.url, self._config.base_topic)
             elif topic == self._topics.home_assistant:
                 if message.payload == ONLINE and not message.retained:
                     self._again_at = time.monotonic() + AGAIN_SECONDS
-            elif message.retained and not self._shared.learned:
-                self._learn(message)
+            elif message.retained and not self._shared.states_read:
+                self._restore(message)
 
-    def _learn(self, message: Message) -> None:
+    def _restore(self, message: Message) -> None:
         serial = message.topic.removeprefix(f"{self._topics.base}/").removesuffix("/state")
         if message.topic != self._topics.state(serial) or len(message.payload) > STATE_BYTES_MAX:
             return
@@ -217,12 +224,12 @@ class Session:
             if serial in self._shared.inverters or len(self._shared.inverters) >= INVERTERS_MAX:
                 return
             inverter = self._shared.add(serial, self._config.stale_after)
-            inverter.left = message.payload
+            inverter.earlier_state = message.payload
             inverter.device = known.device
             inverter.presence.restore(known.reading.time, known.clock_behind, time.time_ns(), time.monotonic())
         self._on_earlier(known.reading)
 
-    def _say_all(self) -> None:
+    def _publish_all(self) -> None:
         self._announce_service()
         for serial, inverter in list(self._shared.inverters.items()):
             if inverter.is_current:
@@ -267,50 +274,47 @@ class Session:
         if gone:
             self._connection.publish(topic, self._announced[topic](gone=gone))
 
-    def _heed_announcement(self, topic: str, payload: bytes) -> None:
+    def _handle_discovery(self, topic: str, payload: bytes) -> None:
         """A retained discovery, of an earlier version or of another service."""
         gone = homeassistant.removals(payload, self._announced[topic]())
         if gone:
             self._remove(topic, gone)
             self._connection.publish(topic, self._announced[topic]())
-        other = homeassistant.announcer(payload)
-        serial = next((serial for serial in self._devices if self._topics.device(serial) == topic), "")
-        if serial and other not in ("", self._topics.service, self._topics.home_assistant):
-            self._others.setdefault(other, {})[serial] = payload
-            self._connection.subscribe([other])
+        self._is_of_another(topic, payload)
 
-    def _heed_other(self, status_topic: str, status: bytes) -> None:
+    def _is_of_another(self, topic: str, payload: bytes) -> bool:
+        """Whether this is the discovery of an inverter by another service. Then ask whether that one is online."""
+        other = homeassistant.announcing_service(payload)
+        serial = next((serial for serial in self._devices if self._topics.device(serial) == topic), "")
+        if not serial or other in ("", self._topics.service, self._topics.home_assistant):
+            return False
+        self._others.setdefault(other, {})[serial] = payload
+        self._connection.subscribe([other])
+        return True
+
+    def _handle_other_status(self, status_topic: str, status: bytes) -> None:
         """Leave to another service that is online what it has announced; take it over when that one has ended."""
         for serial, payload in list(self._others[status_topic].items()):
             if status == ONLINE and payload:
                 self._others[status_topic][serial] = b""
                 self._announced.pop(self._topics.device(serial), None)
                 self._connection.publish(self._topics.device(serial), payload)
-                if serial not in self._shared.yielded:
-                    self._shared.yielded.add(serial)
-                    _log.info(
-                        "mqtt %s: inverter %s: Home Assistant shows what another service publishes, with %s, which has "
-                        "announced it before",
-                        self._config.url,
-                        serial,
-                        status_topic,
-                    )
+                if serial not in self._shared.announced_elsewhere:
+                    self._shared.announced_elsewhere.add(serial)
+                    text = "mqtt %s: inverter %s: not announced here, since the service with %s has announced it before"
+                    _log.info(text, self._config.url, serial, status_topic)
             elif status != ONLINE:
                 del self._others[status_topic][serial]
                 if not payload:
-                    self._shared.yielded.discard(serial)
-                    _log.info(
-                        "mqtt %s: inverter %s: announced here, since %s is offline",
-                        self._config.url,
-                        serial,
-                        status_topic,
-                    )
+                    self._shared.announced_elsewhere.discard(serial)
+                    text = "mqtt %s: inverter %s: announced here, since the service with %s is offline"
+                    _log.info(text, self._config.url, serial, status_topic)
                     self._announce_inverter(serial)
         if not self._others[status_topic]:
             del self._others[status_topic]
             self._connection.unsubscribe([status_topic])
 
-    def _tell_status(self) -> None:
+    def _publish_status(self) -> None:
         """Publish the state of the service, when it is due."""
         now = time.monotonic()
         if self._shared.status_changed and self._status_at is None:
@@ -352,13 +356,15 @@ class Session:
             is_news, inverter.waiting = inverter.waiting, False
         topic = self._topics.state(serial)
         if reading is None:
-            if inverter.left is not None:
-                self._connection.publish(topic, inverter.left)
+            if inverter.earlier_state is not None:
+                self._connection.publish(topic, inverter.earlier_state)
             return
         number = self._connection.publish(topic, homeassistant.state_payload(reading, behind))
         if self._config.field_topics:
+            values = reading.values
             for field in reading.fields:
-                value = homeassistant.field_text(reading.values.get(field.id))
+                # An empty message removes what is retained of an absent value.
+                value = str(values.get(field.id, "")).encode()
                 self._connection.publish(self._topics.field(serial, field.id), value, confirm=False)
         with shared.changed:
             if is_news:
@@ -397,11 +403,6 @@ class Session:
         self._echoes.add(topic)
         self._echoes_until = time.monotonic() + ECHO_SECONDS
 
-    def _hear(self, topic: str) -> None:
-        self._echoes.discard(topic)
-        if topic != self._topics.service:
-            self._connection.unsubscribe([topic])
-
     def _give_up_echoes(self) -> None:
         if not self._echoes or time.monotonic() < self._echoes_until:
             return
@@ -423,9 +424,3 @@ class Session:
         if self._shared.importing and self._next_at > now:
             times.append(self._next_at)
         return max(0.0, min(times) - now) if times else 3600.0
-
-
-def drain(wake: int) -> None:
-    """Empty the pipe that interrupts a wait."""
-    with suppress(BlockingIOError):
-        os.read(wake, 4096)

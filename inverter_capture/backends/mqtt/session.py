@@ -297,13 +297,13 @@ class Session:
                 self._connection.publish(self._topics.device(serial), payload)
                 if serial not in self._shared.announced_elsewhere:
                     self._shared.announced_elsewhere.add(serial)
-                    text = "mqtt %s: inverter %s: not announced here, since the service with %s has announced it before"
+                    text = "mqtt %s: inverter %s: announced to Home Assistant by another service (%s), not by this one"
                     _log.info(text, self._config.url, serial, status_topic)
             elif status != ONLINE:
                 del self._others[status_topic][serial]
                 if not payload:
                     self._shared.announced_elsewhere.discard(serial)
-                    text = "mqtt %s: inverter %s: announced here, since the service with %s is offline"
+                    text = "mqtt %s: inverter %s: announced to Home Assistant by this service now: %s is offline"
                     _log.info(text, self._config.url, serial, status_topic)
                     self._announce_inverter(serial)
         if not self._others[status_topic]:

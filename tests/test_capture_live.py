@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -403,6 +404,20 @@ def test_a_device_that_fails_at_once_is_opened_again_after_a_pause(
         "capturing on lo",
         '[pcap] device = "lo"',
     ]
+
+
+def test_a_packet_that_comes_before_the_device_is_found_gone_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes after the last look for packets, and before the look at the device."""
+    with LiveCapture("lo", "udp port 9") as capture, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+
+        def state(_device: str) -> tuple[int, str]:
+            sender.sendto(b"the last", ("127.0.0.1", 9))
+            return 0, "the device is down"
+
+        monkeypatch.setattr(device, "_device_state", state)
+        capture._retry_at = 0.0
+        assert b"the last" in capture.wait(0)[0].data
+        assert not capture.capturing
 
 
 # --- a device that comes and goes ---------------------------------------------------------------------------------

@@ -33,8 +33,9 @@ from inverter_capture.config.schema import (
     SectionConfig,
     setting,
 )
-from inverter_capture.config.toml_file import header, load, parse
+from inverter_capture.config.toml_file import header, load
 from inverter_capture.config.values import NAME, TEXT, SettingError, ValueType
+from tests.configuration import parse
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -1113,10 +1114,10 @@ def test_defaults_pass_their_own_checks() -> None:
 def test_imports_are_late() -> None:
     code = """if True:
         import sys
-        from inverter_capture.config import toml_file
+        from inverter_capture.config.toml_file import TomlFile
         heavy = {"tomllib", "difflib", "zoneinfo"}
         assert not heavy & sys.modules.keys()
-        toml_file.parse(sys.argv[1], "c.toml")
+        TomlFile(sys.argv[1], "c.toml").config()
         assert heavy & sys.modules.keys() == {"tomllib"}
     """
     folder = os.path.dirname(os.path.dirname(config.__file__))

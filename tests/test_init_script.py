@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from inverter_capture.config.schema import SECTIONS, Config
-from inverter_capture.config.toml_file import parse
 from inverter_capture.config.uci import BACKEND_ENABLED, ENABLED, SERVICE, SERVICE_ENABLED, to_toml
+from tests.configuration import parse
 from tests.programs import Program, check_log
 from tests.router import uci
 from tests.router.root import FILES, NAME, PATH, USER_ID, Router

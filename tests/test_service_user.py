@@ -106,7 +106,7 @@ def test_check_says_so_and_not_right(folder: Path) -> None:
     with FaultyServer() as server:
         lines = ["[pcap]", 'device = "lo"', "[[influxdb2]]", f'host = "{server.url}"', 'org = "o"', 'bucket = "b"']
         config.write_text("\n".join([*lines, 'token = "t"', f'verify = "{file}"\n']))
-        for mode, code, said in ((0o600, 2, "cannot read it: chgrp nobody "), (0o644, 0, "right\n")):
+        for mode, code, said in ((0o600, 2, "cannot read it: chgrp nobody "), (0o644, 0, "OK\n")):
             file.chmod(mode)
             command = [sys.executable, "-c", CODE, "check", "--connect", str(config)]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

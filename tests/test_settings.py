@@ -6,7 +6,8 @@ import pytest
 
 from inverter_capture.commands.settings import settings_text
 from inverter_capture.config.schema import REQUIRED, SECTIONS
-from inverter_capture.config.toml_file import header, parse, write
+from inverter_capture.config.toml_file import header, write
+from tests.configuration import parse
 from tests.programs import run_program
 
 

@@ -32,9 +32,10 @@ from inverter_capture.config.schema import (
     Setting,
     setting,
 )
-from inverter_capture.config.toml_file import load, parse
+from inverter_capture.config.toml_file import load
 from inverter_capture.config.uci import OFF, ON, read_export
 from inverter_capture.config.values import NAME, TEXT, SettingError, ValueType
+from tests.configuration import parse
 from tests.programs import run_program
 from tests.router import uci as stand_in
 
@@ -737,11 +738,11 @@ def test_what_uci_refuses_it_says_itself(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "settings").touch()
     monkeypatch.setattr(uci, "CONFIG_FILE", str(tmp_path / "settings"))
     with pytest.raises(ConfigError) as caught:
-        uci.to_toml()
+        uci.to_toml("")
     assert str(caught.value) == f"{tmp_path}/settings: Parse error (\\x1b) at line 3, byte 7: correct the file there"
     with_uci(tmp_path, "exit 3")
     with pytest.raises(ConfigError, match="`uci export` fails with 3"):
-        uci.to_toml()
+        uci.to_toml("")
 
 
 def test_imports_are_few(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ def authority_problem(verify: bool | str | None) -> str:
         ssl.create_default_context(cafile=verify)
     except OSError as error:
         reason = "not in PEM format" if isinstance(error, ssl.SSLError) else error.strerror
-        return f'verify = "{printable(verify)}": not a readable CA certificate file ({reason})'
+        file = f'verify = "{printable(verify)}"'
+        return f"{file}: not a readable CA certificate file ({reason}): correct the path, or the file"
     return ""
 
 

@@ -153,8 +153,7 @@ class LiveCapture:
             self._drain_changes()
         elif not broken and (self._retry_at is None or time.monotonic() < self._retry_at):
             return packets
-        self._follow_device(broken=broken, changed=changed)
-        return packets
+        return packets + self._follow_device(broken=broken, changed=changed)
 
     def wake(self) -> None:
         """Make `wait` return. May be called from any thread, but not while another one calls `close`."""
@@ -252,13 +251,16 @@ class LiveCapture:
             # ENOBUFS: notifications were lost. The state of the device is queried in any case.
             _log.debug("network changes: %s", error)
 
-    def _follow_device(self, *, starting: bool = False, broken: bool = False, changed: bool = False) -> None:
+    def _follow_device(self, *, starting: bool = False, broken: bool = False, changed: bool = False) -> list[Packet]:
         """Open the device when it exists; close it when it was removed or replaced by another of the same name.
 
-        `broken`: the handle can no longer be used. `changed`: the kernel has notified of changed devices.
+        `broken`: the handle can no longer be used. `changed`: the kernel has notified of changed devices. Returns the
+        packets that a device which is closed had captured last.
         """
+        packets: list[Packet] = []
         index, problem = _device_state(self.device)
         if self._handle is not None and (problem or index != self._index or broken):
+            packets = self.drain()
             self._release()
         self._retry_at = None
         if problem:
@@ -266,7 +268,7 @@ class LiveCapture:
         elif broken and not changed and time.monotonic() < self._opened_at + REOPEN_SECONDS:
             self._fails_at_once = True
             self._retry_at = time.monotonic() + REOPEN_SECONDS
-            self._log_problem(f'device = "{self.device}": fails as soon as it is open; trying again', fault=True)
+            self._log_problem(f'device = "{self.device}": fails as soon as it is opened; trying again', fault=True)
         elif self._handle is None:
             try:
                 self._acquire(index)
@@ -276,6 +278,7 @@ class LiveCapture:
                         raise
                     self._log_problem(f"{error.setting} = {error}; trying again", fault=True)
                 self._retry_at = time.monotonic() + RETRY_SECONDS
+        return packets
 
     def _acquire(self, index: int) -> None:
         handle, self.link_type = self._open()

@@ -18,7 +18,7 @@ from inverter_capture.config.problems import ConfigError, Mistake, Problem, is_u
 from inverter_capture.config.schema import Config, MqttConfig, SectionConfig
 from inverter_capture.config.timezone import named_zone
 from inverter_capture.config.toml_file import TomlFile, decode
-from inverter_capture.config.uci import CONFIG_FILE, Settings, export
+from inverter_capture.config.uci import CONFIG_FILE, UciExport, export
 from inverter_capture.config.values import BrokerUrl, SettingError, split_broker
 from inverter_capture.output.terminal import styled
 from inverter_capture.text import printable
@@ -39,7 +39,7 @@ class Checked:
         self.name = ""  # The name of the file in messages
         self.mistakes: list[Mistake] = []  # All mistakes, warnings included
         self.unset = False  # Whether nothing is wrong, but the device or a backend is not configured yet
-        self._source: TomlFile | Settings | None = None
+        self._source: TomlFile | UciExport | None = None
         self._config: Config | None = None
         try:
             self._source = self._read(path)
@@ -54,10 +54,10 @@ class Checked:
         """Whether the service can run."""
         return all(mistake.warning for mistake in self.mistakes)
 
-    def _read(self, path: str) -> TomlFile | Settings:
+    def _read(self, path: str) -> TomlFile | UciExport:
         wanted = "a TOML file, or what `uci export` prints"
         self.name, data = read_file(path, wanted) if path else (CONFIG_FILE, export())
-        return Settings(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
+        return UciExport(data, self.name) if is_uci(data) else TomlFile(decode(data, self.name), self.name)
 
     def try_backends(self) -> Iterator[tuple[str, Mistake | None]]:
         """Test the servers. Yields the name of each backend, and its mistake or None. Only when `is_right`."""

@@ -76,11 +76,6 @@ def decode(data: bytes, name: str) -> str:
         raise ConfigError([Mistake(name, "not UTF-8 text", "save the file as UTF-8", line)]) from None
 
 
-def parse(text: str, name: str) -> Config:
-    """Read the configuration from a text. `name` is the file's name in messages. Raises ConfigError."""
-    return TomlFile(text, name).config()
-
-
 class TomlFile:
     """A TOML text, and the places of the mistakes in it."""
 

@@ -67,14 +67,14 @@ class UciSection(NamedTuple):
         return f"{self.type} '{self.name}'" if self.name else self.reference
 
 
-def to_toml(path: str = "") -> str:
+def to_toml(path: str) -> str:
     """Convert the settings to TOML, in ASCII, so that the terminal's encoding does not matter.
 
     `path`: a file with the output of `uci export`, - for standard input; if empty, `uci export` is called. Raises
     ConfigError with all mistakes in UCI's notation, `unset` when only the device or a backend is not configured yet.
     """
     name, data = read_file(path, f"what `uci export {PACKAGE}` prints") if path else (CONFIG_FILE, export())
-    return Settings(data, name).toml()
+    return UciExport(data, name).toml()
 
 
 def export() -> bytes:
@@ -117,8 +117,8 @@ def read_export(text: str, name: str) -> list[UciSection]:
     return sections
 
 
-class Settings:
-    """The settings in the output of `uci export`, and their mistakes."""
+class UciExport:
+    """The output of `uci export`, and the mistakes in it."""
 
     def __init__(self, data: bytes, name: str) -> None:
         """`name` is the file's name in messages. Raises ConfigError."""
@@ -178,7 +178,7 @@ class Settings:
         self._mistakes.append(self._mistake(section, message, remedy, option, value))
 
     def _mistake(
-        self, section: UciSection, message: str, remedy: str, option: str = "", value: str = "", shown: str = ""
+        self, section: UciSection, message: str, remedy: str, option: str, value: str, shown: str = ""
     ) -> Mistake:
         label = shorten(str(section))
         if option:

@@ -1,4 +1,4 @@
-"""The layout of a report: the one that the server told the dongle, or else a known one of the same length.
+"""The layouts that servers tell dongles in poll maps. They apply before the known ones.
 
 A poll map applies to its connection first. When a report of exactly its length arrives, the layout is proven, and is
 remembered for the dongle's address and the inverter's serial number. It then also applies to later connections, whose
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from inverter_capture.protocol.layouts import LAYOUTS, Layout
+from inverter_capture.protocol.layouts import Layout
 from inverter_capture.protocol.packets import Flow
 
 LAYOUTS_MAX = 64  # Maximum number remembered by connection, by address and by serial number, each
@@ -45,22 +45,22 @@ class LearntLayouts:
         if asked:
             _remember(self._by_address, flow.source, learnt)
 
-    def find(self, flow: Flow, serial: str, length: int) -> tuple[Layout | None, bool]:
-        """The layout of a report of this length, and whether it was learnt from a poll map. None: unknown."""
+    def find(self, flow: Flow, serial: str, length: int) -> Layout | None:
+        """The learnt layout of a report of this length; None: there is none."""
         if not self._order:
-            return LAYOUTS.get(length), False
+            return None
         own = self._by_connection.get(flow)
         candidates = [own] if own else [self._by_address.get(flow.source), self._by_serial.get(serial)]
         fitting = [learnt for learnt in candidates if learnt and learnt.layout.length == length]
         if not fitting:
-            return LAYOUTS.get(length), False
+            return None
         newest = max(fitting, key=lambda learnt: learnt.order)
         proven = newest._replace(proven=True)
         if own is not None:
             _remember(self._by_connection, flow, proven)
         _remember(self._by_address, flow.source, proven)
         _remember(self._by_serial, serial, proven)
-        return newest.layout, True
+        return newest.layout
 
 
 def _remember(known: dict[Any, _Learnt], key: Any, learnt: _Learnt) -> None:

@@ -108,7 +108,14 @@ class MessageParser:
 
     def receive(self, data: bytes) -> list[Message]:
         """The messages that end in these bytes."""
-        if not self._buffer and _is_one_message(data):
+        if (
+            not self._buffer
+            and HEADER_LENGTH <= len(data) <= MESSAGE_LENGTH_MAX
+            and data.rfind(START) == 0
+            and data[DIRECTION_OFFSET] in _DIRECTIONS
+            and _claimed(data) == len(data)
+        ):
+            # The usual case: the bytes are one whole message, in which no other can begin.
             self._counts.messages += 1
             return [Message(data)]
         return self._parse(self._buffer + data, ended=False)
@@ -174,16 +181,6 @@ class MessageParser:
             return 0
         self._counts.cut += 1
         return -(inner or 1)
-
-
-def _is_one_message(data: bytes) -> bool:
-    """The usual case: the bytes are one whole message, in which no other can begin."""
-    return (
-        HEADER_LENGTH <= len(data) <= MESSAGE_LENGTH_MAX
-        and data.rfind(START) == 0
-        and data[DIRECTION_OFFSET] in _DIRECTIONS
-        and _claimed(data) == len(data)
-    )
 
 
 def _claimed(data: bytes, start: int = 0) -> int:

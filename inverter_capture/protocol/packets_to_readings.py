@@ -133,53 +133,53 @@ class Decoder:
                 if parser is None:
                     parser = self._parsers[stream] = MessageParser(self.message_counts)
                 self._latest[stream] = (flow, time)
-                events += self._events(flow, time, parser.receive(data))
-            elif event.stream in self._parsers:
-                if isinstance(event, Gap):
-                    self._parsers[event.stream].gap()
-                else:
-                    flow, time = self._latest.pop(event.stream)
-                    events += self._events(flow, time, self._parsers.pop(event.stream).close())
-        return events
-
-    def _events(self, flow: Flow, time: int, messages: list[Message]) -> list[Event]:
-        """The events of messages."""
-        events: list[Event] = []
-        for message in messages:
-            if message.from_dongle:
-                self._dongles[flow] = None
-                if len(self._dongles) > DONGLES_MAX:
-                    del self._dongles[next(iter(self._dongles))]
-            if report := parse_report(message):
-                events += self._report(flow, time, report)
-            elif poll_map := parse_poll_map(message):
-                back = flow.reversed()
-                self._layouts.learn(back, poll_map.layout, asked=back in self._dongles)
-                events.append(MapHeard(time, flow, poll_map, message))
+                messages = parser.receive(data)
+            elif event.stream not in self._parsers:
+                continue
+            elif isinstance(event, Gap):
+                self._parsers[event.stream].gap()
+                continue
             else:
-                events.append(Heard(time, flow, message))
+                flow, time = self._latest.pop(event.stream)
+                messages = self._parsers.pop(event.stream).close()
+            for message in messages:
+                if found := self._event(flow, time, message):
+                    events.append(found)
         return events
 
-    def _report(self, flow: Flow, time: int, report: Report) -> list[Event]:
+    def _event(self, flow: Flow, time: int, message: Message) -> Event | None:
+        """The event of a message; None for a report that is repeated or not admitted."""
+        if message.from_dongle and flow not in self._dongles:
+            self._dongles[flow] = None
+            if len(self._dongles) > DONGLES_MAX:
+                del self._dongles[next(iter(self._dongles))]
+        if report := parse_report(message):
+            return self._report(flow, time, report)
+        if poll_map := parse_poll_map(message):
+            back = flow.reversed()
+            self._layouts.learn(back, poll_map.layout, asked=back in self._dongles)
+            return MapHeard(time, flow, poll_map, message)
+        return Heard(time, flow, message)
+
+    def _report(self, flow: Flow, time: int, report: Report) -> Decoded | Unknown | None:
         data = report.data
         if data in self._recent:
             self.counts.repeated += 1
-            return []
+            return None
         self._recent[data] = None
         if len(self._recent) > REPEATS_MAX:
             del self._recent[next(iter(self._recent))]
         if self._admit is not None and not self._admit(report, flow, time):
             self.counts.refused += 1
-            return []
-        layout, learnt = self._layouts.find(flow, report.serial, len(data))
-        if layout is None:
+            return None
+        if learnt := self._layouts.find(flow, report.serial, len(data)):
+            report = report._replace(layout=learnt, learnt=True)
+        if report.layout is None:
             self.counts.unknown += 1
-            return [Unknown(time, flow, report)]
+            return Unknown(time, flow, report)
         self.counts.known += 1
         self.streams.prove(flow)
-        if learnt:
-            report = report._replace(layout=layout, learnt=True)
-        return [self._read(time, flow, report)]
+        return self._read(time, flow, report)
 
     def _read(self, time: int, flow: Flow, report: Report) -> Decoded:
         ahead = self.readings.counts.ahead

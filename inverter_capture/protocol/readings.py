@@ -13,7 +13,7 @@ from inverter_capture.protocol.counts import Counts
 from inverter_capture.protocol.field_values import field_values
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import SINGLE_PHASE, Kind
-from inverter_capture.protocol.kind_detection import KindDetector
+from inverter_capture.protocol.kind_detection import KindDetector, Told
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
@@ -87,6 +87,8 @@ class ReportReader:
         self._live = live
         self._local_times = LocalTimes()
         self._detector = KindDetector()
+        self._told: Told | None = None  # Of the last report, as its layout and how to read it
+        self._layout: Layout | None = None
 
     def read(self, report: Report, captured: int) -> Reading | None:
         """The reading of a report captured at this time (ns since the epoch); None when it is rejected."""
@@ -102,7 +104,10 @@ class ReportReader:
             self.counts.foreign += 1
             return None
         self.counts.readings += 1
-        ids, numbers, implausible = field_values(told, layout).read(data)
+        # Looking up even in a cache takes time: nearly all reports are like the last one.
+        if told is not self._told or layout is not self._layout:
+            self._told, self._layout, self._values_of = told, layout, field_values(told, layout).read
+        ids, numbers, implausible = self._values_of(data)
         for name in implausible:
             self.counts.implausible += 1
             self.implausible[name] = self.implausible.get(name, 0) + 1

@@ -233,7 +233,12 @@ class Pipeline:
                 _log.error(text, error.setting, error)
                 after = PcapConfig(**(vars(after) | {"device": before.device, "filter": before.filter}))
             else:
-                self._replace_capture(capture)
+                # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
+                assert isinstance(self._capture, LiveCapture)
+                with self._replacing:
+                    packets = capture.replace(self._capture)
+                    self._capture = capture
+                self._handle(self._decoder.receive(*packets))
         self._config = after
         if before.timezone != after.timezone:
             self._decoder.readings.zone = named_zone(after.timezone)
@@ -241,14 +246,6 @@ class Pipeline:
         self._admission.serials = frozenset(after.serials)
         if before.guard != after.guard:
             self._guard = Guard() if after.guard else None
-
-    def _replace_capture(self, capture: LiveCapture) -> None:
-        # Both captures are open for a moment, so that no packet is lost; duplicates are ignored.
-        assert isinstance(self._capture, LiveCapture)
-        with self._replacing:
-            packets = capture.replace(self._capture)
-            self._capture = capture
-        self._handle(self._decoder.receive(*packets))
 
     def _notify_if_changed(self) -> None:
         counts, dropped = self._decoder.counts, self.capture.dropped

@@ -90,11 +90,8 @@ class ReportLog:
             server = f"{address_text(flow.destination)} port {flow.destination_port}"
             _log.info("inverter %s: %d-byte reports from %s to %s", serial, len(report.data), sender, server)
         elif verdict is Verdict.SECOND_SENDER:
-            text = (
-                f"reports come from a second address, {sender}; the guard judges them, but does not learn from them: "
-            )
-            text += "either its dongle has another address now, or somebody forges reports"
-            self._warn_once(serial, "second sender", time, text)
+            text = f"reports come from a second address, {sender}: the dongle has a new one, or somebody forges reports"
+            self._warn_once(serial, "second sender", time, f"{text}; the guard does not learn from them for now")
         elif verdict is Verdict.NOT_NAMED:
             known = serial in self._not_named or len(self._not_named) >= INVERTERS_MAX
             if not known and self._may_log("not named", time):
@@ -102,9 +99,8 @@ class ReportLog:
                 _warn(serial, f"not read, since [pcap] serials does not name it (from {sender})")
         elif verdict is Verdict.TOO_MANY and self._may_log("too many", time, REFUSED_SECONDS):
             refused = f"from {sender}; {self._decoder.counts.refused + 1} reports were refused so far"
-            _warn(
-                serial, f"not read for now, since too many inverters are new ({refused}): name yours in [pcap] serials"
-            )
+            text = f"not read for now, since too many inverters are new ({refused}): name yours in [pcap] serials"
+            _warn(serial, text)
 
     def held(self, values: list[Held], time: int) -> None:
         """Log the first held back value of each field. `time`: when the values were captured."""
@@ -221,10 +217,8 @@ class ReportLog:
             if len(self._unknown) >= UNKNOWN_MAX:
                 del self._unknown[min(self._unknown, key=self._unknown.__getitem__)]
             self._unknown[serial, length] = event.time
-            unknown = (
-                f"reports of {length} bytes, whose registers are not known ({self._decoder.counts.unknown} so far)"
-            )
-            _warn(serial, f"{unknown}. {CONNECTED_AGAIN}; {REPORT_IT}")
+            text = f"reports of {length} bytes, whose registers are not known ({self._decoder.counts.unknown} so far)"
+            _warn(serial, f"{text}. {CONNECTED_AGAIN}; {REPORT_IT}")
 
 
 def _warn(serial: str, text: str) -> None:

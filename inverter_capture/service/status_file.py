@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from inverter_capture import __version__
-from inverter_capture.backends.status import BackendStatus, Status
+from inverter_capture.backends.status import Status
 from inverter_capture.protocol.codes import describe
 from inverter_capture.protocol.times import SECOND
 from inverter_capture.service.recent_readings import Recent, RecentReadings
@@ -105,14 +105,12 @@ def content(status: Status, recent: list[Recent]) -> Json:
         "written": round(time.time()),
         **status._asdict(),
         "started": status.started // SECOND,
-        "backends": [_backend(backend) for backend in status.backends],
+        "backends": [
+            backend._asdict() | {"failing_since": backend.failing_since and round(backend.failing_since)}
+            for backend in status.backends
+        ],
         "inverters": [_inverter(each) for each in recent],
     }
-
-
-def _backend(backend: BackendStatus) -> Json:
-    since = backend.failing_since
-    return backend._asdict() | {"failing_since": None if since is None else round(since)}
 
 
 def _inverter(recent: Recent) -> Json:

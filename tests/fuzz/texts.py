@@ -96,9 +96,9 @@ class Texts:
 
 
 def read_toml(data: bytes) -> object:
-    return toml_file.parse(toml_file.decode(data, "f"), "f")
+    return toml_file.TomlFile(toml_file.decode(data, "f"), "f").config()
 
 
 def read_uci(data: bytes) -> object:
-    text = uci.Settings(data, "f").toml()
-    return toml_file.parse(text, "f")
+    text = uci.UciExport(data, "f").toml()
+    return toml_file.TomlFile(text, "f").config()

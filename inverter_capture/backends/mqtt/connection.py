@@ -175,14 +175,11 @@ class Connection:
             return self._explain_refusal(self._refusal)
         if self._is_open:
             return MqttError("the broker closed the connection", passing=True, closed=True)
-        alert = re.search(r"\[SSL: (\w+)\]", self._complaint)
-        if alert:
-            return MqttError(
-                f"the broker requires a valid client certificate ({alert[1]}): set certificate and key", passing=False
-            )
-        return MqttError(
-            "the server does not speak MQTT: check url, with mqtts:// or wss:// for TLS, and its port", passing=True
-        )
+        if alert := re.search(r"\[SSL: (\w+)\]", self._complaint):
+            reason = f"the broker requires a valid client certificate ({alert[1]}): set certificate and key"
+            return MqttError(reason, passing=False)
+        reason = "the server does not speak MQTT: check url, with mqtts:// or wss:// for TLS, and its port"
+        return MqttError(reason, passing=True)
 
     def _connect(self) -> None:
         """Raises OSError, and MqttError for certificate files that cannot be used."""
@@ -251,12 +248,10 @@ class Connection:
                 context.load_cert_chain(config.certificate, config.key or None, password="")
             except (OSError, ValueError) as error:
                 file = f'key = "{config.key}"' if config.key else "its key"
-                reason = "not in PEM format, or not a pair" if isinstance(error, ssl.SSLError) else error
-                reason = getattr(reason, "strerror", None) or reason
-                raise MqttError(
-                    printable(f'certificate = "{config.certificate}" and {file} cannot be used ({reason})'),
-                    passing=False,
-                ) from None
+                is_pem = not isinstance(error, ssl.SSLError)
+                reason = getattr(error, "strerror", None) or error if is_pem else "not in PEM format, or not a pair"
+                what = f'certificate = "{config.certificate}" and {file} cannot be used ({reason})'
+                raise MqttError(f"{printable(what)}: correct the paths, or the files", passing=False) from None
         return context
 
     def _explain(self, error: Exception) -> MqttError:

@@ -258,11 +258,6 @@ def text_of(name: str, value: float | None, codes: Codes) -> str | None:
     return text
 
 
-def field_text(value: float | None) -> bytes:
-    """The payload of a field's topic; empty for an absent value."""
-    return b"" if value is None else str(value).encode()
-
-
 def read_state(serial: str, payload: bytes) -> RetainedState | None:
     """Parse a retained state of an earlier run. Returns None for anything else."""
     try:

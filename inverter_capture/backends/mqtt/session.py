@@ -244,7 +244,7 @@ class Session:
 
     def _announce_inverter(self, serial: str) -> None:
         inverter = self._shared.inverters.get(serial)
-        if inverter is None or any(serial in left and not left[serial] for left in self._others.values()):
+        if inverter is None or any(discovery.get(serial) == b"" for discovery in self._others.values()):
             return  # forgotten meanwhile, or announced by another service
         device = self._devices[serial] = inverter.device
         payload = partial(
@@ -263,23 +263,19 @@ class Session:
             self._connection.subscribe([topic])
             self._expect_echo(topic)
         self._announced[topic] = payload
-        self._remove(topic, homeassistant.removals(before() if before else b"", payload()))
-        self._connection.publish(topic, payload())
+        self._publish_discovery(topic, homeassistant.removals(before() if before else b"", payload()))
 
-    def _remove(self, topic: str, gone: Json) -> None:
-        """Publish the removal of components: Home Assistant keeps components that are only left out.
-
-        Then the current payload must be published next.
-        """
+    def _publish_discovery(self, topic: str, gone: Json) -> None:
+        """`gone`: components to remove first, since Home Assistant keeps those that are only left out."""
+        payload = self._announced[topic]
         if gone:
-            self._connection.publish(topic, self._announced[topic](gone=gone))
+            self._connection.publish(topic, payload(gone=gone))
+        self._connection.publish(topic, payload())
 
     def _handle_discovery(self, topic: str, payload: bytes) -> None:
         """A retained discovery, of an earlier version or of another service."""
-        gone = homeassistant.removals(payload, self._announced[topic]())
-        if gone:
-            self._remove(topic, gone)
-            self._connection.publish(topic, self._announced[topic]())
+        if gone := homeassistant.removals(payload, self._announced[topic]()):
+            self._publish_discovery(topic, gone)
         self._is_of_another(topic, payload)
 
     def _is_of_another(self, topic: str, payload: bytes) -> bool:
@@ -301,13 +297,13 @@ class Session:
                 self._connection.publish(self._topics.device(serial), payload)
                 if serial not in self._shared.announced_elsewhere:
                     self._shared.announced_elsewhere.add(serial)
-                    text = "mqtt %s: inverter %s: not announced here, since the service with %s has announced it before"
+                    text = "mqtt %s: inverter %s: announced to Home Assistant by another service (%s), not by this one"
                     _log.info(text, self._config.url, serial, status_topic)
             elif status != ONLINE:
                 del self._others[status_topic][serial]
                 if not payload:
                     self._shared.announced_elsewhere.discard(serial)
-                    text = "mqtt %s: inverter %s: announced here, since the service with %s is offline"
+                    text = "mqtt %s: inverter %s: announced to Home Assistant by this service now: %s is offline"
                     _log.info(text, self._config.url, serial, status_topic)
                     self._announce_inverter(serial)
         if not self._others[status_topic]:
@@ -363,7 +359,8 @@ class Session:
         if self._config.field_topics:
             values = reading.values
             for field in reading.fields:
-                value = homeassistant.field_text(values.get(field.id))
+                # An empty message removes what is retained of an absent value.
+                value = str(values.get(field.id, "")).encode()
                 self._connection.publish(self._topics.field(serial, field.id), value, confirm=False)
         with shared.changed:
             if is_news:

@@ -506,6 +506,7 @@ def test_a_restart_of_ours(mqtt: Any, broker: Mosquitto) -> None:
 
 LEFT = (
     "",
+    '{"timestamp": 1, "clock_behind": 0, "serial": "SERIAL", "values": {}, "more": "' + 64 * 1024 * "x" + '"}',
     "[]",
     "{",
     "null",

@@ -302,7 +302,7 @@ class Soak:
     def _missing(self, seen: list[Passed], due: list[Passed], listener: Listener) -> list[str]:
         true = {point for each in seen for point in each.points}
         kept = {"victoria": set(self._victoria.points()), "influx": set(self._influx.points())}
-        # On a busy machine, the kernel drops packets, which the service logs. No database has the readings in them then.
+        # On a busy machine, the kernel drops packets, which is logged. No database has the readings in them then.
         dropped = sum(int(count) for line in list(self._service.log) for count in DROPPED.findall(line))
         there = {point.time for points in kept.values() for point in points}
         lost = sorted({point.time for each in due for point in each.points} - there)

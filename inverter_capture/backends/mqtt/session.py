@@ -18,7 +18,7 @@ from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
 
 STATE_BYTES_MAX = 64 * 1024  # Maximum size of a retained state in bytes. Larger ones are ignored.
-RETAINED_SECONDS = 0.5  # Seconds to wait for a retained message after the answer to a subscription, or after another one
+RETAINED_SECONDS = 0.5  # Seconds to wait for a retained message, after the answer to a subscription or another message
 ECHO_SECONDS = 5.0  # Timeout in seconds for our own messages to come back, and for all retained ones
 AGAIN_SECONDS = 1.5  # Seconds that Home Assistant needs after its `online` until it has subscribed to everything
 SETTLE_SECONDS = 2.0

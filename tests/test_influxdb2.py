@@ -849,45 +849,50 @@ def test_an_error_of_ours_ends_nothing(server: FaultyServer, monkeypatch: pytest
     assert len(messages) == 2
 
 
-def test_room_and_waiting(server: FaultyServer) -> None:
-    server.play = answering(503)
-    with delivering(server, buffer=64 * 1024) as backend:
-        backend.begin_import()
-        assert backend.wait_for_room(0)
-        put(backend, 1000)
-        assert not backend.wait_for_room(0)
-        assert not backend.wait_until_empty(0)
-        server.play = well
-        assert backend.wait_for_room(5)
-        backend.end_import()
-        assert backend.wait_until_empty(30)
+@contextmanager
+def reading_a_file(backend: InfluxDb2, count: int, at_a_time: int = 64) -> Iterator[threading.Thread]:
+    """Readings of a file are put in a thread of their own, which has ended then."""
+    backend.begin_import()
+
+    def read() -> None:
+        for first in range(0, count, at_a_time):
+            backend.put(*map(reading, range(first, min(first + at_a_time, count))))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    yield reader
+    reader.join(30)
+    assert not reader.is_alive()
 
 
-def test_a_file_waits_for_a_server_that_is_not_well(server: FaultyServer) -> None:
+@pytest.mark.parametrize(("buffer", "at_a_time"), [(4 * 1024 * 1024, 64), (64 * 1024, 1), (16 * 1024, 1000)])
+def test_a_file_waits_for_a_server_that_is_not_well(server: FaultyServer, buffer: int, at_a_time: int) -> None:
     """However long that takes, nothing is dropped, and little memory is needed."""
     server.play = answering(503)
-    with delivering(server) as backend:
-        backend.begin_import()
-
-        def read() -> None:
-            for number in range(20_000):
-                while not backend.wait_for_room(0.1):
-                    pass
-                backend.put(reading(number))
-
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
-        server.wait_for_exchanges(5)
-        reader.join(0.5)
-        assert reader.is_alive()
-        assert backend._buffer.size <= 3 * BATCH_BYTES_MAX
-        assert len(backend._buffer) < 10_000
-        server.play = well
-        reader.join(30)
+    with delivering(server, buffer=buffer) as backend:
+        with reading_a_file(backend, 20_000, at_a_time) as reader:
+            server.wait_for_exchanges(5)
+            reader.join(0.5)
+            assert reader.is_alive()
+            assert not backend.wait_until_empty(0)
+            assert backend._buffer.size <= min(3 * BATCH_BYTES_MAX, buffer // 2)
+            assert len(backend._buffer) < 10_000
+            server.play = well
         backend.end_import()
         assert backend.wait_until_empty(30)
         assert server.stored == lines(20_000)
-        assert len(written(server)) < 60
+        if buffer == 4 * 1024 * 1024:
+            assert len(written(server)) < 60
+
+
+@pytest.mark.parametrize("end", [InfluxDb2.end_import, InfluxDb2.stop])
+def test_the_end_of_an_import_ends_the_wait_for_room(server: FaultyServer, end: Callable[[InfluxDb2], None]) -> None:
+    """Of a service that is stopped, or a backend that the configuration no longer has."""
+    server.play = answering(503)
+    with delivering(server, buffer=64 * 1024) as backend, reading_a_file(backend, 1000) as reader:
+        reader.join(0.5)
+        assert reader.is_alive()
+        end(backend)
 
 
 def test_a_file_that_comes_slowly(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -896,7 +901,6 @@ def test_a_file_that_comes_slowly(server: FaultyServer, monkeypatch: pytest.Monk
     with delivering(server) as backend:
         backend.begin_import()
         for number in range(3):
-            assert backend.wait_for_room(0)
             backend.put(reading(number))
             assert server.wait_for_stored(number + 1) == lines(number + 1)
             # It finds that there is nothing more.
@@ -906,18 +910,15 @@ def test_a_file_that_comes_slowly(server: FaultyServer, monkeypatch: pytest.Monk
 def test_a_file_and_a_buffer_that_becomes_smaller(server: FaultyServer) -> None:
     server.play = answering(503)
     with delivering(server) as backend:
-        backend.begin_import()
-        assert backend.wait_for_room(0)
-        backend.reconfigure(section(server.url, buffer=64 * 1024), None)
-        count = 0
-        while backend.wait_for_room(0) and count < 1000:
-            backend.put(reading(count))
-            count += 1
-        assert backend.status().dropped == 0
-        server.play = well
+        with reading_a_file(backend, 20_000) as reader:
+            reader.join(0.5)
+            assert reader.is_alive()
+            backend.reconfigure(section(server.url, buffer=64 * 1024), None)
+            server.play = well
         backend.end_import()
         assert backend.wait_until_empty(30)
-        assert server.stored == lines(count)
+        assert backend.status().dropped == 0
+        assert server.stored == lines(20_000)
 
 
 def test_a_value_a_line(server: FaultyServer) -> None:

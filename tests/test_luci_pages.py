@@ -11,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from inverter_capture.config.schema import SECTIONS
+from inverter_capture.config.uci import UciSection, read_export
 from inverter_capture.protocol.codes import describe
 from inverter_capture.protocol.inverter_kinds import KINDS
 from openwrt.tools.luci_translations import APP
@@ -146,10 +147,10 @@ def test_a_fault_and_warnings_stand_there_in_words(browser: Browser, server: Ser
         inverter["texts"][name] = describe(name, inverter["values"][name], codes)
     browser.open(server)
     assert "Fault" in browser.text(".ic-head")
-    alarms = [alarm.text for alarm in browser.all(".ic-alarm")]
+    alarms = [alarm.text for alarm in browser.all(".ic-card .ic-panel")]
     assert alarms == [
-        f"Faults {inverter['texts']['inverter_faults']}",
-        f"Warnings {inverter['texts']['inverter_warnings']}",
+        f"Faults\n{inverter['texts']['inverter_faults']}",
+        f"Warnings\n{inverter['texts']['inverter_warnings']}",
     ]
     assert "no grid" in alarms[0]
     browser.picture("fault")
@@ -336,10 +337,10 @@ STATES: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
         "Not configured",
         "Open the settings",
     ),
-    "no backend": ({"enabled": False, "running": False, "backends": 0}, None, "nowhere to go", "Add a server"),
+    "no backend": ({"enabled": False, "running": False, "backends": 0}, None, "No server is enabled", "Add a server"),
     "not enabled": ({"enabled": False, "running": False}, None, "Not enabled", "Enable and start"),
     "stopped": ({"running": False}, None, "stopped", "Start"),
-    "starting": ({}, None, "starting", ""),
+    "starting": ({}, None, "starting or stopping", ""),
     "device missing": (
         {},
         {"capturing": False, "problem": '"br-lan": there is no such network device'},
@@ -347,12 +348,12 @@ STATES: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
         "Choose the device",
     ),
     "no dongle": ({}, {"reports": 0, "readings": 0}, "No dongle seen yet", "Find my dongle"),
-    "unknown length": ({}, {"reports": 4, "unknown": 4, "readings": 0}, "not known", "Open the log"),
+    "unknown length": ({}, {"reports": 4, "unknown": 4, "readings": 0}, "cannot be decoded yet", "Open the log"),
     "no reading": ({}, {"reports": 4, "readings": 0}, "complete reading", "Open the log"),
     "backend": (
         {},
         {"backends": (backend(connected=False, waiting=7, problem=NOT_CONNECTED, failing_since=1_700_000_000.0),)},
-        "cannot be reached",
+        "Readings do not reach influxdb2 http://",
         "Check its settings",
     ),
 }
@@ -374,7 +375,7 @@ def test_each_state_has_its_face_with_the_button_that_helps(browser: Browser, se
         assert str(browser.one(".ic-panel a").get_attribute("href")).endswith("/inverter-capture/settings#find")
     if name == "backend":
         assert NOT_CONNECTED in panel.text
-        assert "7 readings wait" in panel.text
+        assert "Readings waiting: 7 · failing since " in panel.text
         assert NOT_CONNECTED in browser.text(".ic-service")
         assert len(browser.all(".ic-flow")) == 1
     browser.picture(f"face-{name.replace(' ', '-')}")
@@ -470,7 +471,7 @@ def test_hostile_texts_stay_texts(browser: Browser, server: Server) -> None:
 
 
 def test_hostile_lines_of_the_log_stay_texts(browser: Browser, server: Server) -> None:
-    server.router.log = log_line(f"info: {HOSTILE}")
+    server.router.log = log_line(HOSTILE)
     browser.open(server, "log")
     browser.wait("document.querySelectorAll('.ic-entry').length == 1", "the line")
     assert HOSTILE in browser.text(".ic-entry")
@@ -478,33 +479,39 @@ def test_hostile_lines_of_the_log_stay_texts(browser: Browser, server: Server) -
 
 
 def test_hostile_answers_to_find_and_test_stay_texts(browser: Browser, server: Server) -> None:
-    found = {"dongles": [{"host": HOSTILE, HOSTILE: HOSTILE}], "settings": {}, "problems": [HOSTILE]}
+    dongle = {"host": HOSTILE, "dongles": [HOSTILE], "inverters": {HOSTILE: HOSTILE}, "reports": 1, "lengths": {}}
+    found: dict[str, Any] = {"dongles": [dongle], "settings": {}, "problems": []}
     server.router.plugin |= {
         "find": lambda _: {"problems": []},
-        "progress": lambda _: {"running": False, "elapsed": 1, "seconds": 9, "found": found},
+        "progress": lambda _: {"running": False, "seconds": 9, "found": found},
         "cancel": lambda _: {"problems": []},
     }
     browser.open(server, "settings")
     browser.button("Find my dongle").click()
-    browser.wait("document.querySelectorAll('#modal .ic-bad').length == 1", "the report")
+    browser.wait("document.querySelectorAll('#modal .ic-facts').length == 1", "the report")
     assert browser.text("#modal").count(HOSTILE) == 4
+    browser.button("Close", "#modal").click()
+    found = {"problems": [HOSTILE]}
+    browser.button("Find my dongle").click()
+    browser.wait("document.querySelectorAll('#modal .ic-bad').length == 1", "the report")
+    assert browser.text("#modal").count(HOSTILE) == 1
     assert not browser.all("#modal img")
 
 
 # --- the log ------------------------------------------------------------------------------------------------------
 
 
-def log_line(text: str, priority: str = "err", seconds: int = 1_700_000_000, tag: str = "inverter-capture[42]") -> str:
+def log_line(text: str, priority: str = "info", seconds: int = 1_700_000_000, tag: str = "inverter-capture[42]") -> str:
     """As `logread -t` prints it."""
     return f"Tue Nov 14 22:13:20 2023 [{seconds}.123] daemon.{priority} {tag}: {text}\n"
 
 
 def test_the_log_can_be_filtered_and_followed(browser: Browser, server: Server) -> None:
     lines = [
-        log_line("debug: a detail"),
-        log_line("info: capturing on br-lan"),
-        log_line("warning: influxdb2 http://x: connection refused"),
-        log_line("error: [pcap] device: gone"),
+        log_line("a detail", "debug"),
+        log_line("capturing on br-lan"),
+        log_line("influxdb2 http://x: connection refused", "warn"),
+        log_line("[pcap] device: gone", "err"),
         log_line("not enabled: make your settings", "notice", tag="inverter-capture"),
         log_line("about inverter-capture", tag="dnsmasq[7]"),
         log_line("sent to the system log by itself", "warn"),
@@ -538,11 +545,11 @@ def test_the_log_can_be_filtered_and_followed(browser: Browser, server: Server) 
     browser.one("input[type=search]").send_keys("REFUSED")
     assert shown() == ["influxdb2 http://x: connection refused"]
     browser.one("input[type=search]").send_keys(" not there")
-    assert "No line fits" in browser.text(".ic-log")
+    assert "No message matches" in browser.text(".ic-log")
     browser.one("input[type=search]").clear()
     browser.one("input[type=search]").send_keys("n", Keys.BACKSPACE)
     # New lines come last, and the end is in view, unless the user has gone elsewhere.
-    server.router.log += "".join(log_line(f"info: line {number}") for number in range(100))
+    server.router.log += "".join(log_line(f"line {number}") for number in range(100))
     browser.poll()
     at_end = "return (box => Math.abs(box.scrollHeight - box.clientHeight - box.scrollTop) < 3)(arguments[0])"
     box = browser.one(".ic-log")
@@ -550,7 +557,7 @@ def test_the_log_can_be_filtered_and_followed(browser: Browser, server: Server) 
     assert browser.script(at_end, box)
     browser.one("#ic-follow").click()
     browser.script("arguments[0].scrollTop = 0", box)
-    server.router.log += log_line("info: one more")
+    server.router.log += log_line("one more")
     browser.poll()
     assert shown()[-1] == "one more"
     assert not browser.script(at_end, box)
@@ -567,16 +574,24 @@ def test_the_pages_are_translated(browser: Browser, server: Server, language: st
     inverter = server.router.status["inverters"][0]
     inverter["values"] |= {"inverter_faults": 1 << 34, "inverter_warnings": 1 << 1}
     inverter["texts"] |= {"inverter_faults": "F35 no grid", "inverter_warnings": "W02 fan"}
-    server.router.log = log_line("info: hello")
+    server.router.log = log_line("hello")
     for page in ("overview", "settings", "log"):
         browser.open(server, page)
         if page == "overview":
             open_values(browser, ".ic-card:first-child")
-            words = {"de": ("Störungen F35 kein Netz", "Lüfter"), "af": ("Foute F35 geen net", "waaier")}[language]
+            words = {"de": ("Störungen\nF35 kein Netz", "Lüfter"), "af": ("Foute\nF35 geen net", "waaier")}[language]
             assert words[0] in browser.text(".ic-card:first-child .ic-bad")
             assert words[1] in browser.text(".ic-card:first-child tr[data-field=inverter_warnings]")
         assert browser.script("return window.missing") == []
         browser.picture(f"{page}-{language}")
+    found = {"dongles": [DONGLE], "settings": {}, "problems": []}
+    server.router.plugin |= {"find": Notes(), "progress": lambda _: {"running": False, "seconds": 660, "found": found}}
+    browser.open(server, "settings#find")
+    browser.wait("document.querySelectorAll('#modal .ic-facts').length == 1", "the report")
+    clock = {"de": "Uhr des Wechselrichters geht 2 Stunden vor", "af": "Omsetter se horlosie 2 uur voor"}[language]
+    assert browser.text("#modal .ic-facts").splitlines()[-1] == clock
+    assert browser.script("return window.missing") == []
+    browser.picture(f"found-{language}")
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
@@ -688,7 +703,7 @@ def test_wrong_settings_are_shown_by_section_and_option_before_they_are_saved(br
     asked: list[Any] = []
 
     def check(arguments: dict[str, Any]) -> dict[str, Any]:
-        asked.append(arguments["sections"])
+        asked.append(arguments["settings"])
         return {"problems": [problem, missing], "right": False}
 
     server.router.plugin["check"] = check
@@ -696,32 +711,22 @@ def test_wrong_settings_are_shown_by_section_and_option_before_they_are_saved(br
     browser.open(server, "settings")
     add_server(browser, "influxdb2")
     field(browser, "host", "#modal").send_keys("ftp://x")
+    field(browser, "org", "#modal").send_keys("it's")
     browser.button("Save", "#modal").click()
     browser.button("Save & Apply").click()
     browser.wait("document.querySelectorAll('.ic-panel').length == 1", "the messages")
     panel = browser.text(".ic-panel")
     assert "InfluxDB » influxdb2 » Server ftp://x: unknown scheme: begin with http:// or https://" in panel
     assert "InfluxDB » influxdb2 » API token: missing (API token with write permission)" in panel
-    assert {"type": "influxdb2", "name": "influxdb2", "options": {"host": "ftp://x"}} in asked[0]
+    sent = read_export(asked[0], "the settings")
+    assert sent[-1] == UciSection("influxdb2", "influxdb2", 0, {"host": ["ftp://x"], "org": ["it's"]})
+    assert [section.type for section in sent[:-1]] == ["service", "pcap", "metrics", "log"]
     assert (server.router.applied, server.router.sections[4:]) == (0, [])
     browser.picture("settings-wrong")
     browser.button("Save anyway").click()
     wait_for(lambda: len(server.router.sections) == 5 and "host" in server.router.sections[4], "the settings")
     assert server.router.section("influxdb2")["host"] == "ftp://x"
-    browser.wait("document.querySelectorAll('.ic-panel button').length == 0", "the panel")
-
-
-def test_numbers_out_of_range_are_refused_in_the_form(browser: Browser, server: Server) -> None:
-    server.router.sections.append({".type": "mqtt", ".name": "mqtt", "url": "mqtt://x"})
-    browser.open(server, "settings")
-    browser.one("tr[data-section=mqtt] button[data-action=edit]").click()
-    browser.script("document.querySelectorAll('details').forEach(each => each.open = true)")
-    field(browser, "keepalive", "#modal").send_keys("3")
-    browser.button("Save", "#modal").click()
-    (refused,) = browser.script("return window.errors.splice(0)")
-    assert "5 and 3600" in refused
-    browser.console()
-    assert len(browser.all("#modal [data-name=keepalive]")) == 1
+    browser.wait("document.querySelectorAll('.ic-panel button, .spinning').length == 0", "the end of the saving")
 
 
 class Notes(list[Any]):
@@ -732,12 +737,18 @@ class Notes(list[Any]):
         return {"problems": []}
 
 
+DONGLE = {
+    "host": "192.168.1.50", "dongles": ["2101123456"], "inverters": {"2205164738": "single-phase"}, "reports": 2,
+    "lengths": {"292": "known", "300": "unknown"}, "interval": 300, "ahead": 7200,
+}  # fmt: skip
+HEARD = {"packets": 1234, "reports": 1, "candidates": ["192.168.1.50"]}
+
+
 def test_find_fills_the_form(browser: Browser, server: Server) -> None:
     found = {"device": "br-lan", "filter": "host 192.168.1.50 and tcp port 10000", "timezone": "Europe/Berlin"}
-    heard = {"packets": 1234, "reports": 1, "candidates": ["192.168.1.50"]}
-    report = {"dongles": [{"host": "192.168.1.50", "inverter": "2205164738"}], "settings": found, "problems": []}
+    report = {"dongles": [DONGLE], "settings": found, "problems": []}
     asked = Notes()
-    present: dict[str, Any] = {"running": True, "elapsed": 3, "seconds": 660, "found": heard}
+    present: dict[str, Any] = {"running": True, "seconds": 660, "found": HEARD}
 
     def cancel(_: dict[str, Any]) -> dict[str, Any]:
         present.update({"running": False, "found": report})
@@ -745,40 +756,69 @@ def test_find_fills_the_form(browser: Browser, server: Server) -> None:
 
     server.router.plugin |= {"find": asked, "progress": lambda _: present, "cancel": cancel}
     browser.open(server, "settings#find")
-    browser.wait("/3 of 660/.test(document.getElementById('modal').textContent)", "the progress")
-    assert "1234 packets, 1 reports" in browser.text("#modal")
-    assert "192.168.1.50" in browser.text("#modal")
+    browser.wait("/of 660 seconds/.test(document.getElementById('modal').textContent)", "the progress")
+    assert "packets: 1234, reports: 1 · possible dongles: 192.168.1.50" in browser.text("#modal")
     browser.picture("find-progress")
     assert asked == [{"device": "br-lan"}]
     browser.button("Finish now", "#modal").click()
     browser.wait("document.querySelectorAll('#modal .ic-facts').length == 1", "the report")
     assert "cancel" in asked
-    assert "inverter 2205164738" in browser.text("#modal")
+    assert browser.text("#modal .ic-facts").splitlines() == [
+        "Dongle 192.168.1.50 · 2101123456",
+        "Inverter 2205164738 (single-phase)",
+        "Reports 2 · one every 5 minutes · not all can be decoded yet",
+        "Inverter's clock 2 hours fast · Europe/Berlin",
+    ]
     browser.picture("find-found")
     browser.button("Use these settings", "#modal").click()
     browser.script("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert {name: field(browser, name).get_attribute("value") for name in found} == found
 
 
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([{"dongles": [], "settings": {}, "problems": ["x"]}], "Choose the bridge of the dongle's network"),
+        ([HEARD, {"dongles": [], "settings": {}, "problems": ["x"]}], "A dongle was heard at 192.168.1.50, but"),
+        ([{"problems": ["there is no such device"]}], "there is no such device"),
+        ([HEARD], "It ended too early"),
+    ],
+    ids=["nothing", "no report", "no device", "killed"],
+)
+def test_a_search_that_finds_no_dongle(
+    browser: Browser, server: Server, found: list[dict[str, Any]], words: str
+) -> None:
+    told = [{"running": True, "found": each} for each in found[:-1]] + [{"running": False, "found": found[-1]}]
+    server.router.plugin |= {"find": Notes(), "cancel": Notes(), "progress": lambda _: {"seconds": 660} | told.pop(0)}
+    browser.open(server, "settings#find")
+    browser.wait("document.querySelectorAll('#modal .ic-bad').length == 1", "the end")
+    assert browser.text("#modal .ic-bad").startswith(words)
+    assert "No dongle was found." in browser.text("#modal")
+    assert [button.text for button in browser.all("#modal button")] == ["Close"]
+
+
 @pytest.mark.parametrize("works", [True, False], ids=["works", "fails"])
 def test_the_values_in_the_form_are_tried(browser: Browser, server: Server, works: bool) -> None:
     asked = Notes()
-    wrong = (
-        [] if works else [{"section": "mqtt", "setting": "", "message": "not authorised", "remedy": "check the user"}]
-    )
+    refused = {"section": "mqtt", "setting": "url", "message": "not authorised", "remedy": "check the user"}
+    missing = {"section": "mqtt", "setting": "username", "message": "missing", "remedy": "uci set x"}
+    wrong = [] if works else [refused, missing]
     server.router.plugin |= {
         "test": asked,
-        "progress": lambda _: {"running": False, "elapsed": 1, "seconds": 0, "found": wrong},
+        "progress": lambda _: {"running": False, "seconds": 660, "found": wrong},
     }
     browser.open(server, "settings")
     add_server(browser, "mqtt")
     field(browser, "url", "#modal").send_keys("mqtt://10.0.0.9")
     field(browser, "password", "#modal").send_keys("secret")
     browser.button("Test", "#modal").click()
-    browser.wait("document.querySelectorAll('.ic-result .ic-good, .ic-result .ic-bad').length == 1", "the answer")
-    assert ("It works." if works else "not authorised") in browser.text("#modal .ic-result")
-    assert asked[0]["type"] == "mqtt"
-    assert asked[0]["options"] | {"url": "mqtt://10.0.0.9", "password": "secret"} == asked[0]["options"]
+    browser.wait("document.querySelector('.ic-result .ic-good, .ic-result .ic-bad')", "the answer")
+    said = ["Broker: not authorised: check the user", "User name: missing (User name for the broker)"]
+    assert browser.text("#modal .ic-result").splitlines() == (["It works."] if works else said)
+    capture, broker = read_export(asked[0]["settings"], "the settings")
+    assert (capture.type, capture.options) == ("pcap", {"device": ["any"]})
+    assert broker.type == "mqtt"
+    assert broker.options | {"url": ["mqtt://10.0.0.9"], "password": ["secret"]} == broker.options
     assert not server.router.sections[4:]
     browser.picture(f"test-{'works' if works else 'fails'}")
 

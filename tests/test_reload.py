@@ -413,7 +413,7 @@ def test_a_file_that_is_read_waits_for_the_settings(tmp_path: Path) -> None:
 def test_a_file_does_not_wait_for_a_backend_that_went(tmp_path: Path) -> None:
     with FaultyServer(refusing) as server:
         pcap: dict[str, Any] = {"device": str(DAY), "file": True}
-        config = write(tmp_path / "c.toml", CONSOLE, influxdb2(server.url, buffer="16 KiB"), **pcap)
+        config = write(tmp_path / "c.toml", CONSOLE, influxdb2(server.url, buffer="256 KiB"), **pcap)
         with Program([*PROGRAM, "run", str(config)]) as program:
             program.wait_until_said("token")
             # Until its buffer is full, and the file waits.

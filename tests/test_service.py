@@ -351,11 +351,8 @@ class Collector(Backend):
     def _counts(self) -> tuple[int, int, int]:
         return len(self.readings), 0, 0
 
-    def put(self, reading: Reading) -> None:
-        self.readings.append(reading)
-
-    def wait_for_room(self, seconds: float) -> bool:
-        return True
+    def put(self, *readings: Reading) -> None:
+        self.readings += readings
 
     def reconfigure(self, section: SectionConfig, zone: tzinfo | None) -> None:
         pass
@@ -376,15 +373,15 @@ def test_every_backend_gets_every_reading(day_config: Path) -> None:
 
 
 class Faulty(Collector):
-    """Raises an error of ours for each reading but the first."""
+    """Raises an error of ours for all readings but the first ones."""
 
     def __init__(self) -> None:
         super().__init__()
         self.name = "faulty"
 
-    def put(self, reading: Reading) -> None:
-        super().put(reading)
-        if len(self.readings) > 1:
+    def put(self, *readings: Reading) -> None:
+        super().put(*readings)
+        if len(self.readings) > len(readings):
             raise ZeroDivisionError
 
 

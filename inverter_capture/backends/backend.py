@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 class Backend(ABC):
     """Delivers readings in a thread of its own, so that no backend can stop, slow or starve another.
 
-    Order of calls: `start`, `put` for each reading, `stop`, `join`. A failed delivery raises no exception: it is logged
-    once and shown by `status`.
+    Order of calls: `start`, `put`, `stop`, `join`. A failed delivery raises no exception: it is logged once, and
+    `status` shows it.
     """
 
     stop_seconds: float
@@ -63,23 +63,22 @@ class Backend(ABC):
         self._thread.start()
 
     @abstractmethod
-    def put(self, reading: Reading) -> None:
-        """Queue a reading for delivery. Returns at once. A full queue drops its oldest reading and counts it."""
+    def put(self, *readings: Reading) -> None:
+        """Queue readings for delivery. Returns at once. A full queue drops its oldest readings and counts them.
+
+        During an import, waits instead while the queue is full, until the import ends or the backend is stopped.
+        """
 
     def begin_import(self) -> None:
-        """Start an import: the following readings come from a file, and `wait_for_room` is called before each."""
+        """Start an import: the following readings come from a file, which can wait."""
         with self._changed:
             self._importing = True
 
     def end_import(self) -> None:
-        """End the import: deliver the readings that were collected."""
+        """End the import: deliver the readings that were collected. May be called from any thread. Returns at once."""
         with self._changed:
             self._importing = False
             self._changed.notify_all()
-
-    def wait_for_room(self, seconds: float) -> bool:  # noqa: ARG002 (for backends that can be full)
-        """Wait at most this time until `put` would not drop a reading. Returns whether that is so."""
-        return True
 
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait at most this time until all readings are delivered. Returns whether they are."""
@@ -102,6 +101,12 @@ class Backend(ABC):
         with self._changed:
             _, waiting, dropped = self._counts()
             return waiting + dropped
+
+    def _wait_for_room(self, has_room: Callable[[], bool]) -> None:
+        """During an import, wait until there is room. The caller holds `_changed`."""
+        if self._importing and not has_room():
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: has_room() or not self._importing)
 
     @abstractmethod
     def reconfigure(self, section: Any, zone: tzinfo | None) -> None:

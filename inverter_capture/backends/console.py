@@ -39,22 +39,20 @@ class Console(Backend):
         self._waiting: deque[Reading] = deque()
         self._writing = False  # Whether a reading has left the queue and is not written yet
 
-    def put(self, reading: Reading) -> None:
+    def put(self, *readings: Reading) -> None:
         with self._changed:
-            if self.ended:
-                self.dropped += 1
-                return
-            self._waiting.append(reading)
-            if len(self._waiting) > WAITING_MAX:
-                self._waiting.popleft()
-                self.dropped += 1
-                if not self._problem:
-                    self._fail("nothing reads standard output; dropping the oldest readings")
+            for reading in readings:
+                self._wait_for_room(lambda: self.ended or len(self._waiting) < WAITING_MAX)
+                if self.ended:
+                    self.dropped += 1
+                    continue
+                self._waiting.append(reading)
+                if len(self._waiting) > WAITING_MAX:
+                    self._waiting.popleft()
+                    self.dropped += 1
+                    if not self._problem:
+                        self._fail("nothing reads standard output; dropping the oldest readings")
             self._changed.notify_all()
-
-    def wait_for_room(self, seconds: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self.ended or len(self._waiting) < WAITING_MAX, seconds)
 
     def reconfigure(self, section: ConsoleConfig, zone: tzinfo | None) -> None:
         with self._changed:

@@ -94,17 +94,15 @@ class Survey:
         else:
             pasted = ["[pcap]", *(assign(name, value) for name, value in self.settings.items())]
         texts = [
-            f"{host} is a dongle\n" + "".join(f"  {name:10}{text}\n" for name, text in rows.items())
-            for host, rows in self._rows()
+            f"{address_text(dongle.endpoint.host)} is a dongle\n"
+            + "".join(f"  {name:10}{text}\n" for name, text in dongle.rows(file=self._file).items())
+            for dongle in self._reporting
         ]
         return "\n".join([*texts, *pasted]) + "\n"
 
     def as_json(self) -> dict[str, Any]:
-        """The dongles, as `report` describes them, and the settings."""
-        return {"dongles": [{"host": host, **rows} for host, rows in self._rows()], "settings": self.settings}
-
-    def _rows(self) -> list[tuple[str, dict[str, str]]]:
-        return [(address_text(dongle.endpoint.host), dongle.rows(file=self._file)) for dongle in self._reporting]
+        """The dongles and the settings."""
+        return {"dongles": [dongle.as_json() for dongle in self._reporting], "settings": self.settings}
 
 
 class _Dongle:
@@ -155,6 +153,24 @@ class _Dongle:
             if newest is None or event.reading.time > newest.time:
                 self._newest = event
 
+    def as_json(self) -> dict[str, Any]:
+        """What is known of the dongle: serial numbers, the kind of each inverter, the layout of each length of report.
+
+        `interval` and `ahead`, by which the inverter's clock is ahead, are in seconds, and None while they are unknown.
+        """
+        return {
+            "host": address_text(self.endpoint.host),
+            "dongles": list(self._serials),
+            "inverters": self._inverters,
+            "servers": sorted(self._servers),
+            "port": self.endpoint.server_port,
+            "reports": self.reports,
+            "lengths": self._lengths,
+            "interval": self._interval,
+            "poll_map": self._map_heard,
+            "ahead": self._ahead,
+        }
+
     def rows(self, *, file: bool) -> dict[str, str]:
         """What is known of the dongle, by headings."""
         lengths = " and ".join(
@@ -169,18 +185,30 @@ class _Dongle:
             "clock": self._clock(file=file),
         }
 
+    @property
+    def _interval(self) -> int | None:
+        return sorted(self._intervals)[len(self._intervals) // 2] if self._intervals else None
+
     def _how_often(self) -> str:
-        if not self._intervals:
+        if self._interval is None:
             return ""
-        minutes, seconds = divmod(sorted(self._intervals)[len(self._intervals) // 2], 60)
+        minutes, seconds = divmod(self._interval, 60)
         return f", one every {minutes} min" + (f" {seconds} s" if seconds else "")
+
+    @property
+    def _ahead(self) -> int | None:
+        """How far the clock is ahead of this system's, in seconds; 0 when a report's delay explains it."""
+        if self._newest is None or self._newest.reading is None:
+            return None
+        ahead = (self._newest.reading.time - self._newest.time) // SECOND
+        return ahead if abs(ahead) > LAG_SECONDS_MAX else 0
 
     def _clock(self, *, file: bool) -> str:
         if self._newest is None or self._newest.reading is None:
             return "unknown"
-        ahead = (self._newest.reading.time - self._newest.time) // SECOND
         shown = f"{self._newest.report.clock:%Y-%m-%d %H:%M:%S}"
-        if abs(ahead) <= LAG_SECONDS_MAX:
+        ahead = self._ahead
+        if not ahead:
             return f"{shown}, right in this system's time zone"
         if self._error is not None:
             return f"{shown}, {distance_text(self._error.ahead)} this system's clock: {remedy(self._error)}"

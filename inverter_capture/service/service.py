@@ -93,6 +93,7 @@ class Service:
             with _progress(self._pipeline.capture):
                 self._handle_requests()
             self._pipeline.stop()
+            self._end_import()
             self._pipeline.join(self._seconds_left(STOP_SECONDS))
             undelivered = self._finish()
             self._monitoring.stop()
@@ -137,11 +138,14 @@ class Service:
                 return
             self._try_reload()
 
-    def _finish(self) -> int:
-        """Stop the backends; after a file, when all is delivered. Returns the number of readings lost."""
+    def _end_import(self) -> None:
+        """From now on, no backend makes the pipeline wait for room."""
         self._importing = False
         for _, backend in self._backends:
             backend.end_import()
+
+    def _finish(self) -> int:
+        """Stop the backends; after a file, when all is delivered. Returns the number of readings lost."""
         while not self._stopping and not all(backend.wait_until_empty(NOTICE_SECONDS) for _, backend in self._backends):
             # A reload may correct the settings that prevent the delivery.
             if not self._requests.empty() and self._requests.get() == _RELOAD:
@@ -160,27 +164,19 @@ class Service:
     # --- readings ---
 
     def _deliver(self, readings: list[Reading]) -> None:
-        for reading in readings:
-            self._monitoring.take(reading)
-            # Each reading goes to all: while one has no room for the next, the others are not behind.
-            for _, backend in self._backends:
-                try:
-                    self._make_room(backend)
-                    backend.put(reading)
-                except Exception:  # noqa: BLE001 (the other backends get the reading)
-                    if backend not in self._failed:
-                        self._failed.add(backend)
-                        _log.exception("%s: %s", backend.name, OWN_ERROR)
         if self._backends and all(backend.ended for _, backend in self._backends):
             self._requests.put(_END)
-
-    def _make_room(self, backend: Backend) -> None:
-        """While a file is imported, wait until the backend has room."""
-        if self._importing:
-            while not backend.wait_for_room(NOTICE_SECONDS) and not self._stopping:
-                if all(running.backend is not backend for running in self._backends):
-                    # The configuration no longer has it.
-                    break
+        if not readings:
+            return
+        for reading in readings:
+            self._monitoring.take(reading)
+        for _, backend in self._backends:
+            try:
+                backend.put(*readings)
+            except Exception:  # noqa: BLE001 (the other backends get the readings)
+                if backend not in self._failed:
+                    self._failed.add(backend)
+                    _log.exception("%s: %s", backend.name, OWN_ERROR)
 
     # --- the configuration, read again ---
 

@@ -315,12 +315,7 @@
 		textvalue: function(section_id) { return this.cfgvalue(section_id); },
 		problem: function(section_id) {
 			const value = this.formvalue(section_id);
-			if (!value || !value.length)
-				return this.rmempty ? '' : 'must not be empty';
-			const range = this.datatype && this.datatype.match(/^range\((.+),(.+)\)$/);
-			if (this.datatype && !range)
-				throw new Error('unknown datatype ' + this.datatype);
-			return range && !(+value >= +range[1] && +value <= +range[2]) ? 'not between ' + range[1] + ' and ' + range[2] : '';
+			return this.rmempty || value && value.length ? '' : 'must not be empty';
 		},
 		parse: function(section_id) {
 			if (!this.widgets[section_id])

@@ -46,30 +46,23 @@ class InfluxDb2(Backend):
         self._refusal_at = 0.0  # Monotonic time, in seconds, from which the next refused reading may be logged
         self._overflowing = False
 
-    def put(self, reading: Reading) -> None:
-        config = self._config
+    def put(self, *readings: Reading) -> None:
+        config, buffer = self._config, self._buffer
         write = line_protocol if config.schema == "wide" else narrow_line_protocol
-        text = write(reading, config.measurement, config.tags)
-        if not text:
-            return
-        buffer = self._buffer
         with self._changed:
-            dropped = buffer.add(text)
-            if dropped and not self._overflowing:
-                self._overflowing = True
-                _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
-            if not self._importing or len(buffer) == 1 or buffer.has_batch:
+            was_empty = not len(buffer)
+            for reading in readings:
+                if text := write(reading, config.measurement, config.tags):
+                    self._wait_for_room(lambda: buffer.has_room)
+                    if buffer.add(text) and not self._overflowing:
+                        self._overflowing = True
+                        _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
+            if not self._importing or was_empty or buffer.has_batch:
                 self._changed.notify_all()
 
     def begin_import(self) -> None:
         super().begin_import()
         self._buffer.keep_raw = True
-
-    def wait_for_room(self, seconds: float) -> bool:
-        if self._buffer.has_room:
-            return True
-        with self._changed:
-            return self._changed.wait_for(lambda: self._buffer.has_room, seconds)
 
     def retry(self) -> None:
         with self._changed:

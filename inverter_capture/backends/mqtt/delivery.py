@@ -57,17 +57,18 @@ class Mqtt(Backend):
         self._woken = os.eventfd(0)
         super().start()
 
-    def put(self, reading: Reading) -> None:
+    def put(self, *readings: Reading) -> None:
         shared = self._shared
         with self._changed:
-            inverter = shared.inverters.get(reading.serial) or shared.add(reading.serial, self._config.stale_after)
-            if not inverter.presence.take(reading.time, time.time_ns(), time.monotonic()):
-                return
-            if inverter.waiting and self._failing_since is not None:
-                shared.dropped += 1
-            inverter.reading, inverter.earlier_state = reading, None
-            inverter.device = inverter.device.after(reading)
-            inverter.waiting = True
+            for reading in readings:
+                inverter = shared.inverters.get(reading.serial) or shared.add(reading.serial, self._config.stale_after)
+                if not inverter.presence.take(reading.time, time.time_ns(), time.monotonic()):
+                    continue
+                if inverter.waiting and self._failing_since is not None:
+                    shared.dropped += 1
+                inverter.reading, inverter.earlier_state = reading, None
+                inverter.device = inverter.device.after(reading)
+                inverter.waiting = True
         self._wake()
 
     def begin_import(self) -> None:

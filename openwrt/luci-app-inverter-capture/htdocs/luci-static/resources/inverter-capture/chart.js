@@ -20,8 +20,12 @@ const LAST_HOURS = _('Chart of the last 24 hours; the arrow keys move along it')
 
 // A step of 1, 2 or 5 and zeros, for at most eight steps.
 function stepFor(range) {
-	const unit = Math.pow(10, Math.floor(Math.log10(range / 8)));
-	return unit * [ 1, 2, 5, 10 ].filter(factor => range / (unit * factor) <= 8)[0];
+	const unit = 10 ** Math.floor(Math.log10(range / 8));
+	return unit * [ 1, 2, 5, 10 ].find(factor => range / (unit * factor) <= 8);
+}
+
+function upright(x, name) {
+	return svg('path', { 'd': 'M' + x + ' ' + TOP + 'V' + (HEIGHT - BOTTOM), 'class': name });
 }
 
 const Chart = baseclass.extend({
@@ -29,52 +33,46 @@ const Chart = baseclass.extend({
 	__init__() {
 		this.hidden = {};
 		this.moment = null;
+		this.columns = { time: [] };
+		this.cursor = svg('g', { 'class': 'ic-cursor' });
 		// A slider, for screen readers: they hand it the arrow keys, and read the values of the moment.
-		this.picture = E('div', { 'class': 'ic-plot', 'tabindex': 0, 'role': 'slider', 'aria-label': LAST_HOURS, 'aria-valuemin': 0 });
+		const point = this.point.bind(this), leave = this.leave.bind(this);
+		this.picture = E('div', {
+			'class': 'ic-plot', 'tabindex': 0, 'role': 'slider', 'aria-label': LAST_HOURS, 'aria-valuemin': 0,
+			'pointermove': point, 'pointerdown': point, 'pointerleave': leave, 'blur': leave, 'keydown': this.press.bind(this)
+		});
 		this.tip = E('div', { 'class': 'ic-tip', 'hidden': '' });
-		this.legend = E('div', { 'class': 'ic-legend' });
-		this.node = E('div', { 'class': 'ic-chart' }, [ this.legend, E('div', { 'class': 'ic-frame' }, [ this.picture, this.tip ]) ]);
-		const heard = { pointermove: this.point, pointerdown: this.point, pointerleave: this.leave, blur: this.leave, keydown: this.press };
-		Object.keys(heard).forEach(name => this.picture.addEventListener(name, heard[name].bind(this)));
-		this.legend.replaceChildren.apply(this.legend, SERIES.map(this.button, this));
+		this.node = E('div', {}, [
+			E('div', { 'class': 'ic-legend' }, SERIES.map(this.button, this)), E('div', { 'class': 'ic-frame' }, [ this.picture, this.tip ])
+		]);
 		new ResizeObserver(() => { window.requestAnimationFrame(this.draw.bind(this)); }).observe(this.picture);
 	},
 
 	button(name) {
-		const button = E('button', { 'type': 'button', 'class': 'ic-key ic-' + name, 'aria-pressed': 'true' }, [ TITLES[name] ]);
-		button.addEventListener('click', () => {
+		return E('button', { 'type': 'button', 'class': 'ic-key ic-' + name, 'aria-pressed': 'true', 'click': event => {
 			this.hidden[name] = !this.hidden[name];
-			button.setAttribute('aria-pressed', this.hidden[name] ? 'false' : 'true');
+			event.currentTarget.setAttribute('aria-pressed', !this.hidden[name]);
 			this.draw();
-		});
-		return button;
+		} }, [ TITLES[name] ]);
 	},
 
 	update(columns, now) {
-		this.columns = columns && columns.time ? columns : { time: [] };
+		if (columns && columns.time)
+			this.columns = columns;
 		// An inverter's clock may be fast.
-		this.now = Math.max.apply(null, this.columns.time.slice(-1).concat(now));
+		this.now = Math.max(now, ...this.columns.time.slice(-1));
 		this.draw();
 	},
 
 	draw() {
 		const width = this.picture.clientWidth;
-		if (!this.columns || !width)
+		if (!width)
 			return;
 		const times = this.columns.time;
-		let low = 0, high = 1000;
-		SERIES.forEach(name => {
-			if (name != 'battery_soc' && !this.hidden[name])
-				(this.columns[name] || []).forEach(value => {
-					if (value != null) {
-						low = Math.min(low, value);
-						high = Math.max(high, value);
-					}
-				});
-		});
-		const step = stepFor(high - low);
-		low = Math.floor(low / step) * step;
-		high = Math.ceil(high / step) * step;
+		const shown = SERIES.filter(name => !this.hidden[name]);
+		const powers = shown.filter(name => name != 'battery_soc').flatMap(name => this.columns[name] || []);
+		const least = Math.min(0, ...powers), most = Math.max(1000, ...powers), step = stepFor(most - least);
+		const low = Math.floor(least / step) * step, high = Math.ceil(most / step) * step;
 		const begin = this.now - DAY;
 		this.x = time => LEFT + (time - begin) / DAY * (width - LEFT - RIGHT);
 		const y = watts => TOP + (high - watts) / (high - low) * (HEIGHT - TOP - BOTTOM);
@@ -98,12 +96,10 @@ const Chart = baseclass.extend({
 		for (hour.setHours(hour.getHours() + 1); hour.getTime() / 1000 <= this.now; hour.setHours(hour.getHours() + 1))
 			if (hour.getHours() % hours == 0) {
 				const at = this.x(hour.getTime() / 1000);
-				parts.push(svg('path', { 'd': 'M' + at + ' ' + TOP + 'V' + (HEIGHT - BOTTOM), 'class': 'ic-rule' }),
+				parts.push(upright(at, 'ic-rule'),
 					svg('text', { 'x': at, 'y': HEIGHT - 8, 'text-anchor': 'middle' }, status.clock(hour.getTime() / 1000)));
 			}
-		SERIES.forEach(name => {
-			if (this.hidden[name])
-				return;
+		shown.forEach(name => {
 			const scale = this.scale(name);
 			const base = 'V' + y(0).toFixed(1) + 'Z';
 			let path = '', area = '', last = null;
@@ -123,7 +119,6 @@ const Chart = baseclass.extend({
 		});
 		if (times.length < 2)
 			parts.push(svg('text', { 'x': width / 2, 'y': HEIGHT / 2, 'text-anchor': 'middle' }, _('The chart fills as readings arrive.')));
-		this.cursor = svg('g', { 'class': 'ic-cursor' });
 		parts.push(this.cursor);
 		this.picture.setAttribute('aria-valuemax', Math.max(0, times.length - 1));
 		this.picture.replaceChildren(svg('svg', { 'width': width, 'height': HEIGHT, 'aria-hidden': 'true' }, parts));
@@ -131,8 +126,6 @@ const Chart = baseclass.extend({
 	},
 
 	point(event) {
-		if (!this.x || !this.columns.time.length)
-			return;
 		const at = event.clientX - this.picture.getBoundingClientRect().left;
 		let best = 0;
 		this.columns.time.forEach((time, index) => {
@@ -152,9 +145,9 @@ const Chart = baseclass.extend({
 	},
 
 	press(event) {
-		const times = this.columns ? this.columns.time : [];
+		const times = this.columns.time;
 		const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -30, PageDown: 30, Home: -Infinity, End: Infinity };
-		if (!times.length || !(event.key in steps))
+		if (!(event.key in steps))
 			return;
 		event.preventDefault();
 		const present = this.moment == null ? times.length : times.indexOf(this.moment);
@@ -164,16 +157,14 @@ const Chart = baseclass.extend({
 
 	// Show the values of the moment, if there is one.
 	mark() {
-		const index = this.moment == null || !this.cursor ? -1 : this.columns.time.indexOf(this.moment);
+		const index = this.columns.time.indexOf(this.moment);
 		this.tip.hidden = index < 0;
-		if (!this.cursor)
-			return;
 		this.cursor.replaceChildren();
 		if (index < 0)
 			return;
 		const at = this.x(this.moment);
-		this.cursor.appendChild(svg('path', { 'd': 'M' + at + ' ' + TOP + 'V' + (HEIGHT - BOTTOM), 'class': 'ic-axis' }));
-		const rows = [ E('strong', {}, [ status.clock(this.moment) ]) ], said = [ status.clock(this.moment) ];
+		this.cursor.appendChild(upright(at, 'ic-axis'));
+		const rows = [ E('strong', {}, [ status.clock(this.moment) ]) ];
 		SERIES.forEach(name => {
 			const value = (this.columns[name] || [])[index];
 			if (value == null || this.hidden[name])
@@ -181,12 +172,11 @@ const Chart = baseclass.extend({
 			const way = status.way(name, value), title = TITLES[name] + (way ? ' (' + way + ')' : '');
 			const shown = name == 'battery_soc' ? status.number(value, 0) + ' %' : status.power(way ? Math.abs(value) : value);
 			this.cursor.appendChild(svg('circle', { 'cx': at, 'cy': this.scale(name)(value), 'r': 4, 'class': 'ic-' + name }));
-			rows.push(E('span', { 'class': 'ic-row' }, [ E('i', { 'class': 'ic-' + name }), E('span', {}, [ title ]), E('b', {}, [ shown ]) ]));
-			said.push(title + ' ' + shown);
+			rows.push(E('span', { 'class': 'ic-row' }, [ E('i', { 'class': 'ic-' + name }), E('span', {}, [ title ]), ' ', E('b', {}, [ shown ]) ]));
 		});
-		this.tip.replaceChildren.apply(this.tip, rows);
+		this.tip.replaceChildren(...rows);
 		this.picture.setAttribute('aria-valuenow', index);
-		this.picture.setAttribute('aria-valuetext', said.join(', '));
+		this.picture.setAttribute('aria-valuetext', rows.map(row => row.textContent).join(', '));
 		const width = this.picture.clientWidth;
 		this.tip.style.left = (at < width / 2 ? at + 12 : Math.max(0, at - 12 - this.tip.offsetWidth)) + 'px';
 	}

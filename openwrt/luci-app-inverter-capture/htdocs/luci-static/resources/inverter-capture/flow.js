@@ -6,7 +6,7 @@
 
 const svg = status.svg, flows = status.flows;
 
-const WIDTH = 480, HEIGHT = 428, RADIUS = 52, HUB = 34;
+const RADIUS = 52, HUB = 34;
 // In the middle of each: x and y. The texts: x, y, and which end of them is there.
 const PLACES = {
 	solar: [ 240, 60, 306, 40, 'start' ],
@@ -90,7 +90,7 @@ function beside(name, title, lines) {
 return baseclass.extend({
 	// Positive: importing, discharging.
 	render(inverter) {
-		const get = name => typeof inverter.values[name] == 'number' ? inverter.values[name] : null;
+		const get = name => inverter.values[name] ?? null;
 		const energy = (name, words) => get(name) == null ? '' : words.format(status.number(get(name), 1) + ' kWh');
 		// What strings or phases give, where there are several. An input without a string gives nothing.
 		const parts = (name, wanted) => {
@@ -116,7 +116,7 @@ return baseclass.extend({
 		const said = (name, power) => titles[name] + ': ' + [ power == null ? '' : status.power(Math.abs(power)) ].concat(details[name]).filter(Boolean).join(', ') + '.';
 		const hub = PLACES.hub;
 		return svg('svg', {
-			'viewBox': '0 0 ' + WIDTH + ' ' + HEIGHT, 'class': 'ic-flow', 'role': 'img',
+			'viewBox': '0 0 480 428', 'class': 'ic-flow', 'role': 'img',
 			'aria-label': [ said('solar', solar), said('battery', battery), said('grid', grid), said('home', home) ].join(' ')
 		}, [
 			line('solar', solar), line('battery', battery), line('grid', grid), line('home', home == null ? null : -home),

@@ -6,8 +6,6 @@
 // What the pages know of the service, and how they write numbers and times.
 
 const STATUS_FILE = '/var/run/inverter-capture/status.json';
-// Without an interval between reports that was observed: as long as discover listens.
-const INTERVAL = 330;
 // Less than this is drawn as no power.
 const LEAST_POWER = 10;
 
@@ -17,7 +15,12 @@ const WAYS = {
 	battery_power: [ _('discharging'), _('charging') ]
 };
 
-const callState = rpc.declare({ object: 'inverter-capture', method: 'state' });
+// A method of the plugin.
+function declare(method, params) {
+	return rpc.declare({ object: 'inverter-capture', method: method, params: params });
+}
+
+const callState = declare('state');
 const language = document.documentElement.lang || undefined;
 
 function flows(power) {
@@ -33,17 +36,12 @@ return baseclass.extend({
 	// The settings' state and the service's own status, which is null while it does not run.
 	load() {
 		return Promise.all([ callState(), L.resolveDefault(fs.read(STATUS_FILE), '') ]).then(found => {
-			let status = null;
-			try {
-				status = found[0].running ? JSON.parse(found[1]) : null;
-			} catch {
-				// It is being started, or ended.
-			}
-			// Ages are told by the router's clock: the browser's may be another.
-			return { state: found[0], status: status };
+			// Without the file, it is being started or stopped.
+			return { state: found[0], status: found[0].running && found[1] ? JSON.parse(found[1]) : null };
 		});
 	},
 
+	declare: declare,
 	number: number,
 	flows: flows,
 
@@ -58,16 +56,14 @@ return baseclass.extend({
 	},
 
 	span(seconds) {
-		seconds = Math.max(0, Math.round(seconds));
+		const minutes = Math.round(seconds / 60), hours = Math.round(minutes / 60);
 		if (seconds < 5)
 			return _('a moment');
 		if (seconds < 120)
 			return _('%d seconds').format(seconds);
-		if (seconds < 7200)
-			return _('%d minutes').format(Math.round(seconds / 60));
-		if (seconds < 172800)
-			return _('%d hours').format(Math.round(seconds / 3600));
-		return _('%d days').format(Math.round(seconds / 86400));
+		if (minutes < 120)
+			return _('%d minutes').format(minutes);
+		return hours < 48 ? _('%d hours').format(hours) : _('%d days').format(Math.round(hours / 24));
 	},
 
 	clock(seconds) {
@@ -83,30 +79,47 @@ return baseclass.extend({
 		return [ label, problem.message, problem.remedy ].filter(Boolean).join(': ');
 	},
 
-	// After two readings that did not come, the last one is not shown as the present any more.
-	isStale(inverter, now) {
-		return now > inverter.received + 2 * (inverter.interval || INTERVAL) + 15;
-	},
-
 	// The elements of a picture.
-	svg(tag, attributes, children) {
+	svg(tag, attributes, children = []) {
 		const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
 		for (const name in attributes)
 			node.setAttribute(name, attributes[name]);
-		node.append.apply(node, [].concat(children == null ? [] : children));
+		node.append(...[].concat(children));
 		return node;
 	},
 
 	// Show this in an element. What is the same as before stays, with the keyboard's place in it, and is not read out again.
 	show(node, children) {
 		const fresh = node.cloneNode();
-		fresh.append.apply(fresh, children);
+		fresh.append(...children);
 		if (!fresh.isEqualNode(node))
-			node.replaceChildren.apply(node, Array.from(fresh.childNodes));
+			node.replaceChildren(...Array.from(fresh.childNodes));
+	},
+
+	// What there is of these words, side by side.
+	list(words) {
+		return words.filter(Boolean).join(' · ');
+	},
+
+	// A message with the one button that helps.
+	panel(kind, title, paragraphs, button) {
+		return E('div', { 'class': 'ic-panel ic-' + kind }, [
+			E('div', {}, [ E('h3', {}, [ title ]) ].concat(paragraphs.filter(Boolean).map(words => E('p', {}, [].concat(words))))),
+			button || ''
+		]);
+	},
+
+	// A line of a table of facts.
+	row(title, parts) {
+		return E('tr', {}, [ E('th', { 'scope': 'row' }, [ title ]), E('td', {}, parts) ]);
 	},
 
 	button(kind, words, act) {
 		return E('button', { 'class': 'btn cbi-button cbi-button-' + kind, 'click': act }, [ words ]);
+	},
+
+	searchField(words, act) {
+		return E('input', { 'type': 'search', 'class': 'cbi-input-text', 'placeholder': words, 'aria-label': words, 'input': act });
 	},
 
 	style() {

@@ -1,7 +1,7 @@
 """Answers what the pages ask rpcd for: plugin.py METHOD, with the arguments as JSON on standard input.
 
-What comes from a page is checked by type and form, and reaches a program as an argument or on its standard input, never
-through a shell. Searches and tests, which take longer than rpcd waits, go on in the background, one at a time.
+Nothing from a page reaches a shell: it is a word that is known here, or goes to the program's standard input. Searches
+and tests, which take longer than rpcd waits, run in the background, one at a time.
 """
 
 from __future__ import annotations
@@ -9,23 +9,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 PACKAGE = "inverter-capture"
 SCRIPT = f"/etc/init.d/{PACKAGE}"
 FOLDER = f"/var/run/luci-app-{PACKAGE}"
-"""Of the job: its description, its lock, what it prints."""
-COUNT_MAX = 64
-TEXT_MAX = 4096
-OUTPUT_MAX = 1 << 20
-"""More than a search prints."""
+"""Of the job: its process, and what it prints."""
 FIND_SECONDS = 660
 """Enough for two reports of a dongle that sends one every five minutes."""
 TITLES = {
@@ -43,24 +38,20 @@ TITLES = {
 }
 """Of sections and settings whose names are no titles."""
 
-_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
-
 Json = dict[str, Any]
 
 
-class Refused(Exception):
-    """The arguments are not what the method takes."""
-
-
 def main() -> None:
-    methods = (settings, fields, problems, service, check, test, find, progress, cancel)
+    methods = {
+        each.__name__: each for each in (settings, fields, problems, service, check, test, find, progress, cancel)
+    }
     try:
         arguments = json.load(sys.stdin)
-        found = [method for method in methods if [method.__name__] == sys.argv[1:]]
-        if not found or not isinstance(arguments, dict):
-            raise Refused("unknown method")
-        answer = found[0](arguments)
-    except (ValueError, Refused) as error:
+        method = methods.get(sys.argv[1])
+        if method is None or not isinstance(arguments, dict):
+            raise ValueError("unknown method")
+        answer = method(arguments)
+    except ValueError as error:
         answer = _problem(f"the page's request was refused: {error}")
     except OSError as error:
         answer = _problem(f"{error.filename or PACKAGE}: {error.strerror}")
@@ -91,12 +82,10 @@ def fields(arguments: Json) -> Json:
     from inverter_capture.output.table import DIRECTIONS, GROUPS, label, row_order
     from inverter_capture.protocol.inverter_kinds import KINDS
 
-    kind = arguments.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise Refused("unknown kind of inverter")
+    kind = KINDS[_word(arguments, "kind", tuple(KINDS))]
     groups = []
     for group in GROUPS:
-        members = sorted((field for field in KINDS[kind].fields if field.group == group), key=row_order)
+        members = sorted((field for field in kind.fields if field.group == group), key=row_order)
         rows = [(each.id, label(each, 0), each.unit, each.decimals, *DIRECTIONS.get(each.id, ())) for each in members]
         groups.append([group, rows])
     return {"groups": groups}
@@ -107,10 +96,9 @@ def _setting(name: str, spec: Any) -> Json:
     from inverter_capture.config.schema import REQUIRED
     from inverter_capture.config.uci import write
 
-    default, example, expected = spec.default, spec.type.example, spec.type.expected
-    types, words = set(spec.type.types), expected.removeprefix("one of ")
-    limits = re.fullmatch(r"a (?:whole )?number of seconds from ([\d.]+) to (\d+)", expected)
+    default, example, types = spec.default, spec.type.example, set(spec.type.types)
     kind = "flag" if types == {bool} else "switch" if bool in types else "list" if {dict, list} & types else "text"
+    choices = spec.type.expected.removeprefix("one of ").split(", ") if spec.type.expected.startswith("one of ") else []
     if type(default) in (int, float) and example and spec.type.read(example) == default:
         # The same is easier to read, such as 4 MiB.
         default = example
@@ -118,9 +106,8 @@ def _setting(name: str, spec: Any) -> Json:
         "name": name,
         "title": _title(name),
         "help": spec.help,
-        "type": "choice" if words != expected else kind,
-        "choices": words.split(", ") if words != expected else [],
-        "datatype": f"range({limits[1]},{limits[2]})" if limits else "",
+        "type": "choice" if choices else kind,
+        "choices": choices,
         "required": default is REQUIRED,
         "default": "" if default is REQUIRED else write(default).strip("'"),
         "example": write(example or "").strip("'"),
@@ -139,25 +126,17 @@ def problems(_: Json) -> Json:
 
 def check(arguments: Json) -> Json:
     """What is wrong with these settings, before they are saved."""
-    sections = arguments.get("sections")
-    if not isinstance(sections, list) or len(sections) > COUNT_MAX:
-        raise Refused("no list of sections")
-    return _checked(_run([PACKAGE, "check", "--json", "-"], _export(map(_section, sections))))
+    return _checked(_run([PACKAGE, "check", "--json", "-"], _settings(arguments)))
 
 
 def service(arguments: Json) -> Json:
     """Start, stop or restart the service; enable or disable it, now and at boot."""
-    action = arguments.get("action")
-    if action not in ("start", "stop", "restart", "enable", "disable"):
-        raise Refused("unknown action")
+    action = _word(arguments, "action", ("start", "stop", "restart", "enable", "disable"))
     commands = [[SCRIPT, action]]
     if action in ("enable", "disable"):
-        commands = [
-            ["uci", "set", f"{PACKAGE}.@service[0].enabled={int(action == 'enable')}"],
-            ["uci", "commit", PACKAGE],
-            [SCRIPT, action],
-            [SCRIPT, "start" if action == "enable" else "stop"],
-        ]
+        setting = f"{PACKAGE}.@service[0].enabled={int(action == 'enable')}"
+        commands = [["uci", "set", setting], ["uci", "commit", PACKAGE], *commands]
+        commands += [[SCRIPT, "start" if action == "enable" else "stop"]]
     for command in commands:
         done = _run(command)
         if done.returncode:
@@ -167,41 +146,25 @@ def service(arguments: Json) -> Json:
 
 
 def test(arguments: Json) -> Json:
-    """Begin to test a server with these settings. Nothing is changed there."""
-    options = arguments.get("options")
-    if not isinstance(options, dict):
-        raise Refused("no options")
-    options = {name: value for name, value in options.items() if name != "enabled"}
-    backend = {"type": arguments.get("type"), "name": "test", "options": options}
-    capture = {"type": "pcap", "name": "pcap", "options": {"device": "any"}}
-    config = _export(map(_section, (capture, backend)))
-    return _begin(0, [PACKAGE, "check", "--json", "--connect", "-"], config)
+    """Begin to test the servers in these settings. Nothing is changed there."""
+    return _begin([PACKAGE, "check", "--json", "--connect", "-"], _settings(arguments))
 
 
 def find(arguments: Json) -> Json:
     """Begin to listen for dongles."""
-    device = arguments.get("device")
     # `discover` would take a path for that of a capture file.
-    if not isinstance(device, str) or device not in ["any", *os.listdir("/sys/class/net")]:
-        raise Refused("there is no such network device")
-    return _begin(FIND_SECONDS, [PACKAGE, "discover", "--json", "--seconds", str(FIND_SECONDS), "--", device], "")
+    device = _word(arguments, "device", ("any", *os.listdir("/sys/class/net")))
+    return _begin([PACKAGE, "discover", "--json", "--seconds", str(FIND_SECONDS), "--", device])
 
 
 def progress(_: Json) -> Json:
-    """How far the job is, and what it has found: the last that it printed."""
-    try:
-        job: Json = json.loads(_read("job"))
-    except FileNotFoundError:
-        return {"running": False}
-    answer = {
-        "seconds": job["seconds"],
-        "elapsed": round(time.monotonic() - job["began"]),
-        "running": _is_running(),
-    }
-    out = _read("out")
-    for text in (out, *out.splitlines()[-1:]):
-        with suppress(ValueError):
-            answer["found"] = json.loads(text)
+    """Whether the job still runs, and what it has found: the last that it printed."""
+    answer = {"running": _is_running(), "seconds": FIND_SECONDS}
+    with suppress(FileNotFoundError), open(f"{FOLDER}/out", errors="replace") as file:
+        out = file.read()
+        for text in (out, *out.splitlines()[-1:]):
+            with suppress(ValueError):
+                answer["found"] = json.loads(text)
     return answer
 
 
@@ -209,43 +172,31 @@ def cancel(_: Json) -> Json:
     """End the job; a search still tells what it has found."""
     end = time.monotonic() + 10
     while _is_running() and time.monotonic() < end:
-        with suppress(OSError, ValueError):
-            os.kill(json.loads(_read("job"))["pid"], signal.SIGINT)
+        with suppress(OSError, ValueError), open(f"{FOLDER}/process") as file:
+            os.kill(int(file.read()), signal.SIGINT)
         time.sleep(0.2)
     return _problem()
 
 
+def _word(arguments: Json, name: str, known: Sequence[str]) -> str:
+    """An argument that is one of the known words. Raises ValueError."""
+    word = arguments.get(name)
+    if word not in known:
+        raise ValueError(f"unknown {name}")
+    return str(word)
+
+
+def _settings(arguments: Json) -> str:
+    """Settings as `uci export` prints them. Raises ValueError."""
+    text = arguments.get("settings")
+    if not isinstance(text, str):
+        raise ValueError("no settings")
+    return text
+
+
 def _problem(*messages: str) -> Json:
-    """The answer with such problems, or that there is none."""
+    """The answer with these problems, or that there is none."""
     return {"problems": [{"message": message} for message in messages]}
-
-
-def _export(sections: Iterable[str]) -> str:
-    return f"package {PACKAGE}\n\n" + "".join(sections)
-
-
-def _section(section: object) -> str:
-    """A section as `uci export` prints it."""
-    if not isinstance(section, dict):
-        raise Refused("a section is no object")
-    type_, name, options = section.get("type"), section.get("name"), section.get("options")
-    if not isinstance(options, dict) or len(options) > COUNT_MAX:
-        raise Refused("a section has no options")
-    for word in (type_, name, *options):
-        if not isinstance(word, str) or not _NAME.fullmatch(word):
-            raise Refused("the name of a section or an option is none")
-    lines = [f"config {type_} '{name}'"]
-    for option, value in options.items():
-        word, items = ("list", value[:COUNT_MAX]) if isinstance(value, list) else ("option", [value])
-        lines += [f"\t{word} {option} {_quoted(item)}" for item in items]
-    return "\n".join(lines) + "\n\n"
-
-
-def _quoted(value: object) -> str:
-    if not isinstance(value, str) or len(value) > TEXT_MAX:
-        raise Refused("a value is no text, or a very long one")
-    escaped = value.replace("'", "'\\''")
-    return f"'{escaped}'"
 
 
 def _run(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
@@ -260,43 +211,30 @@ def _checked(done: subprocess.CompletedProcess[str]) -> Json:
         return _problem(*done.stderr.splitlines()[-1:])
 
 
-def _begin(seconds: int, command: list[str], text: str) -> Json:
+def _begin(command: list[str], text: str = "") -> Json:
     """Run a command in the background, in place of another, with this text on its standard input."""
     cancel({})
     os.umask(0o077)
     os.makedirs(FOLDER, exist_ok=True)
-    # In memory alone: it may hold a token.
-    given = os.memfd_create(PACKAGE)
-    os.write(given, text.encode())
-    os.lseek(given, 0, os.SEEK_SET)
-    # The command inherits the lock, and holds it until it ends.
-    with open(f"{FOLDER}/lock", "w") as lock, open(f"{FOLDER}/out", "w") as out, open(f"{FOLDER}/job", "w") as job:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(f"{FOLDER}/out", "w") as out, open(f"{FOLDER}/process", "w") as file:
+        # The command inherits the lock, and holds it until it ends.
+        fcntl.flock(out, fcntl.LOCK_EX)
         process = subprocess.Popen(
-            command,
-            stdin=given,
-            stdout=out,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[lock.fileno()],
-            start_new_session=True,
+            command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL, text=True, start_new_session=True
         )
-        json.dump({"began": time.monotonic(), "seconds": seconds, "pid": process.pid}, job)
+        file.write(str(process.pid))
+    print(text, file=process.stdin, flush=True)
     return _problem()
 
 
 def _is_running() -> bool:
-    """Whether the job's lock is held."""
-    with suppress(FileNotFoundError), open(f"{FOLDER}/lock") as file:
+    """Whether the job holds its lock."""
+    with suppress(FileNotFoundError), open(f"{FOLDER}/out") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False
-
-
-def _read(name: str) -> str:
-    with open(f"{FOLDER}/{name}", errors="replace") as file:
-        return file.read(OUTPUT_MAX)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 'use strict';
 'require view';
 'require poll';
-'require rpc';
 'require ui';
 'require inverter-capture.chart as chart';
 'require inverter-capture.flow as flow';
 'require inverter-capture.status as status';
 
-const SECONDS = 5;
+// Of a dongle that has reported only once.
+const INTERVAL = 330;
 // The inverter's states that are not just plain, as the program words them.
 const STATES = { normal: 'good', alarm: 'warn', fault: 'bad' };
 
-const callProblems = rpc.declare({ object: 'inverter-capture', method: 'problems' });
-const callService = rpc.declare({ object: 'inverter-capture', method: 'service', params: [ 'action' ] });
-const callFields = rpc.declare({ object: 'inverter-capture', method: 'fields', params: [ 'kind' ] });
+const panel = status.panel;
+
+const callProblems = status.declare('problems');
+const callService = status.declare('service', [ 'action' ]);
+const callFields = status.declare('fields', [ 'kind' ]);
 
 // L.url would leave out a part with a #.
 function link(page, words, place) {
@@ -22,14 +24,6 @@ function link(page, words, place) {
 
 function badge(kind, words) {
 	return E('span', { 'class': 'ic-badge ic-' + kind }, [ words ]);
-}
-
-// What stands in the way, with the one button that helps.
-function panel(kind, title, paragraphs, button) {
-	return E('div', { 'class': 'ic-panel ic-' + kind }, [
-		E('div', {}, [ E('h3', {}, [ title ]) ].concat(paragraphs.filter(Boolean).map(words => E('p', {}, [ words ])))),
-		button || ''
-	]);
 }
 
 // Names that differ only in a number are one text for translators.
@@ -49,7 +43,7 @@ function worded(text) {
 // row: id, name, unit, decimals, and what a positive and a negative value mean.
 function valueText(inverter, row) {
 	const value = inverter.values[row[0]], meaning = row[value < 0 ? 5 : 4];
-	return worded(inverter.texts[row[0]] || '') || status.number(value, row[3]) + (row[2] ? ' ' + row[2] : '') + (meaning && value ? ' (' + _(meaning) + ')' : '');
+	return worded(inverter.texts[row[0]] || '') || status.number(value, row[3]) + (row[2] ? '\u00a0' + row[2] : '') + (meaning && value ? ' (' + _(meaning) + ')' : '');
 }
 
 return view.extend({
@@ -57,101 +51,98 @@ return view.extend({
 	handleSave: null,
 	handleReset: null,
 
-	load() {
-		return status.load();
-	},
+	load: status.load,
 
 	render(found) {
-		this.face = E('div', { 'class': 'ic-faces', 'aria-live': 'polite' });
+		this.face = E('div', { 'aria-live': 'polite' });
 		this.inverters = E('div', {});
 		this.facts = E('table', { 'class': 'ic-facts' });
 		this.buttons = E('div', { 'class': 'ic-buttons' });
 		this.cards = {};
-		poll.add(() => status.load().then(this.update.bind(this), this.lost.bind(this)), SECONDS);
+		poll.add(() => status.load().then(this.update.bind(this), this.lost.bind(this)));
 		return this.update(found).then(() => E('div', { 'class': 'ic-page' }, [
 			status.style(), E('h2', {}, [ _('Inverter Capture') ]), this.face, this.inverters,
-			E('div', { 'class': 'cbi-section ic-service' }, [ E('h3', {}, [ _('Recording') ]), this.facts, this.buttons ])
+			E('div', { 'class': 'cbi-section ic-service' }, [ E('h3', {}, [ _('Status') ]), this.facts, this.buttons ])
 		]));
 	},
 
 	lost() {
 		status.show(this.face, [ panel('bad', _('The router does not answer'), [
-			_('What is shown below is what it said last. This page goes on asking.')
+			_('What is shown below is old. This page keeps trying.')
 		]) ]);
 		this.inverters.classList.add('ic-old');
 	},
 
 	update(found) {
 		const state = found.state, present = found.status;
-		return this.wrongSettings(state).then(messages => {
+		// The program is asked once what is wrong with the settings when the service should run and does not.
+		this.messages = state.enabled && !state.running && state.device && state.backends ? this.messages || this.ask() : null;
+		return Promise.resolve(this.messages || []).then(messages => {
 			this.inverters.classList.remove('ic-old');
 			status.show(this.face, this.faces(state, present, messages));
-			this.drawInverters(state, present);
+			this.drawInverters(state, present ? present.inverters : []);
 			this.drawService(state, present);
 		});
 	},
 
-	// The program is asked what is wrong with the settings when the service should run and does not, once.
-	wrongSettings(state) {
-		if (!state.enabled || state.running || !state.device || !state.backends) {
-			this.messages = null;
-			return Promise.resolve([]);
-		}
-		this.messages = this.messages || callProblems().then(answer => answer.problems.map(problem => status.words(problem, problem.label)), () => []);
-		return this.messages;
+	ask() {
+		return callProblems().then(answer => answer.problems.map(problem => status.words(problem, problem.label)), () => []);
 	},
 
 	faces(state, present, messages) {
 		if (!state.running)
 			return [ this.notRunning(state, messages) ];
 		if (!present)
-			return [ panel('plain', _('The service is starting'), [ _('This takes a few seconds.') ]) ];
+			return [ panel('plain', _('The service is starting or stopping'), [ _('This takes a few seconds.') ]) ];
 		const panels = [];
 		if (!present.capturing)
 			panels.push(panel('bad', _('Nothing is captured from %s').format(present.device), [
-				present.problem, _('The service tries again by itself. If this stays, choose another device.')
+				present.problem, _('The service tries again by itself. If this lasts, choose another device.')
 			], link('settings', _('Choose the device'))));
-		else if (!present.inverters.length && present.unknown)
-			panels.push(panel('warn', _('A dongle reports in a form that is not known'), [
-				_('%d reports came, of a length that this version cannot decode yet. It learns the layout when the dongle connects anew: switch the dongle off and on.').format(present.unknown),
-				_('If that does not help, the log tells what to send to the developers.')
-			], link('log', _('Open the log'))));
-		else if (!present.inverters.length && present.reports)
-			panels.push(panel('warn', _('Waiting for a complete reading'), [
-				_('%d reports came, and none of them held a reading yet.').format(present.reports)
-			], link('log', _('Open the log'))));
 		else if (!present.inverters.length)
-			panels.push(panel('plain', _('No dongle seen yet'), [
-				_('Listening on %s since %s. Most dongles report every five minutes.').format(present.device, status.clock(present.started)),
-				_('Nothing after ten minutes? Then the dongle\'s traffic may pass elsewhere.')
-			], link('settings', _('Find my dongle'), '#find')));
+			panels.push(this.nothingYet(present));
 		present.backends.filter(backend => backend.problem).forEach(backend => {
-			panels.push(panel('bad', _('%s cannot be reached').format(backend.name), [
+			panels.push(panel('bad', _('Readings do not reach %s').format(backend.name), [
 				backend.problem,
-				_('%d readings wait for it.').format(backend.waiting) +
-					(backend.failing_since ? ' ' + _('It has failed since %s.').format(status.date(backend.failing_since)) : '')
+				status.list([ _('Readings waiting: %d').format(backend.waiting), backend.failing_since && _('failing since %s').format(status.date(backend.failing_since)) ])
 			], link('settings', _('Check its settings'))));
 		});
 		return panels;
 	},
 
+	nothingYet(present) {
+		if (present.unknown)
+			return panel('warn', _('The dongle\'s reports cannot be decoded yet'), [
+				_('They have a length that this version does not know. It learns their layout when the dongle connects: restart the dongle.'),
+				_('If that does not help, the log says what to send to the developers.')
+			], link('log', _('Open the log')));
+		if (present.reports)
+			return panel('warn', _('Waiting for a complete reading'), [
+				_('Reports arrive, but none of them has contained a complete reading yet.')
+			], link('log', _('Open the log')));
+		return panel('plain', _('No dongle seen yet'), [
+			_('Capturing on %s since %s. Most dongles report every five minutes.').format(present.device, status.clock(present.started)),
+			_('Nothing after ten minutes? Then the dongle\'s traffic may not pass this device.')
+		], link('settings', _('Find my dongle'), '#find'));
+	},
+
 	notRunning(state, messages) {
 		if (!state.device)
 			return panel('plain', _('Not configured yet'), [
-				_('Choose the network device that your inverter\'s dongle is connected through, and where the readings go.')
+				_('Choose the network device that the inverter\'s dongle is connected to, and a server for the readings.')
 			], link('settings', _('Open the settings')));
 		if (!state.backends)
-			return panel('plain', _('The readings have nowhere to go yet'), [
-				_('Add an MQTT broker or a database.')
+			return panel('plain', _('No server is enabled yet'), [
+				_('Add an MQTT broker or a database for the readings.')
 			], link('settings', _('Add a server'), '#server'));
 		if (!state.enabled)
 			return panel('plain', _('Not enabled'), [
-				_('The service is configured, and does not run, now or when the router starts.')
+				_('The service is configured, but does not run, and does not start with the router.')
 			], this.button('enable', _('Enable and start'), 'positive'));
 		if (messages.length)
-			return panel('bad', _('The settings are not right'), messages, link('settings', _('Correct the settings')));
+			return panel('bad', _('The settings contain mistakes'), messages, link('settings', _('Correct the settings')));
 		return panel('warn', _('The service is stopped'), [
-			_('Nothing is recorded until it is started.')
+			_('Nothing is captured until it is started.')
 		], this.button('start', _('Start'), 'positive'));
 	},
 
@@ -164,35 +155,28 @@ return view.extend({
 	control(action) {
 		return callService(action).then(answer => {
 			if (answer.problems.length)
-				ui.addNotification(_('That did not work'), answer.problems.map(problem => E('p', {}, [ status.words(problem) ])), 'error');
+				ui.addNotification(_('Error'), answer.problems.map(problem => E('p', {}, [ status.words(problem) ])), 'error');
 			return status.load();
 		}).then(this.update.bind(this));
 	},
 
-	drawInverters(state, present) {
-		const inverters = present ? present.inverters : [];
-		Object.keys(this.cards).forEach(serial => {
-			if (!inverters.some(inverter => inverter.serial == serial)) {
-				this.cards[serial].node.remove();
-				delete this.cards[serial];
-			}
-		});
-		inverters.forEach((inverter, index) => {
+	drawInverters(state, inverters) {
+		const cards = inverters.map(inverter => {
 			const card = this.cards[inverter.serial] = this.cards[inverter.serial] || this.card(inverter);
-			if (this.inverters.children[index] != card.node)
-				this.inverters.insertBefore(card.node, this.inverters.children[index] || null);
 			this.fill(card, inverter, state.now);
+			return card.node;
 		});
+		const present = Array.from(this.inverters.children);
+		if (cards.length != present.length || cards.some((card, index) => card != present[index]))
+			this.inverters.replaceChildren(...cards);
 	},
 
 	card(inverter) {
 		const card = {
-			head: E('div', { 'class': 'ic-head' }), flow: E('div', { 'class': 'ic-now' }), alarms: E('div', {}),
+			head: E('div', { 'class': 'ic-head' }), flow: E('div', { 'class': 'ic-now' }), alarms: E('div', { 'role': 'alert' }),
 			chart: chart.create(), values: E('div', { 'class': 'ic-values' }),
-			search: E('input', { 'type': 'search', 'class': 'cbi-input-text', 'placeholder': _('Search the values'), 'aria-label': _('Search the values') }),
-			count: E('summary', {})
+			search: status.searchField(_('Search the values'), () => { this.search(card); }), count: E('summary', {})
 		};
-		card.search.addEventListener('input', this.search.bind(this, card));
 		card.details = E('details', { 'toggle': this.list.bind(this, card) }, [ card.count, card.search, card.values ]);
 		card.node = E('div', { 'class': 'cbi-section ic-card', 'data-serial': inverter.serial }, [
 			card.head, card.alarms,
@@ -205,7 +189,8 @@ return view.extend({
 	},
 
 	fill(card, inverter, now) {
-		const stale = status.isStale(inverter, now), age = status.span(now - inverter.received);
+		// After two readings that did not come, the last one is not shown as the present any more.
+		const stale = now > inverter.received + 2 * (inverter.interval || INTERVAL) + 15, age = status.span(now - inverter.received);
 		const state = inverter.texts.inverter_state || '', words = worded(state);
 		card.node.classList.toggle('ic-old', stale);
 		status.show(card.head, [
@@ -220,8 +205,8 @@ return view.extend({
 		card.flow.replaceChildren(flow.render(inverter));
 		status.show(card.alarms, [ [ 'inverter_faults', 'bad', _('Faults') ], [ 'inverter_warnings', 'warn', _('Warnings') ] ]
 			.filter(alarm => inverter.values[alarm[0]] && inverter.texts[alarm[0]])
-			.map(alarm => E('div', { 'class': 'ic-alarm ic-' + alarm[1], 'role': 'alert' }, [ E('strong', {}, [ alarm[2] ]), ' ', worded(inverter.texts[alarm[0]]) ])));
-		card.count.replaceChildren(_('All %d values').format(Object.keys(inverter.values).length) + ' · ' + _(inverter.kind));
+			.map(alarm => panel(alarm[1], alarm[2], [ worded(inverter.texts[alarm[0]]) ])));
+		card.count.replaceChildren(status.list([ _('All %d values').format(Object.keys(inverter.values).length), _(inverter.kind) ]));
 		this.list(card);
 	},
 
@@ -235,9 +220,9 @@ return view.extend({
 			card.groups = callFields(inverter.kind).then(answer => answer.groups || []);
 		}
 		card.groups.then(groups => {
-			card.values.replaceChildren.apply(card.values, groups.map(group => {
+			card.values.replaceChildren(...groups.map(group => {
 				return E('table', {}, [ E('caption', {}, [ named(group[0]) ]) ].concat(group[1].filter(row => row[0] in inverter.values).map(row => {
-					return E('tr', { 'data-field': row[0], 'data-words': [ named(group[0]), named(row[1]), row[0] ].join(' ').toLowerCase() }, [
+					return E('tr', { 'data-field': row[0] }, [
 						E('th', { 'scope': 'row' }, [ named(row[1]) ]), E('td', {}, [ valueText(inverter, row) ])
 					]);
 				})));
@@ -250,43 +235,43 @@ return view.extend({
 		const words = card.search.value.toLowerCase().split(' ').filter(Boolean);
 		card.values.querySelectorAll('table').forEach(table => {
 			const rows = Array.from(table.querySelectorAll('tr'));
-			rows.forEach(row => { row.hidden = !words.every(word => row.dataset.words.includes(word)); });
+			rows.forEach(row => {
+				const text = [ table.caption.textContent, row.dataset.field, row.textContent ].join(' ').toLowerCase();
+				row.hidden = !words.every(word => text.includes(word));
+			});
 			table.hidden = rows.every(row => row.hidden);
 		});
 	},
 
 	drawService(state, present) {
-		const rows = [];
-		const row = (title, parts) => {
-			rows.push(E('tr', {}, [ E('th', { 'scope': 'row' }, [ title ]), E('td', {}, parts) ]));
-		};
-		row(_('Service'), [
+		const row = status.row, rows = [ row(_('Service'), [
 			state.running ? badge('good', _('running')) : badge('plain', _('not running')), ' ',
 			present ? _('version %s, since %s').format(present.version, status.date(present.started)) : ''
-		]);
-		if (present) {
-			present.inverters.forEach(inverter => {
-				const late = inverter.due == null ? null : state.now - inverter.due;
-				row(_('Inverter %s').format(inverter.serial), [
-					_('Last reading %s ago').format(status.span(state.now - inverter.received)),
-					late == null ? '' : ' · ' + (late > 0 ? _('next overdue by %s') : _('next in %s')).format(status.span(Math.abs(late)))
-				]);
-			});
-			row(_('Capture'), [
-				present.capturing ? badge('good', _('capturing')) : badge('bad', _('not capturing')), ' ',
-				_('on %s').format(present.device), ' · ',
-				_('%d packets, %d reports, %d readings').format(present.packets, present.reports, present.readings),
-				present.held_back ? ' · ' + _('%d implausible values held back').format(present.held_back) : '',
-				present.unknown ? ' · ' + _('%d reports of unknown length').format(present.unknown) : ''
-			]);
-			present.backends.forEach(backend => {
-				row(backend.name, [
+		]) ];
+		if (present)
+			rows.push(
+				...present.inverters.map(inverter => {
+					const late = inverter.due == null ? null : state.now - inverter.due;
+					return row(_('Inverter %s').format(inverter.serial), [ status.list([
+						_('Last reading %s ago').format(status.span(state.now - inverter.received)),
+						late != null && (late > 0 ? _('next overdue by %s') : _('next in %s')).format(status.span(Math.abs(late)))
+					]) ]);
+				}),
+				row(_('Capture'), [
+					present.capturing ? badge('good', _('capturing')) : badge('bad', _('not capturing')), ' ',
+					status.list([
+						_('on %s').format(present.device),
+						_('packets: %d, reports: %d, readings: %d').format(present.packets, present.reports, present.readings),
+						present.held_back && _('implausible values held back: %d').format(present.held_back),
+						present.unknown && _('reports of unknown length: %d').format(present.unknown)
+					])
+				]),
+				...present.backends.map(backend => row(backend.name, [
 					backend.connected ? badge('good', _('connected')) : badge(backend.problem ? 'bad' : 'plain', _('not connected')), ' ',
-					_('%d delivered, %d waiting, %d dropped').format(backend.delivered, backend.waiting, backend.dropped),
+					_('readings delivered: %d, waiting: %d, dropped: %d').format(backend.delivered, backend.waiting, backend.dropped),
 					backend.problem ? E('div', { 'class': 'ic-problem' }, [ backend.problem ]) : ''
-				]);
-			});
-		}
+				]))
+			);
 		status.show(this.facts, rows);
 		const buttons = state.running ?
 			[ this.button('restart', _('Restart'), 'apply'), this.button('stop', _('Stop'), 'negative') ] :

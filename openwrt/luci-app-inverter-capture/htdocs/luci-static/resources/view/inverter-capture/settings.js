@@ -9,28 +9,46 @@
 const PACKAGE = 'inverter-capture';
 // What most people need. All other settings are on the tab "Advanced".
 const USUAL = [ 'enabled', 'device', 'timezone', 'host', 'org', 'bucket', 'token', 'url', 'username', 'password', 'format', 'listen', 'level' ];
-// What the list of servers shows of each.
-const COLUMNS = [ 'enabled', 'host', 'url', 'format' ];
 // OpenWrt has the data of these areas' time zones in packages of their own names, and of others in zoneinfo-all.
 const ZONE_PACKAGES = [ 'Africa', 'Asia', 'Atlantic', 'Europe', 'Pacific' ];
 
-const ENDED = _('It was ended before it was done: try again.');
+const ENDED = _('It ended too early: try again.');
 
-const callSettings = rpc.declare({ object: PACKAGE, method: 'settings' });
-const callCheck = rpc.declare({ object: PACKAGE, method: 'check', params: [ 'sections' ] });
-const callTest = rpc.declare({ object: PACKAGE, method: 'test', params: [ 'type', 'options' ] });
-const callFind = rpc.declare({ object: PACKAGE, method: 'find', params: [ 'device' ] });
-const callProgress = rpc.declare({ object: PACKAGE, method: 'progress' });
-const callCancel = rpc.declare({ object: PACKAGE, method: 'cancel' });
+const callSettings = status.declare('settings');
+const callCheck = status.declare('check', [ 'settings' ]);
+const callTest = status.declare('test', [ 'settings' ]);
+const callFind = status.declare('find', [ 'device' ]);
+const callProgress = status.declare('progress');
+const callCancel = status.declare('cancel');
 const callDevices = rpc.declare({ object: 'luci-rpc', method: 'getNetworkDevices', expect: { '': {} } });
 const callTimezones = rpc.declare({ object: 'luci', method: 'getTimezones', expect: { '': {} } });
 
 function named(list, name) {
-	return (list || []).filter(each => each.name == name)[0];
+	return list.find(each => each.name == name);
+}
+
+// The name of the only section of this type, or of its first.
+function first(type) {
+	return uci.sections(PACKAGE, type)[0]['.name'];
+}
+
+// What is wrong with a setting. The program's remedy for a missing one is a command.
+function reason(problem, setting) {
+	return setting && problem.message == 'missing' ? _('missing') + ' (' + _(setting.help) + ')' : status.words(problem);
 }
 
 function say(node, kind, lines) {
-	node.replaceChildren.apply(node, lines.map(line => E('p', { 'class': 'ic-' + kind }, [ line ])));
+	node.replaceChildren(...lines.map(line => E('p', { 'class': 'ic-' + kind }, [ line ])));
+}
+
+// A section as the command uci export prints it.
+function exported(type, name, options) {
+	const lines = [ 'config ' + type + " '" + name + "'" ];
+	Object.keys(options).filter(option => option.charAt(0) != '.').forEach(option => {
+		const word = Array.isArray(options[option]) ? 'list ' : 'option ';
+		[].concat(options[option]).forEach(value => { lines.push(word + option + " '" + value.replace(/'/g, "'\\''") + "'"); });
+	});
+	return lines.join('\n') + '\n';
 }
 
 // Ask how the job is, every second, until it has ended. told hears each answer; wanted ends the asking.
@@ -54,7 +72,7 @@ return view.extend({
 		this.sections = found[0].sections;
 		this.devices = found[1];
 		this.zones = found[2];
-		this.problems = E('div', { 'class': 'ic-problems' });
+		this.problems = E('div', { 'role': 'alert' });
 		this.map = new form.Map(PACKAGE, _('Inverter Capture'), _('Captures what the inverter\'s dongle sends to its cloud, without sending anything itself, and delivers it to your own servers.'));
 		this.map.tabbed = true;
 		this.sections.forEach(section => {
@@ -66,7 +84,7 @@ return view.extend({
 		// Where the overview sends whoever has no server yet, or no dongle.
 		const start = { '#find': this.find, '#server': this.addFirst }[window.location.hash];
 		if (start == this.addFirst)
-			uci.set(PACKAGE, uci.sections(PACKAGE, 'service')[0]['.name'], 'enabled', '1');
+			uci.set(PACKAGE, first('service'), 'enabled', '1');
 		return this.map.render().then(node => {
 			if (start)
 				window.setTimeout(start.bind(this), 0);
@@ -86,7 +104,7 @@ return view.extend({
 		this.addTabs(s, section);
 		if (section.name == 'pcap') {
 			const o = this.addOption(s, named(this.sections, 'service').settings[0]);
-			o.ucisection = uci.sections(PACKAGE, 'service')[0]['.name'];
+			o.ucisection = first('service');
 		}
 		section.settings.forEach(setting => {
 			this.addOption(s, setting);
@@ -117,10 +135,11 @@ return view.extend({
 			return this.map.parse().catch(() => {}).then(() => form.GridSection.prototype.renderMoreOptionsModal.apply(this, arguments));
 		};
 		this.addTabs(s, section);
-		section.settings.forEach(setting => {
+		section.settings.forEach((setting, index) => {
 			const o = this.addOption(s, setting);
 			o.editable = setting.name == 'enabled';
-			o.modalonly = COLUMNS.includes(setting.name) ? null : true;
+			// The list shows the first two: whether a server is enabled, and its address.
+			o.modalonly = index < 2 ? null : true;
 		});
 		if (section.name != 'console')
 			this.addAction(s, '_test', _('Test'), this.test, section).modalonly = true;
@@ -148,16 +167,12 @@ return view.extend({
 			o.default = setting.default;
 		else
 			o.placeholder = setting.type == 'switch' && setting.default == '1' ? _('Yes') : setting.default || setting.example;
-		if (setting.datatype)
-			o.datatype = setting.datatype;
-		if (setting.secret)
-			o.password = true;
-		if (setting.type == 'choice')
-			setting.choices.forEach(choice => { o.value(choice); });
+		o.password = setting.secret;
+		setting.choices.forEach(choice => { o.value(choice); });
 		if (setting.type == 'switch') {
 			if (setting.default == '1')
 				o.value('1', _('Yes'));
-			o.value('0', setting.default == '1' ? _('No') : _('Off'));
+			o.value('0', _('No'));
 		}
 		if (setting.name == 'device') {
 			o.value('any', _('any (all devices)'));
@@ -200,116 +215,124 @@ return view.extend({
 		const options = {};
 		section.settings.forEach(setting => {
 			const value = this.section.formvalue(section_id, setting.name);
-			if (value != null && value.length)
+			if (setting.name != 'enabled' && value != null && value.length)
 				options[setting.name] = value;
 		});
 		say(result, 'plain', [ _('Testing …') ]);
-		return callTest(section.name, options).then(answer => {
+		return callTest(exported('pcap', 'pcap', { device: 'any' }) + exported(section.name, 'test', options)).then(answer => {
 			if (answer.problems.length)
 				return say(result, 'bad', answer.problems.map(problem => status.words(problem)));
 			return follow(() => {}, () => document.body.contains(result)).then(done => {
 				const good = done.found && done.found.every(problem => problem.warning);
-				say(result, good ? 'good' : 'bad', [].concat(good ? _('It works.') : [],
-					done.found ? done.found.map(problem => status.words(problem, problem.setting)) : ENDED));
+				say(result, good ? 'good' : 'bad', [].concat(good ? _('It works.') : [], done.found ? done.found.map(problem => {
+					const setting = named(section.settings, problem.setting);
+					return (setting ? _(setting.title) + ': ' : '') + reason(problem, setting);
+				}) : ENDED));
 			});
 		}).catch(error => { say(result, 'bad', [ error.message ]); });
 	},
 
-	option(name) {
-		const found = this.map.lookupOption(name, uci.sections(PACKAGE, 'pcap')[0]['.name']);
-		return found ? found[0].getUIElement(found[1]) : null;
+	// The widget of a setting of the capture.
+	widget(name) {
+		const found = this.map.lookupOption(name, first('pcap'));
+		return found[0].getUIElement(found[1]);
 	},
 
 	find() {
-		const device = this.option('device').getValue() || 'any';
-		const bar = E('progress', { 'class': 'ic-progress', 'value': 0 });
-		const text = E('p', { 'role': 'status' }, [ _('Listening on %s.').format(device) ]);
-		const counts = E('p', {});
-		const hint = E('p', {}, [ _('A dongle reports about every five minutes. Leave this open, or finish as soon as you like.') ]);
-		const report = E('div', {}), buttons = E('div', { 'class': 'right' });
-		let open = true;
+		const device = this.widget('device').getValue() || 'any', begun = Date.now();
+		const text = E('p', { 'role': 'status' }, [
+			_('Listening on %s. Most dongles report every five minutes. Leave this open, or finish as soon as you like.').format(device)
+		]);
+		const bar = E('progress', { 'class': 'ic-progress' }), counts = E('p', {}), report = E('div', { 'class': 'ic-result' });
+		const finish = status.button('action', _('Finish now'), () => { callCancel(); });
+		let open = true, heard = [];
 		const close = () => {
 			open = false;
 			callCancel();
 			ui.hideModal();
 		};
 		const tell = now => {
-			const found = now.found || {};
+			const found = now.found || {}, seconds = Math.round((Date.now() - begun) / 1000);
+			heard = found.candidates || heard;
 			bar.max = now.seconds;
-			bar.value = now.elapsed;
-			text.replaceChildren(_('Listening on %s: %d of %d seconds.').format(device, now.elapsed, now.seconds));
-			counts.replaceChildren(_('%d packets, %d reports').format(found.packets || 0, found.reports || 0) +
-				(found.candidates && found.candidates.length ? ' · ' + _('Possible dongles: %s').format(found.candidates.join(', ')) : ''));
+			bar.value = seconds;
+			counts.replaceChildren(status.list([
+				_('%d of %d seconds').format(seconds, now.seconds),
+				_('packets: %d, reports: %d').format(found.packets || 0, found.reports || 0),
+				heard.length && _('possible dongles: %s').format(heard.join(', '))
+			]));
 		};
-		const done = (problems, found) => {
-			const dongles = found.dongles || [], settings = found.settings || {};
-			[ bar, hint, counts ].forEach(node => node.remove());
-			text.replaceChildren(dongles.length ? _('This was found:') : _('No dongle was found.'));
-			report.replaceChildren.apply(report, dongles.map(dongle => E('table', { 'class': 'ic-facts' }, Object.keys(dongle).map(name => {
-				return E('tr', {}, [ E('th', { 'scope': 'row' }, [ name ]), E('td', {}, [ String(dongle[name]) ]) ]);
-			}))));
-			const wrong = E('div', { 'class': 'ic-result' });
-			say(wrong, 'bad', problems.concat(found.problems || []));
-			report.append(wrong);
-			buttons.replaceChildren(status.button('neutral', _('Close'), close));
-			if (Object.keys(settings).length)
-				buttons.append(' ', status.button('positive', _('Use these settings'), () => {
-					Object.keys(settings).forEach(name => {
-						const element = this.option(name);
-						if (element)
-							element.setValue(settings[name]);
-					});
-					close();
-				}));
+		const done = (found, problems) => {
+			bar.remove();
+			counts.remove();
+			if (!found.dongles || !found.dongles.length) {
+				text.replaceChildren(_('No dongle was found.'));
+				finish.remove();
+				return say(report, 'bad', !found.dongles ? found.problems || problems : [ heard.length ?
+					_('A dongle was heard at %s, but it sent no report. Search again, for at least ten minutes.').format(heard.join(', ')) :
+					_('Choose the bridge of the dongle\'s network, or any, and search for at least ten minutes. If hardware flow offloading is on, switch it off.')
+				]);
+			}
+			text.replaceChildren(_('This was found:'));
+			report.append(...found.dongles.map(dongle => E('table', { 'class': 'ic-facts' }, this.describe(dongle, found.settings))));
+			finish.replaceWith(status.button('positive', _('Use these settings'), () => {
+				Object.keys(found.settings).forEach(name => { this.widget(name).setValue(found.settings[name]); });
+				close();
+			}));
 		};
-		buttons.append(status.button('neutral', _('Close'), close), ' ', status.button('action', _('Finish now'), () => { callCancel(); }));
-		ui.showModal(_('Find my dongle'), [ E('div', { 'class': 'ic-page' }, [ text, counts, bar, hint, report, buttons ]) ]);
+		ui.showModal(_('Find my dongle'), [ E('div', { 'class': 'ic-page' }, [
+			text, bar, counts, report, E('div', { 'class': 'ic-buttons right' }, [ status.button('neutral', _('Close'), close), finish ])
+		]) ]);
 		return callFind(device).then(answer => {
 			if (answer.problems.length)
-				return done(answer.problems.map(problem => status.words(problem)), {});
+				return done({}, answer.problems.map(problem => status.words(problem)));
 			return follow(tell, () => open).then(now => {
 				if (open)
-					done(now.found && now.found.problems ? [] : [ ENDED ], now.found || {});
+					done(now.found || {}, [ ENDED ]);
 			});
-		}).catch(error => { done([ error.message ], {}); });
+		}).catch(error => { done({}, [ error.message ]); });
+	},
+
+	// What the program has found out about a dongle.
+	describe(dongle, settings) {
+		const inverters = Object.keys(dongle.inverters).map(serial => serial + (dongle.inverters[serial] ? ' (' + _(dongle.inverters[serial]) + ')' : ''));
+		const ahead = dongle.ahead, words = ahead > 0 ? _('%s fast') : _('%s slow');
+		return [
+			status.row(_('Dongle'), [ status.list([ dongle.host ].concat(dongle.dongles)) ]),
+			status.row(_('Inverter'), [ inverters.join(', ') ]),
+			status.row(_('Reports'), [ status.list([
+				dongle.reports, dongle.interval && _('one every %s').format(status.span(dongle.interval)),
+				Object.values(dongle.lengths).includes('unknown') && _('not all can be decoded yet')
+			]) ]),
+			status.row(_('Inverter\'s clock'), [ status.list([
+				ahead == null ? _('unknown') : ahead ? words.format(status.span(Math.abs(ahead))) : _('correct'), settings.timezone
+			]) ])
+		];
 	},
 
 	// The program's own check, of what is in the form.
 	check() {
-		return callCheck(uci.sections(PACKAGE).map(section => {
-			const options = {};
-			Object.keys(section).forEach(name => {
-				if (name.charAt(0) != '.')
-					options[name] = section[name];
-			});
-			return { type: section['.type'], name: section['.name'], options: options };
-		})).then(answer => {
-			const enabled = uci.sections(PACKAGE, 'service').some(section => section.enabled == '1');
-			const blocking = enabled && !this.anyway && !answer.right;
-			this.showProblems(answer.right, answer.unset ? [ { message: _('The capture device is missing, or a server that is enabled.') } ] : answer.problems, blocking);
+		const settings = uci.sections(PACKAGE).map(section => exported(section['.type'], section['.name'], section));
+		return callCheck(settings.join('')).then(answer => {
+			const blocking = uci.get(PACKAGE, first('service'), 'enabled') == '1' && !this.anyway && !answer.right;
+			this.showProblems(answer.right, answer.unset ? [ { message: _('Choose a device, and enable a server.') } ] : answer.problems, blocking);
 			if (blocking)
-				throw new Error(_('The settings are not right.'));
+				throw new Error(_('The settings contain mistakes'));
 		});
 	},
 
 	showProblems(right, problems, blocking) {
-		if (!problems.length)
-			return this.problems.replaceChildren();
-		this.problems.replaceChildren(E('div', { 'class': 'ic-panel ' + (blocking ? 'ic-bad' : 'ic-warn'), 'role': 'alert' }, [
-			E('div', {}, [
-				E('h3', {}, [ blocking ? _('The settings are not right, and were not saved') : right ? _('Saved') : _('Saved, but the service cannot run with these settings yet') ])
-			].concat(problems.map(problem => {
-				const section = named(this.sections, problem.section);
-				if (!section)
-					return E('p', {}, [ status.words(problem, problem.label) ]);
-				const setting = named(section.settings, problem.setting);
-				const place = [ _(section.title), problem.name, setting ? _(setting.title) : problem.setting ].filter(Boolean);
-				const reason = setting && problem.message == 'missing' ? _('missing') + ' (' + _(setting.help) + ')' : status.words(problem);
-				return E('p', {}, [ E('strong', {}, [ place.join(' » ') ]), problem.value ? ' ' + problem.value : '', ': ', reason ]);
-			}))),
-			blocking ? status.button('negative', _('Save anyway'), ui.createHandlerFn(this, 'saveAnyway')) : ''
-		]));
-		this.problems.scrollIntoView({ block: 'nearest' });
+		const title = blocking ? _('The settings contain mistakes and were not saved') : right ? _('Saved') : _('Saved, but the service cannot run with these settings yet');
+		this.problems.replaceChildren(problems.length ? status.panel(blocking ? 'bad' : 'warn', title, problems.map(problem => {
+			const section = named(this.sections, problem.section);
+			if (!section)
+				return status.words(problem, problem.label);
+			const setting = named(section.settings, problem.setting);
+			const place = [ _(section.title), problem.name, setting ? _(setting.title) : problem.setting ].filter(Boolean);
+			return [ E('strong', {}, [ place.join(' » ') ]), problem.value ? ' ' + problem.value : '', ': ', reason(problem, setting) ];
+		}), blocking && status.button('negative', _('Save anyway'), ui.createHandlerFn(this, 'saveAnyway'))) : '');
+		if (problems.length)
+			this.problems.scrollIntoView({ block: 'nearest' });
 	},
 
 	saveAnyway() {
@@ -320,7 +343,7 @@ return view.extend({
 	// Whether they were saved.
 	handleSave() {
 		return this.map.save(this.check.bind(this), true).then(() => true, error => {
-			if (!this.problems.firstChild)
+			if (!this.problems.firstElementChild)
 				ui.addNotification(null, [ E('p', {}, [ error.message ]) ], 'error');
 			return false;
 		});

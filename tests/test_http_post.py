@@ -275,7 +275,7 @@ def test_a_connection_is_kept_and_replaced_when_the_server_closes_it() -> None:
 
 # Answers that do not end
 
-TIMEOUT = 0.5
+TIMEOUT = 0.8
 BOUND = TIMEOUT * TOTAL_TIMEOUTS
 FOR_EVER = {
     "status line": lambda exchange: exchange.drip(b"HTTP/1.1 "),

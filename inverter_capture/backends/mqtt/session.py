@@ -18,8 +18,8 @@ from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX
 from inverter_capture.protocol.readings import Reading
 
 STATE_BYTES_MAX = 64 * 1024  # Maximum size of a retained state in bytes. Larger ones are ignored.
-RETAINED_SECONDS = 0.5  # Seconds to wait for retained messages after the answer to a subscription
-ECHO_SECONDS = 5.0  # Timeout in seconds for our own messages to come back
+RETAINED_SECONDS = 0.5  # Seconds to wait for a retained message, after the answer to a subscription or another message
+ECHO_SECONDS = 5.0  # Timeout in seconds for our own messages to come back, and for all retained ones
 AGAIN_SECONDS = 1.5  # Seconds that Home Assistant needs after its `online` until it has subscribed to everything
 SETTLE_SECONDS = 2.0
 """Seconds after a change of the service's status until it is published: after a reading, until it is delivered."""
@@ -175,14 +175,14 @@ class Session:
         self._shared.states_read = True
 
     def _collect_states(self) -> None:
-        until = time.monotonic() + ECHO_SECONDS
+        last = until = time.monotonic() + ECHO_SECONDS
         answered = False
         while (left := until - time.monotonic()) > 0:
             self._connection.wait(left)
-            self._handle_messages()
-            if self._connection.subscribed and not answered:
+            if self._connection.subscribed and (self._connection.messages or not answered):
                 answered = True
-                until = time.monotonic() + RETAINED_SECONDS
+                until = min(last, time.monotonic() + RETAINED_SECONDS)
+            self._handle_messages()
 
     def _handle_messages(self) -> None:
         while self._connection.messages:

@@ -196,7 +196,7 @@ def test_line_protocol_of_any_registers(data: bytes) -> None:
     assert [fields["value"] for _, _, fields, _ in lines] == list(expected.values())
 
 
-awkward = st.text(st.one_of(st.sampled_from(' ,="\\\n\r\t#é'), st.characters()), max_size=12)
+awkward = st.text(st.one_of(st.sampled_from(' ,="\\\n\r\t#é%'), st.characters()), max_size=12)
 
 
 @given(
@@ -213,6 +213,12 @@ def test_line_protocol_escapes_what_users_choose(measurement: str, tags: dict[st
 
     expected = {seen(name): seen(value) for name, value in tags.items() if name and value}
     assert parse_line(line)[:2] == (seen(measurement), {**expected, "serial": REAL.serial})
+    lines = narrow_line_protocol(REAL, measurement, tags).decode().split("\n")
+    for field_id, line in zip(REAL.ids, lines, strict=True):
+        field = REAL.kind.fields_by_id[field_id]
+        own = {"serial": REAL.serial, "group": field.group, "name": field.name, "unit": field.unit}
+        own = {name: text for name, text in own.items() if text}
+        assert parse_line(line) == (seen(measurement), {**expected, **own}, {"value": REAL.values[field_id]}, REAL.time)
 
 
 def test_the_serial_of_a_line_is_always_the_readings() -> None:

@@ -11,6 +11,7 @@ from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import printable
 
 MEASUREMENT = "inverter"  # Default InfluxDB measurement name
+PATTERNS_MAX = 32  # Maximum number of patterns that are cached. There is one for each inverter and set of fields.
 
 
 def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None) -> bytes:
@@ -23,47 +24,58 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
     """
     if not reading.ids:
         return b""
-    head = _head(measurement, tuple((tags or {}).items()), reading.serial)
-    return head + _fields(reading.kind, reading.ids) % (*reading.numbers, reading.time)
-
-
-@lru_cache(256)
-def _head(measurement: str, tags: tuple[tuple[str, str], ...], serial: str) -> bytes:
-    """What comes before the fields: the same for many readings."""
-    if not measurement or measurement.startswith("#"):
-        raise ValueError(f"the measurement {measurement!r} cannot be written: use a name that does not start with '#'")
-    names = {writable(name): writable(value) for name, value in tags if name and value}
-    names["serial"] = writable(serial)
-    written = [f"{escape_name(name)}={escape_name(value)}" for name, value in sorted(names.items()) if value]
-    return (",".join([escape_name(measurement, special=", "), *written]) + " ").encode()
-
-
-@lru_cache(16)
-def _fields(kind: Kind, ids: tuple[str, ...]) -> bytes:
-    """A pattern for the values of these fields and the time: the same for many readings."""
-    fields = (f"{field_id}={_number(kind.fields_by_id[field_id])}" for field_id in ids)
-    return (",".join(fields) + " %d").encode()
-
-
-def _number(field: Field) -> str:
-    """A pattern for the field's value, with all decimals that its scale allows. `%r` would take twice as long."""
-    return f"%.{field.decimals}f" if field.decimals else "%d"
+    pattern = _line(measurement, tuple((tags or {}).items()), reading.serial, reading.kind, reading.ids)
+    return pattern % (*reading.numbers, reading.time)
 
 
 def narrow_line_protocol(
     reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None
 ) -> bytes:
-    """A reading as one line per value, as some other tools write it; otherwise as `line_protocol`.
+    """A reading as one line per value, separated by line breaks; for the rest as `line_protocol`.
 
-    Each line has the field `value`, and the tags `group`, `name` and `unit` from the register table.
+    The field of each line is `value`. Its additional tags `group`, `name` and `unit` are those of the register table,
+    and replace any of the same name in `tags`. Other programs for these inverters write such lines.
     """
+    if not reading.ids:
+        return b""
+    pattern = _narrow_lines(measurement, tuple((tags or {}).items()), reading.serial, reading.kind, reading.ids)
+    time = b" %d" % reading.time
+    return (pattern % reading.numbers).replace(b"\n", time + b"\n") + time
+
+
+_Tags = tuple[tuple[str, str], ...]  # Names and values
+
+
+@lru_cache(PATTERNS_MAX)
+def _line(measurement: str, tags: _Tags, serial: str, kind: Kind, ids: tuple[str, ...]) -> bytes:
+    """A pattern for the values of these fields and the time: the same for many readings."""
+    fields = ",".join(f"{field_id}={_number(kind.fields_by_id[field_id])}" for field_id in ids)
+    return f"{_head(measurement, tags, serial)} {fields} %d".encode()
+
+
+@lru_cache(PATTERNS_MAX)
+def _narrow_lines(measurement: str, tags: _Tags, serial: str, kind: Kind, ids: tuple[str, ...]) -> bytes:
+    """A pattern for the values of these fields, one on each line, to which the time is added."""
     lines = []
-    for field_id, value in reading.values.items():
-        field = reading.kind.fields_by_id[field_id]
-        own = {"group": field.group, "name": field.name, "unit": field.unit}
-        head = _head(measurement, tuple({**(tags or {}), **own}.items()), reading.serial)
-        lines.append(head + f"value={_number(field) % value} {reading.time}".encode())
-    return b"\n".join(lines)
+    for field in map(kind.fields_by_id.__getitem__, ids):
+        own = ("group", field.group), ("name", field.name), ("unit", field.unit)
+        lines.append(f"{_head(measurement, (*tags, *own), serial)} value={_number(field)}")
+    return "\n".join(lines).encode()
+
+
+def _head(measurement: str, tags: _Tags, serial: str) -> str:
+    """The measurement and the tags, as part of a pattern."""
+    if not measurement or measurement.startswith("#"):
+        raise ValueError(f"the measurement {measurement!r} cannot be written: use a name that does not start with '#'")
+    names = {writable(name): writable(value) for name, value in tags if name and value}
+    names["serial"] = writable(serial)
+    written = [f"{escape_name(name)}={escape_name(value)}" for name, value in sorted(names.items()) if value]
+    return ",".join([escape_name(measurement, special=", "), *written]).replace("%", "%%")
+
+
+def _number(field: Field) -> str:
+    """A pattern for the field's value, with all decimals that its scale allows. `%r` would take twice as long."""
+    return f"%.{field.decimals}f" if field.decimals else "%d"
 
 
 def writable(text: str) -> str:

@@ -100,16 +100,16 @@ CODE = """if True:
 """
 
 
-def test_check_says_so_and_not_right(folder: Path) -> None:
+def test_check_says_so_and_not_ok(folder: Path) -> None:
     file = Authority(folder).file
     config = folder / "c.toml"
     with FaultyServer() as server:
         lines = ["[pcap]", 'device = "lo"', "[[influxdb2]]", f'host = "{server.url}"', 'org = "o"', 'bucket = "b"']
         config.write_text("\n".join([*lines, 'token = "t"', f'verify = "{file}"\n']))
-        for mode, code, said in ((0o600, 2, "cannot read it: chgrp nobody "), (0o644, 0, "right\n")):
+        for mode, code, said in ((0o600, 2, "cannot read it: chgrp nobody "), (0o644, 0, "OK\n")):
             file.chmod(mode)
             command = [sys.executable, "-c", CODE, "check", "--connect", str(config)]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             assert done.returncode == code
             assert said in done.stdout + done.stderr
-            assert ("right" in done.stdout) == (code == 0)
+            assert ("OK" in done.stdout) == (code == 0)

@@ -268,7 +268,7 @@ class LiveCapture:
         elif broken and not changed and time.monotonic() < self._opened_at + REOPEN_SECONDS:
             self._fails_at_once = True
             self._retry_at = time.monotonic() + REOPEN_SECONDS
-            self._log_problem(f'device = "{self.device}": fails as soon as it is open; trying again', fault=True)
+            self._log_problem(f'device = "{self.device}": fails as soon as it is opened; trying again', fault=True)
         elif self._handle is None:
             try:
                 self._acquire(index)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 FIN, SYN, RST = 0x01, 0x02, 0x04
 
-_PLAIN = Struct(">12xHBxH2xHxB2x4s4sHHI4xBB6x")
+_PLAIN = Struct(">12xHBxH2xHxB2x12sI4xBB6x")
 """Ethernet, IPv4 without options, and TCP: EtherType, IP version and header length, total length, fragmentation,
-protocol, addresses, ports, sequence number, TCP header length, flags."""
+protocol, addresses and ports, sequence number, TCP header length, flags."""
+_ENDS = Struct(">4s4sHH")  # Addresses and ports
 _PLAIN_IP_OFFSET = 14
 _PLAIN_TCP_OFFSET = 34
 _PLAIN_VERSION_AND_LENGTH = 0x45
@@ -30,6 +31,7 @@ _MORE_FRAGMENTS = 0x2000
 _OFFSET_MASK = 0x1FFF
 _IPV6_HEADER_LENGTH = 40
 _IPV6_FRAGMENT_HEADER = 44
+_FLOWS_MAX = 64  # Maximum number of flows remembered
 _IPV6_EXTENSION_HEADERS = (0, 43, 60)
 """Hop-by-hop options, routing and destination options. All begin with the next header's type and their own length."""
 
@@ -93,12 +95,14 @@ class PacketParser:
 
     def __init__(self) -> None:
         self.counts = PacketCounts()
+        self._flows: dict[bytes, Flow] = {}
+        """By addresses and ports: one object for all packets of a flow, since the following stages find it faster."""
 
     def parse(self, packet: Packet) -> Segment | None:
         """The TCP segment in this packet. None for other packets, and for segments without data, SYN, FIN or RST."""
         self.counts.packets += 1
         try:
-            segment = _parse_plain(packet) or self._parse(packet)
+            segment = self._parse_plain(packet) or self._parse(packet)
         except (ValueError, StructError, IndexError):
             self.counts.malformed += 1
             return None
@@ -109,6 +113,31 @@ class PacketParser:
         if segment.cut:
             self.counts.cut += 1
         return segment
+
+    def _parse_plain(self, packet: Packet) -> Segment | None:
+        """The segment of a complete packet of the usual kind. None for all other packets."""
+        time, link_type, data = packet
+        if link_type != link_layers.ETHERNET or len(data) < _PLAIN.size:
+            return None
+        ethertype, version, length, fragment, protocol, ends, sequence, tcp, flags = _PLAIN.unpack_from(data)
+        start, end = _PLAIN_TCP_OFFSET + (tcp >> 4 << 2), _PLAIN_IP_OFFSET + length
+        if (
+            ethertype == link_layers.IPV4
+            and version == _PLAIN_VERSION_AND_LENGTH
+            and protocol == link_layers.TCP
+            and not fragment & (_MORE_FRAGMENTS | _OFFSET_MASK)
+            and _PLAIN.size <= start <= end <= len(data)
+        ):
+            return Segment(time, self._flows.get(ends) or self._flow(ends), sequence, flags, data[start:end])
+        return None
+
+    def _flow(self, ends: bytes) -> Flow:
+        """A new flow."""
+        source, destination, source_port, destination_port = _ENDS.unpack(ends)
+        flow = self._flows[ends] = Flow(source, source_port, destination, destination_port)
+        if len(self._flows) > _FLOWS_MAX:
+            del self._flows[next(iter(self._flows))]
+        return flow
 
     def _parse(self, packet: Packet) -> Segment | None:
         protocol, offset = _network_layer(packet.link_type, packet.data)
@@ -149,38 +178,6 @@ class PacketParser:
         from inverter_capture.protocol.unusual_headers import read_tcp
 
         return _segment(time, data[8:24], data[24:40], read_tcp(data[start:end], end - len(data)))
-
-
-def _parse_plain(packet: Packet) -> Segment | None:
-    """The segment of a complete packet of the usual kind. None for all other packets."""
-    time, link_type, data = packet
-    if link_type != link_layers.ETHERNET or len(data) < _PLAIN.size:
-        return None
-    (
-        ethertype,
-        version,
-        length,
-        fragment,
-        protocol,
-        source,
-        destination,
-        source_port,
-        destination_port,
-        sequence,
-        tcp,
-        flags,
-    ) = _PLAIN.unpack_from(data)
-    start, end = _PLAIN_TCP_OFFSET + (tcp >> 4 << 2), _PLAIN_IP_OFFSET + length
-    if (
-        ethertype == link_layers.IPV4
-        and version == _PLAIN_VERSION_AND_LENGTH
-        and protocol == link_layers.TCP
-        and not fragment & (_MORE_FRAGMENTS | _OFFSET_MASK)
-        and _PLAIN.size <= start <= end <= len(data)
-    ):
-        flow = Flow(source, source_port, destination, destination_port)
-        return Segment(time, flow, sequence, flags, data[start:end])
-    return None
 
 
 def _network_layer(link_type: int, data: bytes) -> tuple[int, int]:

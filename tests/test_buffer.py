@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from inverter_capture.backends.influxdb2 import buffer as module
-from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, TEXT_OVERHEAD, Buffer
+from inverter_capture.backends.influxdb2.buffer import IMPORT_BATCH_BYTES_MAX, TEXT_OVERHEAD, Buffer
 from inverter_capture.backends.influxdb2.columns import compress, decompress
 from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
 from inverter_capture.protocol.readings import Reading
@@ -110,7 +110,7 @@ TestBuffer = Machine.TestCase
 TestBuffer.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
 
-@pytest.mark.parametrize("limit", [16 * 1024, 1024 * 1024, 4 * 1024 * 1024])
+@pytest.mark.parametrize("limit", [16 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024])
 def test_room(limit: int) -> None:
     buffer = Buffer(limit)
     buffer.keep_raw = True
@@ -119,9 +119,11 @@ def test_room(limit: int) -> None:
         assert buffer.add(b"x" * 500) == 0
         count += 1
         assert buffer.size == count * (500 + TEXT_OVERHEAD), "nothing is compressed"
-        assert buffer.has_batch == (buffer.size >= min(BATCH_BYTES_MAX, limit // 6))
-    assert buffer.size >= min(2 * BATCH_BYTES_MAX, limit // 3)
-    buffer.remove(len(buffer.take()))
+        assert buffer.has_batch == (buffer.size >= min(IMPORT_BATCH_BYTES_MAX, limit // 6))
+    assert buffer.size >= min(2 * IMPORT_BATCH_BYTES_MAX, limit // 3)
+    batch = buffer.take()
+    assert len(b"\n".join(batch)) <= IMPORT_BATCH_BYTES_MAX
+    buffer.remove(len(batch))
     assert buffer.has_room
 
 

@@ -163,7 +163,8 @@ def importing(folder: Path) -> Iterator[Figure]:
         (folder / "compressed").mkdir()
         # An address of this machine that does not look like one.
         url = database.url.replace("127.0.0.1", "[::ffff:127.0.0.1]")
-        run_compressed: list[str | Path] = [*OURS, "run", live.config(folder / "compressed", device=str(year), filter="tcp", url=url)]
+        config = live.config(folder / "compressed", device=str(year), filter="tcp", url=url)
+        run_compressed: list[str | Path] = [*OURS, "run", config]
         ours, compressed, single, decoding = medians(
             lambda: seconds_of(*run) / YEAR,
             lambda: seconds_of(*run_compressed) / YEAR,

@@ -36,6 +36,8 @@ PACK_TEXTS = 36  # Maximum number of texts in a pack. They are dropped together.
 PACK_OVERHEAD = 150  # Memory that a pack takes in addition to its data, in bytes
 TEXT_OVERHEAD = 60  # Memory that an uncompressed text takes in addition to its characters, in bytes
 BATCH_BYTES_MAX = 512 * 1024  # Maximum size of a batch in bytes. A single longer text makes a batch of its own.
+IMPORT_BATCH_BYTES_MAX = 1024 * 1024
+"""The same during an import, which has more to send, and mostly more memory. nginx passes on no larger body."""
 SMALL_BATCH_BYTES_MAX = 64 * 1024  # The same of a small batch, where also a larger pack makes a batch of its own
 
 
@@ -91,7 +93,7 @@ class Buffer:
     def raw_limit(self) -> int:
         """Maximum size of the uncompressed texts in bytes, at present."""
         if self.keep_raw:
-            return min(3 * BATCH_BYTES_MAX, self.limit // 2)
+            return min(3 * IMPORT_BATCH_BYTES_MAX, self.limit // 2)
         return min(RAW_BYTES_MAX, self.limit // RAW_SHARE)
 
     @property
@@ -128,7 +130,10 @@ class Buffer:
         """
         texts: list[bytes] = []
         size = 0
-        bytes_max = SMALL_BATCH_BYTES_MAX if small else BATCH_BYTES_MAX
+        if small:
+            bytes_max = SMALL_BATCH_BYTES_MAX
+        else:
+            bytes_max = IMPORT_BATCH_BYTES_MAX if self.keep_raw else BATCH_BYTES_MAX
         for pack in self._packs:
             if texts and size + pack.raw_bytes > bytes_max:
                 break

@@ -228,6 +228,19 @@ def test_a_report_that_claims_to_be_longer_is_none(length: int, claimed: int) ->
     check([wrong, right], [right])
 
 
+@pytest.mark.parametrize(("claimed", "kept"), [(MESSAGE_LENGTH_MAX, 43), (MESSAGE_LENGTH_MAX + 1, 0)])
+def test_a_length_that_no_message_has_is_not_waited_for(claimed: int, kept: int) -> None:
+    parser = MessageParser(MessageCounts())
+    assert parser.receive(report(claimed=claimed)[:43]) == []
+    assert len(parser._buffer) == kept
+
+
+@pytest.mark.parametrize("serial", ["12345 7890", "123456789\xff", "123456789\xb2"])
+def test_without_a_serial_number_no_length_is_better_than_the_claimed_one(serial: str) -> None:
+    wrong = report(292, serial, claimed=43)
+    assert wrong not in parse([wrong])
+
+
 @pytest.mark.parametrize("claimed", [11, 43, 111, 291])
 @pytest.mark.parametrize("length", [292, 302])
 def test_a_report_of_a_known_length_that_claims_to_be_shorter(length: int, claimed: int) -> None:

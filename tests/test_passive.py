@@ -207,5 +207,7 @@ def test_no_module_sends_packets(path: Path) -> None:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names.add(node.value)
     assert not names & {"sendpacket", "inject", "AF_PACKET", "PF_PACKET"}
+    # Nor asks a name server about an address that was captured.
+    assert not names & {"gethostbyaddr", "getnameinfo", "getfqdn"}
     if path.parent.name == "capture":
         assert not {name for name in names if name.startswith("send")}

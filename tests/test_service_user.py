@@ -100,7 +100,7 @@ CODE = """if True:
 """
 
 
-def test_check_says_so_and_not_right(folder: Path) -> None:
+def test_check_says_so_and_not_ok(folder: Path) -> None:
     file = Authority(folder).file
     config = folder / "c.toml"
     with FaultyServer() as server:
@@ -112,4 +112,4 @@ def test_check_says_so_and_not_right(folder: Path) -> None:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             assert done.returncode == code
             assert said in done.stdout + done.stderr
-            assert ("right" in done.stdout) == (code == 0)
+            assert ("OK" in done.stdout) == (code == 0)

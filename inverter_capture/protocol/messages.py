@@ -220,5 +220,4 @@ def _is_report(data: bytes) -> bool:
         data[DIRECTION_OFFSET : TYPE_OFFSET + 1] == bytes((FROM_DONGLE, REPORT))
         and len(data) > HEADER_LENGTH
         and serial.isalnum()
-        and serial.isascii()
     )

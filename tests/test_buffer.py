@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from inverter_capture.backends.influxdb2 import buffer as module
 from inverter_capture.backends.influxdb2.buffer import BATCH_BYTES_MAX, TEXT_OVERHEAD, Buffer
+from inverter_capture.backends.influxdb2.columns import compress, decompress
 from inverter_capture.output.line_protocol import line_protocol, narrow_line_protocol
 from inverter_capture.protocol.readings import Reading
 from tests.dongle.inverter import Inverter
@@ -39,11 +42,15 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.patch.undo()
 
-    @rule(count=st.integers(1, 30), length=st.integers(0, 1500), noise=st.booleans())
-    def add(self, count: int, length: int, noise: bool) -> None:
+    @rule(count=st.integers(1, 30), length=st.integers(0, 1500), kind=st.sampled_from(("noise", "same", "fields")))
+    def add(self, count: int, length: int, kind: str) -> None:
         for _ in range(count):
             self.number += 1
-            filling = random.Random(self.number).randbytes(length).replace(b"\0", b"\1") if noise else b"x" * length
+            filling = b"x" * length
+            if kind == "noise":
+                filling = random.Random(self.number).randbytes(length).replace(b"\0", b"\1")
+            elif kind == "fields":
+                filling = bytes(random.Random(self.number).choices(b"=,1", k=length))
             text = b"%d " % self.number + filling
             dropped = self.buffer.add(text)
             self.waiting.append(text)
@@ -148,12 +155,36 @@ def month() -> list[Reading]:
     return [Reading.of(report.serial, int(report.moment.timestamp()) * 10**9, report.values) for report in reports] * 5
 
 
-@pytest.mark.parametrize(("schema", "days"), [("wide", 30), ("narrow", 28)])
-def test_a_month_fits(schema: str, days: int, month: list[Reading]) -> None:
+TEXTS = st.lists(st.binary() | st.lists(st.sampled_from([b"=", b",", b"!", b"1", b"\xff"])).map(b"".join), min_size=1)
+
+
+@given(texts=TEXTS)
+def test_what_is_compressed_comes_back(texts: list[bytes]) -> None:
+    texts = [text.replace(b"\0", b"\1") for text in texts]
+    assert decompress(compress(texts)) == texts
+
+
+@pytest.mark.parametrize("write", [line_protocol, narrow_line_protocol])
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_readings_are_compressed_better_by_columns(
+    write: Callable[..., bytes], kinds: int, month: list[Reading]
+) -> None:
+    """Also those of two kinds of inverters in turns, whose fields stand in different columns."""
+    readings = [
+        reading.with_values(dict(list(reading.values.items())[number % kinds * 7 :]))
+        for number, reading in enumerate(month[:36])
+    ]
+    texts = [write(reading, "inverter", {}) for reading in readings]
+    limit = 0.7 if kinds == 1 else 1
+    assert len(compress(texts)) < limit * len(zlib.compress(b"\0".join(texts)))
+
+
+@pytest.mark.parametrize(("schema", "days"), [("wide", 60), ("narrow", 30)])
+def test_a_month_and_more_fits(schema: str, days: int, month: list[Reading]) -> None:
     write = line_protocol if schema == "wide" else narrow_line_protocol
     tags = {"site": "farm"}
     buffer = Buffer(4 * 1024 * 1024)
-    texts = ([write(reading, "inverter", tags) for reading in month[: len(month) // 5]] * 5)[: days * 288]
+    texts = ([write(reading, "inverter", tags) for reading in month[: len(month) // 5]] * 10)[: days * 288]
     for text in texts:
         assert buffer.add(text) == 0
     print(f"{schema}: {sum(map(len, texts)) / 2**20:.1f} MiB in {buffer.size / 2**20:.2f} MiB")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture.backends.mqtt.freshness import Presence
+from inverter_capture.backends.mqtt.freshness import Freshness
 
 SECOND = 1_000_000_000
 START = 1_800_000_000
@@ -23,12 +23,12 @@ class House:
     def __init__(self, behind: int = 0) -> None:
         self.behind = behind
         self.now = 0.0
-        self.presence = Presence(STALE_AFTER)
+        self.freshness = Freshness(STALE_AFTER)
 
     def hear(self, measured: float) -> bool:
         """A reading comes now that was measured at this time."""
         time = round((START + measured - self.behind) * SECOND)
-        return self.presence.take(time, round((START + self.now) * SECOND), self.now)
+        return self.freshness.take(time, round((START + self.now) * SECOND), self.now)
 
     def live(self, seconds: float) -> bool:
         """After some time, one comes that has just been measured."""
@@ -37,7 +37,7 @@ class House:
 
     @property
     def fresh(self) -> bool:
-        return self.now < self.presence.until
+        return self.now < self.freshness.until
 
 
 @given(st.integers(-60, 60).map(lambda tenth: tenth / 2), st.lists(st.floats(0, 5), min_size=1))
@@ -46,7 +46,7 @@ def test_live_readings_are_all_shown(behind: float, delays: list[float]) -> None
     for number, delay in enumerate(delays):
         house.now = number * INTERVAL + delay
         assert house.hear(number * INTERVAL - behind)
-        assert house.presence.until >= house.now + STALE_AFTER - 60
+        assert house.freshness.until >= house.now + STALE_AFTER - 60
 
 
 @given(errors)
@@ -56,8 +56,8 @@ def test_a_clock_that_is_wrong_for_ever(behind: int) -> None:
         assert house.live(INTERVAL)
     for _ in range(10):
         assert house.live(INTERVAL)
-        assert house.presence.until == house.now + STALE_AFTER
-        assert abs(house.presence.behind - behind) <= 60 or behind <= 60
+        assert house.freshness.until == house.now + STALE_AFTER
+        assert abs(house.freshness.behind - behind) <= 60 or behind <= 60
 
 
 @given(errors, errors)
@@ -72,7 +72,7 @@ def test_a_clock_that_is_set(before: int, after: int) -> None:
     assert house.fresh
     for _ in range(5):
         assert house.live(INTERVAL)
-        assert house.presence.until == house.now + STALE_AFTER
+        assert house.freshness.until == house.now + STALE_AFTER
 
 
 @given(errors, st.integers(1, 200), st.floats(0.01, 40), st.integers(1, 5))
@@ -88,10 +88,10 @@ def test_what_was_kept_is_not_new(behind: int, kept: int, pause: float, rounds: 
         for number in range(1, kept + 1):
             measured = began + number * INTERVAL
             house.hear(measured)
-            assert house.presence.until <= max(measured, began) + STALE_AFTER + 60
+            assert house.freshness.until <= max(measured, began) + STALE_AFTER + 60
             house.now += pause
         house.hear(house.now)
-        assert house.presence.until == house.now + STALE_AFTER
+        assert house.freshness.until == house.now + STALE_AFTER
 
 
 @given(errors, st.lists(st.integers(1, 50), min_size=1))
@@ -100,11 +100,11 @@ def test_what_is_older_than_the_newest_is_not_shown(behind: int, ages: list[int]
     for _ in range(4):
         house.live(INTERVAL)
     house.now += 10
-    newest, until = house.presence.newest, house.presence.until
+    newest, until = house.freshness.newest, house.freshness.until
     for age in sorted(set(ages), reverse=True):
         house.now += 0.1
         assert not house.hear(house.now - age * INTERVAL)
-    assert (house.presence.newest, house.presence.until) == (newest, until)
+    assert (house.freshness.newest, house.freshness.until) == (newest, until)
     assert house.live(INTERVAL)
 
 
@@ -113,19 +113,19 @@ def test_the_same_again() -> None:
     assert house.live(1)
     house.now += 5
     assert not house.hear(1)
-    assert house.presence.until == 1 + STALE_AFTER
+    assert house.freshness.until == 1 + STALE_AFTER
 
 
 def test_a_system_without_a_clock() -> None:
     """A router starts in 1970; a while later it learns the time."""
-    presence = Presence(STALE_AFTER)
+    freshness = Freshness(STALE_AFTER)
     time = START * SECOND
-    assert presence.take(time, 100 * SECOND, 100)
-    assert presence.until == 100 + STALE_AFTER
-    assert presence.take(time + INTERVAL * SECOND, 400 * SECOND, 400)
-    assert presence.until == 400 + STALE_AFTER
-    assert presence.take(time + 2 * INTERVAL * SECOND, time + 2 * INTERVAL * SECOND, 700)
-    assert (presence.until, presence.behind) == (700 + STALE_AFTER, 0)
+    assert freshness.take(time, 100 * SECOND, 100)
+    assert freshness.until == 100 + STALE_AFTER
+    assert freshness.take(time + INTERVAL * SECOND, 400 * SECOND, 400)
+    assert freshness.until == 400 + STALE_AFTER
+    assert freshness.take(time + 2 * INTERVAL * SECOND, time + 2 * INTERVAL * SECOND, 700)
+    assert (freshness.until, freshness.behind) == (700 + STALE_AFTER, 0)
 
 
 @given(errors, st.integers(0, 5000), errors)
@@ -134,11 +134,11 @@ def test_a_restart(behind: int, away: int, other: int) -> None:
     house = House(behind)
     for _ in range(4):
         house.live(INTERVAL)
-    known = house.presence
+    known = house.freshness
     assert known.newest is not None
     again = House(behind)
     again.now = other
-    again.presence.restore(known.newest, known.behind, round((START + house.now + away) * SECOND), other)
-    assert abs(again.presence.until - (other + STALE_AFTER - away)) <= 60
-    assert again.presence.newest == known.newest
-    assert again.presence.behind == known.behind
+    again.freshness.restore(known.newest, known.behind, round((START + house.now + away) * SECOND), other)
+    assert abs(again.freshness.until - (other + STALE_AFTER - away)) <= 60
+    assert again.freshness.newest == known.newest
+    assert again.freshness.behind == known.behind

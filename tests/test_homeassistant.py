@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from inverter_capture import __version__
 from inverter_capture.backends.mqtt import homeassistant
-from inverter_capture.backends.mqtt.freshness import Presence
+from inverter_capture.backends.mqtt.freshness import Freshness
 from inverter_capture.backends.mqtt.homeassistant import OTHER, UNKNOWN, Device, Service, Topics
 from inverter_capture.backends.status import BackendStatus, no_status
 from inverter_capture.protocol.inverter_kinds import (
@@ -426,7 +426,7 @@ def test_a_forged_state_harms_nothing(key: str, odd: str) -> None:
     if known is not None:
         assert all(isfinite(value) for value in known.reading.values.values())
         datetime.fromtimestamp(known.reading.time // SECOND, timezone(timedelta(hours=14)))
-        Presence(STALE_AFTER).restore(known.reading.time, known.clock_behind, 2_000_000_000 * SECOND, 0)
+        Freshness(STALE_AFTER).restore(known.reading.time, known.clock_behind, 2_000_000_000 * SECOND, 0)
         homeassistant.device_payload(SERIAL, known.device, SERVICE, TOPICS, STALE_AFTER)
 
 

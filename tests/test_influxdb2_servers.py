@@ -47,15 +47,16 @@ def toml_text(text: str) -> str:
     return "'" + text + "'"
 
 
-def for_victoria(database: Database, *more: str) -> str:
-    lines = ["[[influxdb2]]", f'host = "{database.url}"', 'org = "home"', 'bucket = "solar"', f'token = "{TOKEN}"']
+def for_victoria(database: Database, *more: str, url: str = "") -> str:
+    host = url or database.url
+    lines = ["[[influxdb2]]", f'host = "{host}"', 'org = "home"', 'bucket = "solar"', f'token = "{TOKEN}"']
     return "\n".join([*lines, *more]) + "\n"
 
 
-def for_influx(database: Database, *more: str, db: str = "solar") -> str:
+def for_influx(database: Database, *more: str, db: str = "solar", url: str = "") -> str:
     lines = [
         "[[influxdb2]]",
-        f'host = "{database.url}"',
+        f'host = "{url or database.url}"',
         f'db = "{db}"',
         'path = "/write"',
         'authentication = "basic"',
@@ -126,9 +127,12 @@ def test_every_value_arrives(schema: str, influx: Influx, victoria: VictoriaMetr
 
 
 def test_another_measurement(influx: Influx, victoria: VictoriaMetrics, tmp_path: Path) -> None:
+    """And compressed, as to another machine: this is an unusual address of this one."""
     name = "Grünes Haus, 2"
     measurement = f'measurement = "{name}"'
-    config = write_config(tmp_path, for_influx(influx, measurement), for_victoria(victoria, measurement))
+    urls = [database.url.replace("127.0.0.1", "[::ffff:127.0.0.1]") for database in (influx, victoria)]
+    sections = for_influx(influx, measurement, url=urls[0]), for_victoria(victoria, measurement, url=urls[1])
+    config = write_config(tmp_path, *sections)
     assert run_program("run", config).code == 0
     assert_same(influx.points(name), unique(wide(expected_day())))
     assert_same(victoria.points(name), wide(expected_day()))

@@ -51,8 +51,9 @@ def browser(chromium: Browser) -> Iterator[Browser]:
 
 def directions(browser: Browser, card: str = ".ic-card") -> dict[str, str]:
     """Where the power of each line flows: into the inverter, out of it, or nowhere."""
-    lines = browser.all(f"{card} [data-line]")
-    return {str(line.get_attribute("data-line")): str(line.get_attribute("data-direction")) for line in lines}
+    lines = browser.all(f"{card} [data-direction]")
+    names = [str(line.get_attribute("class")).split()[0].removeprefix("ic-") for line in lines]
+    return {name: str(line.get_attribute("data-direction")) for name, line in zip(names, lines, strict=True)}
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -1,12 +1,14 @@
-"""Error messages for failed connections, for every kind of server."""
+"""Error messages for failed connections and unusable certificate files, for every kind of server."""
 
 from __future__ import annotations
 
 import os
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
+from inverter_capture.config.schema import SectionConfig
+from inverter_capture.config.values import SettingError
 from inverter_capture.text import printable
 
 # OpenSSL's verification codes.
@@ -15,16 +17,46 @@ _EXPIRED = 10
 _WRONG_NAME = (62, 64)
 
 
-def authority_problem(verify: bool | str | None) -> str:
-    """The problem with the CA certificate file that `verify` names. Empty when there is none."""
-    if not isinstance(verify, str) or os.path.isdir(verify):
-        return ""
-    try:
-        ssl.create_default_context(cafile=verify)
-    except OSError as error:
-        reason = "not in PEM format" if isinstance(error, ssl.SSLError) else error.strerror
-        file = f'verify = "{printable(verify)}"'
-        return f"{file}: not a readable CA certificate file ({reason}): correct the path, or the file"
+def certificate_files(section: SectionConfig) -> dict[str, str]:
+    """The paths of a section's certificate files, by their settings."""
+    paths = {setting: getattr(section, setting, "") for setting in ("verify", "certificate", "key")}
+    return {setting: path for setting, path in paths.items() if isinstance(path, str) and path}
+
+
+def certificate_problems(files: Mapping[str, str]) -> Iterator[SettingError]:
+    """What is wrong with certificate files. `files`: their paths by their settings."""
+    unreadable = set()
+    for setting, path in files.items():
+        try:
+            if not os.path.isdir(path):
+                with open(path, "rb"):
+                    pass
+        except OSError as error:
+            unreadable.add(setting)
+            remedy = "check the path, and who may read the file"
+            yield SettingError(f"cannot be read ({error.strerror})", remedy, setting=setting)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority, certificate, key = files.get("verify", ""), files.get("certificate", ""), files.get("key")
+    if authority and "verify" not in unreadable and not os.path.isdir(authority):
+        try:
+            context.load_verify_locations(authority)
+        except OSError:
+            remedy = "give the file of the server's CA certificate"
+            yield SettingError("contains no certificate in PEM format", remedy, setting="verify")
+    if certificate and not unreadable & {"certificate", "key"}:
+        try:
+            # Without a password argument, OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(certificate, key, password="")
+        except (OSError, ValueError):
+            reason = "not the key of this certificate, or one of the two is not in PEM format or encrypted"
+            remedy = "give the certificate's own key" if key else "set key to the file of the certificate's key"
+            yield SettingError(reason, remedy, setting="key" if key else "certificate")
+
+
+def certificate_problem(files: Mapping[str, str]) -> str:
+    """The first thing that is wrong with certificate files, with the setting and the remedy; empty if nothing is."""
+    for error in certificate_problems(files):
+        return f'{error.setting} = "{printable(files[error.setting])}": {error.reason}: {error.remedy}'
     return ""
 
 

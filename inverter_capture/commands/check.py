@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import ssl
 from collections.abc import Iterator
 
-from inverter_capture.backends.connection_errors import authority_problem
+from inverter_capture.backends.connection_errors import certificate_files, certificate_problems
 from inverter_capture.backends.create import create_backend, sections
 from inverter_capture.backends.status import no_status
 from inverter_capture.capture.device import device_problem
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import FILTER_REMEDY, CaptureError, FilterError, check_filter
-from inverter_capture.commands.service_user import FILES, unreadable
+from inverter_capture.commands.service_user import unreadable
 from inverter_capture.config.problems import ConfigError, Mistake, Problem, is_uci, read_file
 from inverter_capture.config.schema import Config, MqttConfig, SectionConfig
 from inverter_capture.config.timezone import named_zone
@@ -87,11 +85,6 @@ class Checked:
         return "".join(f"{line}\n" for line in (*lines, *mistake.commands))
 
 
-def as_json(mistakes: list[Mistake]) -> str:
-    """The mistakes as a list of objects, whose names are those of Mistake."""
-    return json.dumps([mistake._asdict() for mistake in mistakes], indent=1) + "\n"
-
-
 def _problems(config: Config) -> Iterator[Problem]:
     """Problems that the schema does not find: the device, files, and sections that conflict."""
     yield from _capture_problems(config)
@@ -136,33 +129,10 @@ def _is_pipe(path: str) -> bool:
 
 def _file_problems(name: str, number: int, section: SectionConfig) -> Iterator[Problem]:
     """The problems with the certificate files of a backend."""
-    files = {setting: getattr(section, setting, "") for setting in FILES}
-    files = {setting: path for setting, path in files.items() if isinstance(path, str) and path}
-    right = True
-
-    def refuse(setting: str, reason: str, remedy: str) -> Problem:
-        return Problem(name, number, setting, SettingError(reason, remedy), files[setting])
-
+    files = certificate_files(section)
+    errors = {error.setting: error for error in certificate_problems(files)}
     for setting, path in files.items():
-        try:
-            if not os.path.isdir(path):
-                with open(path, "rb"):
-                    pass
-        except OSError as error:
-            right = False
-            reason = f"cannot be read ({error.strerror})"
-            yield refuse(setting, reason, "check the path, and who may read the file")
-            continue
-        if blocked := unreadable(path):
-            yield refuse(setting, *blocked)
-    if right and "verify" in files and authority_problem(files["verify"]):
-        reason = "contains no certificate in PEM format"
-        yield refuse("verify", reason, "give the file of the server's CA certificate")
-    if right and "certificate" in files:
-        key = files.get("key")
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(files["certificate"], key, password="")
-        except (ssl.SSLError, ValueError):
-            reason = "not the key of this certificate, or one of the two is not in PEM format or encrypted"
-            remedy = "give the certificate's own key" if key else "set key to the file of the certificate's key"
-            yield refuse("key" if key else "certificate", reason, remedy)
+        if setting not in errors and (blocked := unreadable(path)):
+            errors[setting] = SettingError(*blocked)
+    for setting, error in errors.items():
+        yield Problem(name, number, setting, error, files[setting])

@@ -86,14 +86,15 @@ class DecodeCommand:
                 self._print(events)
 
     def _print(self, events: list[Event]) -> None:
+        texts = []
         for event in events:
             if isinstance(event, Decoded) and event.reading:
                 self._clocks.add(event.report, event.reading, event.time)
-            text = self._text(self._anonymiser.event(event) if self._anonymiser else event)
-            if text:
-                if self._bar is not None and self._clears_bar:
-                    self._bar.clear()
-                sys.stdout.write(text)
+            texts.append(self._text(self._anonymiser.event(event) if self._anonymiser else event))
+        if text := "".join(texts):
+            if self._bar is not None and self._clears_bar:
+                self._bar.clear()
+            sys.stdout.write(text)
 
     def _text(self, event: Event) -> str:
         text = self._formatter.format(event.reading) if isinstance(event, Decoded) and event.reading else ""

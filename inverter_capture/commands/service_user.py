@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 USER = "inverter-capture"
 UJAIL = "/sbin/ujail"  # The jail in which the service runs as USER; without it, the service runs as root
-FILES = ("verify", "certificate", "key")  # Settings that can be the path of a file
 
 
 def unreadable(path: str) -> tuple[str, str] | None:

@@ -363,9 +363,7 @@ def escape(letter: str) -> str:
     """A character of a string in double quotes, escaped if necessary."""
     if letter in '"\\':
         return "\\" + letter
-    if letter.isprintable():
-        return letter
-    return code(letter)
+    return letter if letter.isprintable() else code(letter)
 
 
 def code(letter: str) -> str:

@@ -58,8 +58,8 @@ def _json() -> Formatter:
 
     def row(reading: Reading) -> str:
         serial, time, ids, numbers, *_ = reading
-        head = encode({"timestamp": time, "time": utc_text(time), "serial": serial})[:-1]
-        return head + ', "values": {' + pattern(ids) % numbers + "}}\n"
+        head = f'{{"timestamp": {time}, "time": "{utc_text(time)}", "serial": {encode(serial)}, "values": {{'
+        return head + pattern(ids) % numbers + "}}\n"
 
     return Formatter(row)
 

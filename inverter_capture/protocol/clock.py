@@ -59,8 +59,9 @@ class FileClocks:
     def add(self, report: Report, reading: Reading, captured: int) -> None:
         """Take a report captured at this time (ns since the epoch)."""
         self.readings += 1
-        self.right += abs(reading.time - captured) <= CLOCK_TOLERANCE_SECONDS * SECOND
-        if quarters := off_by_quarters(reading, captured):
+        if abs(reading.time - captured) <= CLOCK_TOLERANCE_SECONDS * SECOND:
+            self.right += 1
+        elif quarters := off_by_quarters(reading, captured):
             self.wrong += 1
             self._last_wrong = quarters, report.clock, captured // SECOND
 

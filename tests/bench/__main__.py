@@ -178,7 +178,8 @@ def decoding(folder: Path) -> Iterator[Figure]:
     """From packets to readings."""
     reports = write_capture(folder / "reports.pcap", dongle_records(REPORTS))
     busy = write_capture(folder / "busy.pcap", busy_records(PACKETS))
-    empty = write_capture(folder / "empty.pcap", [])
+    # Its first report is the start: with it, what is made once for a kind of inverter and a layout is made.
+    first = write_capture(folder / "first.pcap", dongle_records(1))
     ours, bare = medians(lambda: number_of(READINGS, reports), lambda: number_of(BARE_DPKT, reports))
     each = 1e6 / REPORTS
     title = "Frames: a packet with a report, in batches as from a file; `dpkt.ethernet.Ethernet`"
@@ -189,11 +190,11 @@ def decoding(folder: Path) -> Iterator[Figure]:
     filtered, found, start, theirs, their_start = medians(
         lambda: seconds_of(*decode, "--filter", live.FILTER, busy),
         lambda: seconds_of(*decode, busy),
-        lambda: seconds_of(*decode, "--filter", live.FILTER, empty),
+        lambda: seconds_of(*decode, "--filter", live.FILTER, first),
         lambda: seconds_of(*tcpdump, busy, live.FILTER),
-        lambda: seconds_of(*tcpdump, empty, live.FILTER),
+        lambda: seconds_of(*tcpdump, first, live.FILTER),
     )
-    title = "A million packets in a file, with the host's filter; `tcpdump`"
+    title = "A million packets in a file, with the host's filter, after the first report; `tcpdump`"
     yield Figure(title, "s", filtered - start, theirs - their_start, 1.2)
     yield Figure("The same without a filter", "s", found - start)
     busy.unlink()

@@ -14,7 +14,7 @@ Rules:
 Plan:
 - new texts are kept uncompressed, in `_raw`
 - when the raw texts exceed their share of the limit, the oldest of them are compressed together into a pack in
-  `_packs`: readings are so similar that a pack has a tenth of their size
+  `_packs`: readings are so similar that a pack has a twentieth of their size or less
 - packs are dropped whole, and removed text by text: `_skipped` counts the removed texts of the first pack
 - `_taken` counts the texts in flight, `_gone` those of them that were dropped meanwhile
 - while a file is imported, the caller of `add` waits for room; nothing is dropped, and `keep_raw` avoids compression
@@ -22,23 +22,21 @@ Plan:
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from typing import NamedTuple
 
+from inverter_capture.backends.influxdb2.columns import compress, decompress
 from inverter_capture.protocol.counts import Counts
 
-RAW_BYTES_MAX = 256 * 1024  # Maximum size of the uncompressed texts in bytes
+RAW_BYTES_MAX = 96 * 1024  # Maximum size of the uncompressed texts in bytes
 RAW_SHARE = 4
 """Uncompressed texts take at most one part in this many of the limit, so that a small buffer compresses too."""
-PACK_BYTES = 240 * 1024  # Maximum size of a pack in bytes, before compression
+PACK_BYTES = 96 * 1024  # Maximum size of a pack in bytes, before compression
 PACK_TEXTS = 36  # Maximum number of texts in a pack. They are dropped together.
 PACK_OVERHEAD = 150  # Memory that a pack takes in addition to its data, in bytes
 TEXT_OVERHEAD = 60  # Memory that an uncompressed text takes in addition to its characters, in bytes
 BATCH_BYTES_MAX = 512 * 1024  # Maximum size of a batch in bytes. A single longer text makes a batch of its own.
 SMALL_BATCH_BYTES_MAX = 64 * 1024  # The same of a small batch, where also a larger pack makes a batch of its own
-
-_SEPARATOR = b"\0"
 
 
 class BufferCounts(Counts):
@@ -134,7 +132,7 @@ class Buffer:
         for pack in self._packs:
             if texts and size + pack.raw_bytes > bytes_max:
                 break
-            texts += _unpack(pack)[0 if texts else self._skipped :]
+            texts += decompress(pack.data)[0 if texts else self._skipped :]
             size += pack.raw_bytes
         else:
             for text in self._raw:
@@ -176,7 +174,7 @@ class Buffer:
         texts = [self._pop_raw()]
         while self._raw and len(texts) < PACK_TEXTS and self._raw_bytes - len(self._raw[0]) >= least:
             texts.append(self._pop_raw())
-        pack = _Pack(len(texts), before - self._raw_bytes, zlib.compress(_SEPARATOR.join(texts)))
+        pack = _Pack(len(texts), before - self._raw_bytes, compress(texts))
         self._packs.append(pack)
         self._packs_bytes += pack.cost
 
@@ -203,7 +201,3 @@ class Buffer:
         self.counts.dropped += count
         self._gone = min(self._taken, self._gone + count)
         return count
-
-
-def _unpack(pack: _Pack) -> list[bytes]:
-    return zlib.decompress(pack.data).split(_SEPARATOR)

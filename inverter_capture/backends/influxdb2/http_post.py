@@ -24,7 +24,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from inverter_capture.backends.connection_errors import authority_problem, explain
+from inverter_capture.backends.connection_errors import certificate_problem, explain
 from inverter_capture.text import printable
 
 TOTAL_TIMEOUTS = 3  # Maximum duration of a request, as a multiple of its timeout
@@ -132,8 +132,7 @@ class HttpClient:
         return text
 
     def _explain(self, error: BaseException) -> HttpError:
-        problem = authority_problem(self._verify)
-        if problem:
+        if problem := certificate_problem({"verify": self._verify} if isinstance(self._verify, str) else {}):
             return HttpError(problem, passing=False)
         causes = (TimeoutError() if isinstance(cause, requests.Timeout) else cause for cause in _causes(error))
         if found := explain(causes, "host", '"https://..."', self._timeout):

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 
-from inverter_capture.backends.connection_errors import authority_problem, explain
+from inverter_capture.backends.connection_errors import certificate_files, certificate_problem, explain
 from inverter_capture.config.schema import MqttConfig
 from inverter_capture.config.values import split_broker
 from inverter_capture.text import printable
@@ -230,8 +230,7 @@ class Connection:
 
     def _tls_context(self) -> ssl.SSLContext:
         config = self._config
-        problem = authority_problem(config.verify)
-        if problem:
+        if problem := certificate_problem(certificate_files(config)):
             raise MqttError(problem, passing=False)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if isinstance(config.verify, str):
@@ -243,15 +242,7 @@ class Connection:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if config.certificate:
-            try:
-                # Without a password argument, OpenSSL would ask for one on the terminal.
-                context.load_cert_chain(config.certificate, config.key or None, password="")
-            except (OSError, ValueError) as error:
-                file = f'key = "{config.key}"' if config.key else "its key"
-                is_pem = not isinstance(error, ssl.SSLError)
-                reason = getattr(error, "strerror", None) or error if is_pem else "not in PEM format, or not a pair"
-                what = f'certificate = "{config.certificate}" and {file} cannot be used ({reason})'
-                raise MqttError(f"{printable(what)}: correct the paths, or the files", passing=False) from None
+            context.load_cert_chain(config.certificate, config.key or None, password="")
         return context
 
     def _explain(self, error: Exception) -> MqttError:

@@ -62,7 +62,7 @@ class Mqtt(Backend):
         with self._changed:
             for reading in readings:
                 inverter = shared.inverters.get(reading.serial) or shared.add(reading.serial, self._config.stale_after)
-                if not inverter.presence.take(reading.time, time.time_ns(), time.monotonic()):
+                if not inverter.freshness.take(reading.time, time.time_ns(), time.monotonic()):
                     continue
                 if inverter.waiting and self._failing_since is not None:
                     shared.dropped += 1
@@ -100,8 +100,8 @@ class Mqtt(Backend):
             self._config = section
             self._reconfigured = True
             for inverter in self._shared.inverters.values():
-                inverter.presence.until += section.stale_after - inverter.presence.stale_after
-                inverter.presence.stale_after = section.stale_after
+                inverter.freshness.until += section.stale_after - inverter.freshness.stale_after
+                inverter.freshness.stale_after = section.stale_after
             self._changed.notify_all()
         self._wake()
 

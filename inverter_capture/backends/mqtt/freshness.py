@@ -13,7 +13,7 @@ LAG_TOLERANCE_SECONDS = 60  # Lags that differ by at most this many seconds coun
 APART_SECONDS = 60  # Minimum seconds between live readings. Stored readings follow each other faster.
 
 
-class Presence:
+class Freshness:
     """The clock and the latest reading of one inverter.
 
     The lag of a reading is the time of its arrival minus the reading's time. All live readings have the same lag: the

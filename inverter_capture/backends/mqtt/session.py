@@ -10,7 +10,7 @@ from functools import partial
 
 from inverter_capture.backends.mqtt import homeassistant
 from inverter_capture.backends.mqtt.connection import Connection, Message, MessageTooLarge
-from inverter_capture.backends.mqtt.freshness import Presence
+from inverter_capture.backends.mqtt.freshness import Freshness
 from inverter_capture.backends.mqtt.homeassistant import OFFLINE, ONLINE, Device, Json, Service, Topics
 from inverter_capture.backends.status import StatusSource
 from inverter_capture.config.schema import MqttConfig
@@ -35,7 +35,7 @@ class Inverter:
     """The state of an inverter. Guarded by the lock of `Shared`."""
 
     def __init__(self, stale_after: float) -> None:
-        self.presence = Presence(stale_after)
+        self.freshness = Freshness(stale_after)
         self.reading: Reading | None = None  # The newest reading. None while only the state of an earlier run is known.
         self.earlier_state: bytes | None = None  # The retained state of an earlier run
         self.device = homeassistant.UNKNOWN  # The inverter as discovery describes it
@@ -45,12 +45,12 @@ class Inverter:
     @property
     def importance(self) -> tuple[bool, float]:
         """A sort key: the inverter with the lowest is forgotten first."""
-        return self.reading is not None, self.presence.until
+        return self.reading is not None, self.freshness.until
 
     @property
     def is_current(self) -> bool:
         """Whether to announce it: not when only an earlier run had readings of it, and they are no longer fresh."""
-        return self.reading is not None or time.monotonic() < self.presence.until
+        return self.reading is not None or time.monotonic() < self.freshness.until
 
 
 class Shared:
@@ -226,7 +226,7 @@ class Session:
             inverter = self._shared.add(serial, self._config.stale_after)
             inverter.earlier_state = message.payload
             inverter.device = known.device
-            inverter.presence.restore(known.reading.time, known.clock_behind, time.time_ns(), time.monotonic())
+            inverter.freshness.restore(known.reading.time, known.clock_behind, time.time_ns(), time.monotonic())
         self._on_earlier(known.reading)
 
     def _publish_all(self) -> None:
@@ -348,7 +348,7 @@ class Session:
             inverter = shared.inverters.get(serial)
             if inverter is None:
                 return
-            reading, behind = inverter.reading, inverter.presence.behind
+            reading, behind = inverter.reading, inverter.freshness.behind
             is_news, inverter.waiting = inverter.waiting, False
         topic = self._topics.state(serial)
         if reading is None:
@@ -376,7 +376,7 @@ class Session:
             if self._availability.pop(serial):
                 self._connection.publish(self._topics.availability(serial), OFFLINE)
         for serial, inverter in inverters.items():
-            available = now < inverter.presence.until
+            available = now < inverter.freshness.until
             # After a waiting state, so that no old state is shown as current.
             if self._availability.get(serial) != available and not inverter.waiting:
                 self._availability[serial] = available
@@ -413,7 +413,7 @@ class Session:
     def _seconds_left(self) -> float:
         now = time.monotonic()
         inverters = list(self._shared.inverters.items())
-        times = [inverter.presence.until for serial, inverter in inverters if self._availability.get(serial)]
+        times = [inverter.freshness.until for serial, inverter in inverters if self._availability.get(serial)]
         if self._echoes:
             times.append(self._echoes_until)
         times += [at for at in (self._again_at, self._status_at) if at is not None]

@@ -28,6 +28,10 @@ function upright(x, name) {
 	return svg('path', { 'd': 'M' + x + ' ' + TOP + 'V' + (HEIGHT - BOTTOM), 'class': name });
 }
 
+function text(x, y, anchor, words) {
+	return svg('text', { 'x': x, 'y': y, 'text-anchor': anchor }, words);
+}
+
 const Chart = baseclass.extend({
 	// Keeps which lines are hidden, and the place of the pointer, from one set of values to the next.
 	__init__() {
@@ -82,26 +86,24 @@ const Chart = baseclass.extend({
 		const parts = [];
 		for (let watts = low; watts <= high + step / 2; watts += step) {
 			parts.push(svg('path', { 'd': 'M' + LEFT + ' ' + y(watts) + 'H' + (width - RIGHT), 'class': Math.abs(watts) < step / 2 ? 'ic-axis' : 'ic-rule' }),
-				svg('text', { 'x': LEFT - 6, 'y': y(watts) + 4, 'text-anchor': 'end' }, status.number(watts / 1000, step < 1000 ? 1 : 0)));
+				text(LEFT - 6, y(watts) + 4, 'end', status.number(watts / 1000, step < 1000 ? 1 : 0)));
 		}
-		parts.push(svg('text', { 'x': LEFT - 6, 'y': 11, 'text-anchor': 'end' }, 'kW'));
+		parts.push(text(LEFT - 6, 11, 'end', 'kW'));
 		if (!this.hidden.battery_soc)
 			[ 0, 50, 100 ].forEach(percent => {
-				parts.push(svg('text', { 'x': width - RIGHT + 6, 'y': ySoc(percent) + 4 }, percent + ' %'));
+				parts.push(text(width - RIGHT + 6, ySoc(percent) + 4, 'start', percent + ' %'));
 			});
 		// Full hours of the browser's zone.
-		const hours = width < 480 ? 6 : 3;
-		const hour = new Date(begin * 1000);
-		hour.setMinutes(0, 0, 0);
-		for (hour.setHours(hour.getHours() + 1); hour.getTime() / 1000 <= this.now; hour.setHours(hour.getHours() + 1))
+		const hours = width < 480 ? 6 : 3, hour = new Date(begin * 1000);
+		hour.setMinutes(60, 0, 0);
+		for (; hour / 1000 <= this.now; hour.setHours(hour.getHours() + 1))
 			if (hour.getHours() % hours == 0) {
-				const at = this.x(hour.getTime() / 1000);
-				parts.push(upright(at, 'ic-rule'),
-					svg('text', { 'x': at, 'y': HEIGHT - 8, 'text-anchor': 'middle' }, status.clock(hour.getTime() / 1000)));
+				const at = this.x(hour / 1000);
+				parts.push(upright(at, 'ic-rule'), text(at, HEIGHT - 8, 'middle', status.clock(hour / 1000)));
 			}
 		shown.forEach(name => {
 			const scale = this.scale(name);
-			const base = 'V' + y(0).toFixed(1) + 'Z';
+			const zero = y(0).toFixed(1), base = 'V' + zero + 'Z';
 			let path = '', area = '', last = null;
 			(this.columns[name] || []).forEach((value, index) => {
 				if (value == null || times[index] < begin)
@@ -109,7 +111,7 @@ const Chart = baseclass.extend({
 				const connected = last != null && times[index] - last <= GAP;
 				const at = this.x(times[index]).toFixed(1), point = at + ' ' + scale(value).toFixed(1);
 				path += (connected ? 'L' : 'M') + point;
-				area += (connected ? 'L' : (area && base) + 'M' + at + ' ' + y(0).toFixed(1) + 'L') + point;
+				area += (connected ? 'L' : (area && base) + 'M' + at + ' ' + zero + 'L') + point;
 				last = times[index];
 			});
 			if (name == 'pv_power')
@@ -118,7 +120,7 @@ const Chart = baseclass.extend({
 				parts.push(svg('path', { 'd': path, 'class': 'ic-curve ic-' + name }));
 		});
 		if (times.length < 2)
-			parts.push(svg('text', { 'x': width / 2, 'y': HEIGHT / 2, 'text-anchor': 'middle' }, _('The chart fills as readings arrive.')));
+			parts.push(text(width / 2, HEIGHT / 2, 'middle', _('The chart fills as readings arrive.')));
 		parts.push(this.cursor);
 		this.picture.setAttribute('aria-valuemax', Math.max(0, times.length - 1));
 		this.picture.replaceChildren(svg('svg', { 'width': width, 'height': HEIGHT, 'aria-hidden': 'true' }, parts));

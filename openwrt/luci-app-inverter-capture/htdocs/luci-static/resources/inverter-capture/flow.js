@@ -52,7 +52,7 @@ function line(name, power) {
 		}));
 	return svg('g', {
 		'class': 'ic-' + name + (flows(power) ? '' : ' ic-idle'),
-		'data-line': name, 'data-direction': flows(power) ? power > 0 ? 'in' : 'out' : 'none'
+		'data-direction': flows(power) ? power > 0 ? 'in' : 'out' : 'none'
 	}, parts);
 }
 

@@ -216,14 +216,15 @@ def _begin(command: list[str], text: str = "") -> Json:
     cancel({})
     os.umask(0o077)
     os.makedirs(FOLDER, exist_ok=True)
+    # In memory alone: it may hold a token.
+    given = os.memfd_create(PACKAGE)
+    os.write(given, text.encode())
+    os.lseek(given, 0, os.SEEK_SET)
     with open(f"{FOLDER}/out", "w") as out, open(f"{FOLDER}/process", "w") as file:
         # The command inherits the lock, and holds it until it ends.
         fcntl.flock(out, fcntl.LOCK_EX)
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdin=given, stdout=out, stderr=subprocess.DEVNULL, start_new_session=True)
         file.write(str(process.pid))
-    print(text, file=process.stdin, flush=True)
     return _problem()
 
 

@@ -16,7 +16,7 @@ function parse(text) {
 	text.split('\n').forEach(line => {
 		const found = line.match(LINE);
 		if (found)
-			lines.push({ time: +found[1], text: found[3], severity: found[2] in OF_SYSLOG ? OF_SYSLOG[found[2]] : 3 });
+			lines.push({ time: +found[1], text: found[3], severity: OF_SYSLOG[found[2]] ?? 3 });
 	});
 	return lines.slice(-LINES_MAX);
 }
@@ -52,7 +52,7 @@ return view.extend({
 		return E('div', { 'class': 'ic-page' }, [
 			status.style(), E('h2', {}, [ _('Log') ]),
 			E('div', { 'class': 'ic-tools' }, [
-				this.least, this.search, E('label', { 'for': 'ic-follow' }, [ this.follow, ' ', _('Follow new messages') ])
+				this.least, this.search, E('label', {}, [ this.follow, ' ', _('Follow new messages') ])
 			]),
 			this.lines
 		]);

@@ -76,6 +76,9 @@ return view.extend({
 		this.map = new form.Map(PACKAGE, _('Inverter Capture'), _('Captures what the inverter\'s dongle sends to its cloud, without sending anything itself, and delivers it to your own servers.'));
 		this.map.tabbed = true;
 		this.sections.forEach(section => {
+			// A configuration of another origin may not have it.
+			if (!section.repeated && !uci.sections(PACKAGE, section.name).length)
+				uci.add(PACKAGE, section.name, section.name);
 			if (section.repeated)
 				this.addServers(section);
 			else if (section.name != 'service')
@@ -93,11 +96,6 @@ return view.extend({
 	},
 
 	addSection(section) {
-		// A configuration of another origin may not have it.
-		[ section.name ].concat(section.name == 'pcap' ? [ 'service' ] : []).forEach(name => {
-			if (!uci.sections(PACKAGE, name).length)
-				uci.add(PACKAGE, name, name);
-		});
 		const s = this.map.section(form.TypedSection, section.name, _(section.title));
 		s.anonymous = true;
 		s.addremove = false;

@@ -122,8 +122,8 @@ def test_a_file_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     # The same on the other commands.
     config = write_config(tmp_path / "c.toml", path, file=True)
     assert run_program("run", config).readings == found
-    survey, problems = discover(str(path), 1, print)
-    assert problems == []
+    survey, problem = discover(str(path), 1, print)
+    assert not problem
     assert survey.settings["filter"] == FILTER
 
 

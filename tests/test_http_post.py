@@ -406,3 +406,10 @@ def test_ours_is_the_only_socket(authority: Authority) -> None:
         failure(f"http://127.0.0.1:{free_port()}")
     assert len(os.listdir("/proc/self/fd")) <= before + 2
     assert ssl.OPENSSL_VERSION
+
+
+def test_a_plain_connection_that_fails_makes_no_tls_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory would not be returned."""
+    monkeypatch.setattr(ssl, "SSLContext", None)
+    with pytest.raises(HttpError, match="cannot be reached"):
+        post(f"http://127.0.0.1:{free_port()}")

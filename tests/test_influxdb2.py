@@ -924,6 +924,16 @@ def test_a_file_and_a_buffer_that_becomes_smaller(server: FaultyServer) -> None:
         assert server.stored == lines(20_000)
 
 
+def test_a_smaller_buffer_drops_what_does_not_fit(server: FaultyServer) -> None:
+    server.play = answering(503)
+    with delivering(server) as backend:
+        put(backend, 5000)
+        assert backend.status().dropped == 0
+        backend.reconfigure(section(server.url, buffer=16 * 1024), None)
+        put(backend, 1, 5000)
+        assert 0 < backend.status().dropped < 5000
+
+
 def test_a_value_a_line(server: FaultyServer) -> None:
     with delivering(server, schema="narrow", measurement="m", tags={"a": "b c"}) as backend:
         put(backend, 1, 7)

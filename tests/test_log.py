@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -131,3 +132,13 @@ def test_a_system_log_that_hangs_or_is_started_anew_stops_nothing(
     logger.info("there it is")
     assert again.lines()[-1].endswith("there it is")
     again.close()
+
+
+def test_standard_error_that_nobody_reads_stops_nothing() -> None:
+    code = "import logging; from inverter_capture.service.log import start_log; start_log()"
+    code += "\nfor number in range(1000): logging.error('x' * 1000)\nprint('done')"
+    reader, writer = os.pipe()
+    with open(reader), open(writer, "wb") as full:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stderr=full, stdout=subprocess.PIPE, cwd=ROOT, timeout=60, check=True)
+    assert done.stdout == b"done\n"

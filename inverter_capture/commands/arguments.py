@@ -214,7 +214,9 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from inverter_capture.commands.check import Checked, as_json
+    import json
+
+    from inverter_capture.commands.check import Checked
     from inverter_capture.output.terminal import has_colour, is_terminal
 
     checked = Checked(options.config)
@@ -228,7 +230,7 @@ def _check(options: argparse.Namespace) -> int:
                 mistakes.append(mistake)
                 code = FAILED
     if options.json:
-        return _print(as_json(mistakes)) or code
+        return _print(json.dumps([mistake._asdict() for mistake in mistakes], indent=1) + "\n") or code
     if is_terminal(sys.stderr):
         for mistake in mistakes:
             print(checked.show(mistake, colour=has_colour(sys.stderr)), file=sys.stderr)
@@ -280,13 +282,14 @@ def _discover(options: argparse.Namespace) -> int:
 
     progress = print_json if options.json else lambda _: DONE
     try:
-        survey, problems = discover(options.source, options.seconds, progress)
+        survey, problem = discover(options.source, options.seconds, progress)
     except CaptureError as error:
         return print_json({"problems": [str(error)]}) or FAILED if options.json else _fail(FAILED, str(error))
     if options.json:
-        return print_json(survey.as_json() | {"problems": problems}) or (FAILED if problems else DONE)
+        problems = [problem] if problem else []
+        return print_json(survey.as_json() | {"problems": problems}) or (FAILED if problem else DONE)
     printed = _print(survey.report()) if survey.found else DONE
-    return _fail(FAILED, *problems) if problems else printed
+    return _fail(FAILED, problem) if problem else printed
 
 
 def _uci(options: argparse.Namespace) -> int:

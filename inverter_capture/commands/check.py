@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 
@@ -84,11 +83,6 @@ class Checked:
         if mistake.remedy:
             lines.append(f"{'=':>6} {styled('help', 'cyan', colour=colour)}: {printable(mistake.remedy)}")
         return "".join(f"{line}\n" for line in (*lines, *mistake.commands))
-
-
-def as_json(mistakes: list[Mistake]) -> str:
-    """The mistakes as a list of objects, whose names are those of Mistake."""
-    return json.dumps([mistake._asdict() for mistake in mistakes], indent=1) + "\n"
 
 
 def _problems(config: Config) -> Iterator[Problem]:

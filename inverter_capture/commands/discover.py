@@ -29,29 +29,26 @@ HEARD = "a dongle was heard at {}, but no report yet: listen for at least ten mi
 Progress = Callable[[dict[str, Any]], object]
 
 
-def discover(source: str, seconds: int, progress: Progress) -> tuple[Survey, list[str]]:
+def discover(source: str, seconds: int, progress: Progress) -> tuple[Survey, str]:
     """Look for dongles on a device, for `seconds` or until Ctrl-C, or in a capture file.
 
     `progress` is called on a device when the counts have changed, at most once a second. Returns what was found, and
-    the problems. Raises CaptureError when the source cannot be read at all.
+    the problem, which is empty if there is none. Raises CaptureError when the source cannot be read at all.
     """
     is_file = source != ANY and (os.path.exists(source) or "/" in source or source == "-")
     survey = Survey(source, file=is_file)
-    problem = None
     if is_file:
-        problem = _read(source, survey)
-    else:
-        _listen(source, seconds, survey, progress)
-        if not survey.found:
-            heard = ", ".join(survey.counts["candidates"])
-            problem = f'"{source}": {HEARD.format(heard) if heard else NOTHING_CAPTURED}'
-    return survey, [problem] if problem else []
+        return survey, _read(source, survey)
+    _listen(source, seconds, survey, progress)
+    heard = ", ".join(survey.counts["candidates"])
+    problem = f'"{source}": {HEARD.format(heard) if heard else NOTHING_CAPTURED}'
+    return survey, "" if survey.found else problem
 
 
-def _read(path: str, survey: Survey) -> str | None:
-    """Survey a capture file. Returns why there is no report, or why the file was not read to its end, or None."""
+def _read(path: str, survey: Survey) -> str:
+    """Survey a capture file. Returns why there is no report, or why the file was not read to its end; or nothing."""
     decoder = Decoder()
-    problem = None
+    problem = ""
     with FileCapture(path, DongleSearch()) as capture, ProgressBar(lambda: capture.position, capture.size, path):
         try:
             for events in events_of(capture, decoder):
@@ -59,7 +56,7 @@ def _read(path: str, survey: Survey) -> str | None:
         except CaptureError as error:
             problem = str(error)
     survey.add(decoder.close())
-    if problem is None and not survey.found:
+    if not problem and not survey.found:
         problem = f'"{path}": {why_nothing(decoder, [path], filtered=False)}'
     return problem
 

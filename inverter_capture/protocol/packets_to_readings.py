@@ -149,7 +149,7 @@ class Decoder:
 
     def _event(self, flow: Flow, time: int, message: Message) -> Event | None:
         """The event of a message; None for a report that is repeated or not admitted."""
-        if message.from_dongle and flow not in self._dongles:
+        if flow not in self._dongles and message.from_dongle:
             self._dongles[flow] = None
             if len(self._dongles) > DONGLES_MAX:
                 del self._dongles[next(iter(self._dongles))]

@@ -406,7 +406,7 @@ def test_a_file_that_is_read_waits_for_the_settings(tmp_path: Path) -> None:
         with Program([*PROGRAM, "run", str(config)]) as program:
             count = len(program.wait_for_readings(288))
             program.wait_until_said("token")
-            server.play = well
+            server.play = taking_the_right_token
             write(config, influxdb2(server.url), CONSOLE, **pcap)
             reload(program)
             assert program.wait() == 0

@@ -1,4 +1,4 @@
-"""Kinds of inverters and their scales, detection from what is polled and by the values of several readings."""
+"""Kinds of inverters and their scales, detected from what is polled and by the values of several readings."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_scales_are_told_from_whatever_is_polled_in_any_order(ranges: list[tuple
     *_, reading = read_all(report(Layout(ranges), words) for words in sent)
     assert reading is not None
     assert reading.values["battery_current"] == pytest.approx(-38.5, abs=0.1)
-    # Without the voltage nothing is detection of the powers.
+    # Without the voltage nothing is known of the powers.
     assert reading.values["load_power"] == (3500 if len(ranges) > 1 else 350)
 
 
@@ -275,7 +275,7 @@ def test_settings_of_three_phase_inverters_are_not_read_as_single_phase(words: W
     assert reader.read(report(Layout([(59, 124), (150, 199)]), words, learnt=True), NOW * SECOND) is None
     assert reader.counts.foreign == 1
     assert reader.counts.readings == 0
-    # A layout that nobody has detection is what it always was.
+    # A layout that nobody has told is what it always was.
     assert reader.read(report(LAYOUTS[292], words), NOW * SECOND) is not None
 
 
@@ -492,7 +492,7 @@ def test_growth_tells_the_scale_of_energies(factor_today: int, factor_total: int
     reader = ReportReader(UTC)
     watts, counted, kwh = 20_000, 900.0, 0.0
     clock = datetime(2026, 6, 1, 6)
-    detection = 0
+    told = 0
     for number in range(200):
         words = three_phase(watts, high=True) | {14: 0x3101}
         total = int((counted + kwh) * 10 / factor_total)
@@ -500,14 +500,14 @@ def test_growth_tells_the_scale_of_energies(factor_today: int, factor_total: int
         reading = reader.read(report(WITHOUT_IDENTITY, words, clock=clock, learnt=True), NOW * SECOND)
         assert reading is not None
         if TODAY in reading.values:
-            detection += 1
+            told += 1
             assert reading.values[TODAY] == pytest.approx(kwh, abs=1)
             assert reading.values[TOTAL] == pytest.approx(counted + kwh, abs=1)
         clock += timedelta(minutes=5)
         kwh += watts / 1000 / 12
         if number < 5:
-            assert not detection
-    assert detection > 150
+            assert not told
+    assert told > 150
     assert GROWTH_KWH == 20
 
 

@@ -193,8 +193,8 @@ def test_a_sensor_that_is_not_fitted() -> None:
 def test_a_battery_without_bms(register: int) -> None:
     """It sends zeros, which are no state of charge."""
     assert not [name for name in read(report(LAYOUTS[306], {314: 150, 319: 1200})) if name.startswith("bms_")]
-    detection = [name for name in read(report(LAYOUTS[306], {register: 50, 319: 1200})) if name.startswith("bms_")]
-    assert detection == [field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[306]) if field.group == "BMS"]
+    told = [name for name in read(report(LAYOUTS[306], {register: 50, 319: 1200})) if name.startswith("bms_")]
+    assert told == [field.id for field in SINGLE_PHASE.fields_in(LAYOUTS[306]) if field.group == "BMS"]
 
 
 def test_nonessential_power_needs_a_current_transformer() -> None:

@@ -21,7 +21,7 @@ from inverter_capture.output.table import GROUPS, balance
 from inverter_capture.protocol.field_values import FieldValues
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, KINDS, LOW_VOLTAGE, SINGLE_PHASE, Kind
-from inverter_capture.protocol.kind_detection import Told
+from inverter_capture.protocol.kind_detection import Detection
 from inverter_capture.protocol.layouts import LAYOUTS
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.text import printable, utc_text
@@ -169,7 +169,7 @@ def test_line_protocol_comes_back(reading: Reading) -> None:
     assert list(fields) == list(reading.values)
 
 
-DECODED = FieldValues(Told(SINGLE_PHASE, tuple((doubt, 10) for doubt in ("power", "grid power"))), LAYOUTS[306])
+DECODED = FieldValues(Detection(SINGLE_PHASE, tuple((doubt, 10) for doubt in ("power", "grid power"))), LAYOUTS[306])
 
 
 @pytest.mark.parametrize("factor", [1, 10])

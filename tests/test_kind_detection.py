@@ -1,4 +1,4 @@
-"""Kinds of inverters and their scales, told from what is polled and by the values of several readings."""
+"""Kinds of inverters and their scales, detected from what is polled and by the values of several readings."""
 
 from __future__ import annotations
 
@@ -195,10 +195,10 @@ def test_the_usual_case_comes_out_as_the_vote_would(sent: list[tuple[Words, Word
     detector, voting = KindDetector(), KindDetector()
     usual: list[tuple[Words, Words]] = [(house(2000, 1500, -2000), {})] * READINGS_DECIDE
     for words, other in (*usual, *sent):
-        told = detector.tell(report(LAYOUTS[292], words | other))
+        detection = detector.detect(report(LAYOUTS[292], words | other))
         for inverter in voting._inverters.values():
             inverter._is_settled = False
-        assert told == voting.tell(report(LAYOUTS[292], words | other))
+        assert detection == voting.detect(report(LAYOUTS[292], words | other))
 
 
 @pytest.mark.parametrize("ranges", [[(150, 199), (59, 124)], [(79, 79), (150, 170), (172, 199)], [(167, 191)]])
@@ -207,7 +207,7 @@ def test_scales_are_told_from_whatever_is_polled_in_any_order(ranges: list[tuple
     *_, reading = read_all(report(Layout(ranges), words) for words in sent)
     assert reading is not None
     assert reading.values["battery_current"] == pytest.approx(-38.5, abs=0.1)
-    # Without the voltage nothing is told of the powers.
+    # Without the voltage nothing is known of the powers.
     assert reading.values["load_power"] == (3500 if len(ranges) > 1 else 350)
 
 
@@ -228,8 +228,8 @@ def test_scales_belong_to_their_inverters(data: st.DataObject) -> None:
 def test_memory_of_forged_serials_is_bounded() -> None:
     detector = KindDetector()
     for number in range(3 * INVERTERS_MAX):
-        detector.tell(report(LAYOUTS[292], {}, f"{number:010d}"))
-        detector.tell(report(LAYOUTS[292], {}, "0000000000"))
+        detector.detect(report(LAYOUTS[292], {}, f"{number:010d}"))
+        detector.detect(report(LAYOUTS[292], {}, "0000000000"))
     assert len(detector._inverters) == INVERTERS_MAX
     assert "0000000000" in detector._inverters
 

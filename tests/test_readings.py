@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from inverter_capture.protocol import field_values
 from inverter_capture.protocol.field_values import FieldValues
 from inverter_capture.protocol.inverter_kinds import PLANS_MAX, SINGLE_PHASE
-from inverter_capture.protocol.kind_detection import KindDetector, Told
+from inverter_capture.protocol.kind_detection import Detection, KindDetector
 from inverter_capture.protocol.layouts import LAYOUTS, REGISTERS_OFFSET, Layout
 from inverter_capture.protocol.readings import AHEAD_SECONDS_MAX, LocalTimes, Reading, ReportReader, utc_seconds
 from inverter_capture.protocol.registers import FIELDS
@@ -110,7 +110,7 @@ def test_every_field_of_random_registers(data: st.DataObject, layout: Layout) ->
         seed = data.draw(st.randoms(use_true_random=False))
         sent = {register: seed.randrange(1 << 16) for register in registers}
     # Powers that fit no voltage speak for another scale: tests/test_kind_detection.py.
-    assume(KindDetector().tell(report(layout, sent)) == Told(SINGLE_PHASE))
+    assume(KindDetector().detect(report(layout, sent)) == Detection(SINGLE_PHASE))
     check_values(layout, {register: word for register, word in sent.items() if register in layout})
 
 
@@ -246,7 +246,7 @@ def test_layouts_of_few_registers(ranges: list[tuple[int, int]]) -> None:
 
 def test_the_function_that_is_generated_for_a_layout() -> None:
     # The one that the module shows as its example.
-    generated = FieldValues(Told(SINGLE_PHASE), Layout([(108, 108), (183, 183), (186, 189)])).source
+    generated = FieldValues(Detection(SINGLE_PHASE), Layout([(108, 108), (183, 183), (186, 189)])).source
     assert textwrap.indent(generated, 4 * " ") in (field_values.__doc__ or "")
 
 

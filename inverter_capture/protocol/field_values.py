@@ -23,7 +23,7 @@ from typing import Any
 
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import PLANS_MAX, THREE_PHASE
-from inverter_capture.protocol.kind_detection import Told
+from inverter_capture.protocol.kind_detection import Detection
 from inverter_capture.protocol.layouts import Layout
 from inverter_capture.protocol.quantities import Quantity
 
@@ -35,10 +35,10 @@ _Found = tuple[tuple[str, ...], _Numbers, list[str]]
 class FieldValues:
     """Reads the values of all fields with a certain scale from reports of one layout."""
 
-    def __init__(self, told: Told, layout: Layout) -> None:
-        fields = _certain_fields(told, layout)
+    def __init__(self, detection: Detection, layout: Layout) -> None:
+        fields = _certain_fields(detection, layout)
         words = {field.id: _words(field, layout) for field in fields}
-        self._wide = [] if told.high_words else [field.id for field in fields if _has_high_word(field, words)]
+        self._wide = [] if detection.high_words else [field.id for field in fields if _has_high_word(field, words)]
         """Fields with a high word that older firmware may leave 0."""
         self._bounds = [
             (field.id, -inf if low is None else low, inf if high is None else high, _of_no_sensor(field.quantity))
@@ -100,18 +100,18 @@ class FieldValues:
 
 
 @lru_cache(PLANS_MAX)
-def field_values(told: Told, layout: Layout) -> FieldValues:
+def field_values(detection: Detection, layout: Layout) -> FieldValues:
     """Cached."""
-    return FieldValues(told, layout)
+    return FieldValues(detection, layout)
 
 
-def _certain_fields(told: Told, layout: Layout) -> list[Field]:
+def _certain_fields(detection: Detection, layout: Layout) -> list[Field]:
     """The fields in a layout whose scale is certain, with that scale."""
-    factors = dict(told.factors)
+    factors = dict(detection.factors)
     found: dict[str, Field] = {}
-    for field in told.kind.fields_in(layout):
+    for field in detection.kind.fields_in(layout):
         factor = factors.get(field.quantity.doubt, 1)
-        if factor is None or (told.common_only and field.id not in THREE_PHASE.fields_by_id):
+        if factor is None or (detection.common_only and field.id not in THREE_PHASE.fields_by_id):
             continue
         if field.derived is not None and not all(name in found for name in field.derived.of):
             continue

@@ -69,7 +69,7 @@ GROWTH_KWH = 20  # PV energy after which the growth of the PV counters shows whe
 GROWTH_GAP = timedelta(minutes=15)  # Maximum time between readings for which the PV energy can be computed
 
 
-class Told(NamedTuple):
+class Detection(NamedTuple):
     """How to read a report."""
 
     kind: Kind
@@ -88,7 +88,7 @@ class KindDetector:
         self._inverters: dict[str, _Inverter] = {}
         self._reports = 0
 
-    def tell(self, report: Report) -> Told | None:
+    def detect(self, report: Report) -> Detection | None:
         """How to read a report with a layout; None when its values do not fit the polled registers."""
         serial, clock, data, layout, learnt = report
         assert layout is not None
@@ -244,7 +244,7 @@ class _Inverter:
         self._growth = _Growth()
         self._high_words = _Question(0)
 
-    def single_phase(self, numbers: tuple[int | None, ...]) -> Told:
+    def single_phase(self, numbers: tuple[int | None, ...]) -> Detection:
         """`numbers`: of _SINGLE_PHASE_PROBED."""
         # fmt: off
         (
@@ -280,7 +280,7 @@ class _Inverter:
             "grid power": self._grid_power.certain,
             "battery current": self._battery_current.certain,
         }
-        return Told(SINGLE_PHASE, tuple(factors.items()))
+        return Detection(SINGLE_PHASE, tuple(factors.items()))
 
     def _grid_sum(self, power: int | None, by_phases: int | None) -> int | None:
         """The scale of the powers of both phases together: in some inverters only they are in 10 W."""
@@ -293,21 +293,21 @@ class _Inverter:
             return power
         return _TENTHS if by_phases == _TENTHS and power == _ORDINARY else None
 
-    def three_phase(self, words: dict[int, int], clock: datetime) -> Told:
+    def three_phase(self, words: dict[int, int], clock: datetime) -> Detection:
         self._voltage.vote(_only(_voltage_class(words)))
         self._vote_release(words)
         self._high_words.vote(_high_words(words))
         high_words = bool(self._high_words.certain)
         if self._voltage.answer is None:
-            return Told(THREE_PHASE, high_words=high_words)
+            return Detection(THREE_PHASE, high_words=high_words)
         contradicted = self._voltage.certain is None
         if self._voltage.answer == _LOW:
             self._bms_current.vote(_bms_current(words))
             factor = self._bms_current.certain or None
-            return Told(LOW_VOLTAGE, () if factor else (("BMS current", None),), contradicted, high_words)
+            return Detection(LOW_VOLTAGE, () if factor else (("BMS current", None),), contradicted, high_words)
         self._watch_growth(words, clock)
         factors = (("energy today", self._energy_today.certain), ("energy total", self._energy_total.certain))
-        return Told(HIGH_VOLTAGE, factors, contradicted, high_words)
+        return Detection(HIGH_VOLTAGE, factors, contradicted, high_words)
 
     def _vote_release(self, words: dict[int, int]) -> None:
         release = words.get(15)
@@ -327,7 +327,7 @@ class _Inverter:
                 self._energy_total.decide(total)
 
 
-_ORDINARY_SINGLE_PHASE = Told(SINGLE_PHASE)
+_ORDINARY_SINGLE_PHASE = Detection(SINGLE_PHASE)
 
 
 class _Growth:

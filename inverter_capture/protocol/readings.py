@@ -13,7 +13,7 @@ from inverter_capture.protocol.counts import Counts
 from inverter_capture.protocol.field_values import field_values
 from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import SINGLE_PHASE, Kind
-from inverter_capture.protocol.kind_detection import KindDetector, Told
+from inverter_capture.protocol.kind_detection import Detection, KindDetector
 from inverter_capture.protocol.layouts import LAYOUTS, Layout
 from inverter_capture.protocol.reports import Report
 from inverter_capture.protocol.times import SECOND
@@ -87,7 +87,7 @@ class ReportReader:
         self._live = live
         self._local_times = LocalTimes()
         self._detector = KindDetector()
-        self._told: Told | None = None  # Of the last report, as its layout and how to read it
+        self._detection: Detection | None = None  # Of the last report, as are its layout and the function that reads it
         self._layout: Layout | None = None
 
     def read(self, report: Report, captured: int) -> Reading | None:
@@ -99,19 +99,19 @@ class ReportReader:
         if self._live and moment - now > AHEAD_SECONDS_MAX and now > CLOCK_SET_AFTER:
             self.counts.ahead += 1
             return None
-        told = self._detector.tell(report)
-        if told is None:
+        detection = self._detector.detect(report)
+        if detection is None:
             self.counts.foreign += 1
             return None
         self.counts.readings += 1
         # Looking up even in a cache takes time: nearly all reports are like the last one.
-        if told is not self._told or layout is not self._layout:
-            self._told, self._layout, self._values_of = told, layout, field_values(told, layout).read
+        if detection is not self._detection or layout is not self._layout:
+            self._detection, self._layout, self._values_of = detection, layout, field_values(detection, layout).read
         ids, numbers, implausible = self._values_of(data)
         for name in implausible:
             self.counts.implausible += 1
             self.implausible[name] = self.implausible.get(name, 0) + 1
-        return Reading(serial, moment * SECOND, ids, numbers, told.kind, layout)
+        return Reading(serial, moment * SECOND, ids, numbers, detection.kind, layout)
 
 
 class LocalTimes:

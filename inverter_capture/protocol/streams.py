@@ -20,9 +20,8 @@ from inverter_capture.protocol.times import SECOND
 
 FLOWS_MAX = 256
 """Maximum number of flows. Those without data are forgotten first, then unproven ones, then the longest silent one."""
-FLOW_QUIET_SECONDS_MAX = (
-    3600  # A flow that is silent for longer is forgotten. Dongles send reports at least every five minutes.
-)
+FLOW_QUIET_SECONDS_MAX = 3600
+"""A flow that is silent for longer is forgotten. Dongles send reports at least every five minutes."""
 GAP_SECONDS = 10  # Maximum time to wait for the retransmission of a gap
 OPENING_SECONDS = 1  # Time to wait for earlier segments if the beginning of a connection was not captured
 FLOW_BYTES_MAX = 64 * 1024  # Maximum memory for segments behind a gap, for one flow. Beyond it, the gap is skipped.

@@ -16,6 +16,8 @@ CLOCK_TOLERANCE_SECONDS = 120  # Usual maximum error of inverter clocks
 THROUGHOUT = 0.9  # Minimum part of a file's clocks that are wrong by whole quarter hours; by chance it is a quarter
 BACKLOG_SECONDS = 60  # Reports of a backlog follow each other faster; live reports do not
 
+_TOLERANCE = CLOCK_TOLERANCE_SECONDS * SECOND
+
 
 class ClockError(NamedTuple):
     """An inverter's clock, in the configured zone, is wrong by whole quarter hours."""
@@ -59,7 +61,7 @@ class FileClocks:
     def add(self, report: Report, reading: Reading, captured: int) -> None:
         """Take a report captured at this time (ns since the epoch)."""
         self.readings += 1
-        if abs(reading.time - captured) <= CLOCK_TOLERANCE_SECONDS * SECOND:
+        if abs(reading.time - captured) <= _TOLERANCE:
             self.right += 1
         elif quarters := off_by_quarters(reading, captured):
             self.wrong += 1

@@ -31,6 +31,7 @@ WINDOW = 1024 * 1024
 """Bytes. A segment further from the position of the stream belongs to another connection on the same ports."""
 HOLES_MAX = 8  # Maximum number of skipped ranges per flow for which late data is still delivered
 
+_QUIET = FLOW_QUIET_SECONDS_MAX * SECOND
 _SEQUENCES = 1 << 32
 _BEGIN_OR_END = SYN | FIN | RST
 
@@ -223,7 +224,7 @@ class Reassembler:
             self._settle(flow, state, time, events)
         while self._flows:
             state = next(iter(self._flows.values()))
-            if abs(time - state.last_time) <= FLOW_QUIET_SECONDS_MAX * SECOND:
+            if abs(time - state.last_time) <= _QUIET:
                 break
             self._forget(next(iter(self._flows)), events)
         return events

@@ -112,10 +112,9 @@ TestBuffer.settings = settings(max_examples=100, stateful_step_count=30, deadlin
 
 @pytest.mark.parametrize("limit", [16 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024])
 def test_room(limit: int) -> None:
-    buffer = Buffer(limit)
-    buffer.keep_raw = True
+    buffer = Buffer(limit, keep_raw=True)
     count = 0
-    while buffer.has_room:
+    while buffer.has_room():
         assert buffer.add(b"x" * 500) == 0
         count += 1
         assert buffer.size == count * (500 + TEXT_OVERHEAD), "nothing is compressed"
@@ -124,7 +123,7 @@ def test_room(limit: int) -> None:
     batch = buffer.take()
     assert len(b"\n".join(batch)) <= IMPORT_BATCH_BYTES_MAX
     buffer.remove(len(batch))
-    assert buffer.has_room
+    assert buffer.has_room()
 
 
 def test_a_text_larger_than_the_buffer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 
 from inverter_capture.config.timezone import distance_text, remedy
 from inverter_capture.protocol.admission import Verdict
@@ -57,7 +58,7 @@ class ReportLog:
         self._kinds: dict[str, Kind] = {}
         self._foreign_reports = 0
         self._last_report = started
-        self._intervals: list[int] = []
+        self._intervals: deque[int] = deque(maxlen=SILENCE_INTERVALS)
         self._quiet = False
         self._heard_before = False
 
@@ -157,7 +158,7 @@ class ReportLog:
             _log.info("reports arrive again, after %d minutes without", (time - self._last_report) // (60 * SECOND))
         interval = (time - self._last_report) // SECOND
         if self._heard_before and BURST_SECONDS <= interval <= DAY_SECONDS:
-            self._intervals = [*self._intervals, interval][-SILENCE_INTERVALS:]
+            self._intervals.append(interval)
         self._heard_before = True
         self._last_report = time
 
@@ -174,10 +175,11 @@ class ReportLog:
                 self._warn_once(serial, "ahead", time, f"{clock}; {AHEAD}")
             return
         self._kind(reading, time)
-        fields = self._decoder.readings.implausible.keys() - self._implausible
-        if fields and self._may_log("implausible", time):
-            self._implausible |= fields
-            _warn(serial, f"values out of range are left out (logged once): {', '.join(sorted(fields))}")
+        implausible = self._decoder.readings.implausible
+        if len(implausible) > len(self._implausible) and self._may_log("implausible", time):
+            fields = sorted(implausible.keys() - self._implausible)
+            self._implausible.update(fields)
+            _warn(serial, f"values out of range are left out (logged once): {', '.join(fields)}")
         if self._live and time > CLOCK_SET_AFTER * SECOND:
             error = self._clock.check(event.report, reading, time)
             if error is not None:

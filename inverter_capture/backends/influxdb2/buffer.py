@@ -66,11 +66,13 @@ class _Pack(NamedTuple):
 class Buffer:
     """The queue. Texts are bytes without NUL. Not thread-safe: callers must hold a lock."""
 
-    def __init__(self, limit: int) -> None:
-        """`limit`: maximum memory in bytes. It can be changed, with effect from the next `add`."""
-        self.limit = limit
-        self.keep_raw = False
-        """Do not compress: the caller of `add` waits until `has_room`. Texts then take at most half of the limit."""
+    def __init__(self, limit: int, *, keep_raw: bool = False) -> None:
+        """`limit`: maximum memory in bytes.
+
+        `keep_raw`: do not compress. The caller of `add` waits until `has_room`; texts take at most half of the limit.
+        """
+        self._keep_raw = keep_raw
+        self.resize(limit)
         self.counts = BufferCounts()
         self._packs: deque[_Pack] = deque()
         self._raw: deque[bytes] = deque()
@@ -89,22 +91,22 @@ class Buffer:
         """Memory in use, in bytes. A batch that was taken needs additional memory."""
         return self._packs_bytes + self._raw_bytes
 
-    @property
-    def raw_limit(self) -> int:
-        """Maximum size of the uncompressed texts in bytes, at present."""
-        if self.keep_raw:
-            return min(3 * IMPORT_BATCH_BYTES_MAX, self.limit // 2)
-        return min(RAW_BYTES_MAX, self.limit // RAW_SHARE)
+    def resize(self, limit: int) -> None:
+        """Change the limit, with effect from the next `add`."""
+        self.limit = limit
+        if self._keep_raw:
+            self._raw_limit = min(3 * IMPORT_BATCH_BYTES_MAX, limit // 2)
+        else:
+            self._raw_limit = min(RAW_BYTES_MAX, limit // RAW_SHARE)
 
-    @property
     def has_room(self) -> bool:
         """With `keep_raw`: whether a text of usual length can be added without compression or loss."""
-        return self.size < self.raw_limit * 3 // 4
+        return self.size < self._raw_limit * 3 // 4
 
     @property
     def has_batch(self) -> bool:
         """With `keep_raw`: whether enough texts wait to be worth a request."""
-        return self.size >= self.raw_limit // 3
+        return self.size >= self._raw_limit // 3
 
     @property
     def newest(self) -> bytes | None:
@@ -116,7 +118,7 @@ class Buffer:
         self.counts.added += 1
         self._raw.append(text)
         self._raw_bytes += len(text) + TEXT_OVERHEAD
-        while self._raw_bytes > self.raw_limit:
+        while self._raw_bytes > self._raw_limit:
             self._pack_oldest()
         dropped = 0
         while self.size > self.limit:
@@ -133,7 +135,7 @@ class Buffer:
         if small:
             bytes_max = SMALL_BATCH_BYTES_MAX
         else:
-            bytes_max = IMPORT_BATCH_BYTES_MAX if self.keep_raw else BATCH_BYTES_MAX
+            bytes_max = IMPORT_BATCH_BYTES_MAX if self._keep_raw else BATCH_BYTES_MAX
         for pack in self._packs:
             if texts and size + pack.raw_bytes > bytes_max:
                 break

@@ -53,7 +53,7 @@ class InfluxDb2(Backend):
             was_empty = not len(buffer)
             for reading in readings:
                 if text := write(reading, config.measurement, config.tags):
-                    self._wait_for_room(lambda: buffer.has_room)
+                    self._wait_for_room(buffer.has_room)
                     if buffer.add(text) and not self._overflowing:
                         self._overflowing = True
                         _log.error("%s: the buffer is full; dropping the oldest readings from now on", self.name)
@@ -62,7 +62,7 @@ class InfluxDb2(Backend):
 
     def begin_import(self) -> None:
         super().begin_import()
-        self._buffer.keep_raw = True
+        self._buffer = Buffer(self._config.buffer, keep_raw=True)
 
     def retry(self) -> None:
         with self._changed:
@@ -73,7 +73,7 @@ class InfluxDb2(Backend):
     def reconfigure(self, section: InfluxDb2Config, zone: tzinfo | None) -> None:  # noqa: ARG002 (times are UTC)
         with self._changed:
             self._config = self._wanted = section
-            self._buffer.limit = section.buffer
+            self._buffer.resize(section.buffer)
             self._changed.notify_all()
 
     def _counts(self) -> tuple[int, int, int]:

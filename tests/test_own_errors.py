@@ -26,9 +26,11 @@ from tests.mosquitto import Listener, Mosquitto
 from tests.network import wait_for
 from tests.programs import ZONE, Dongle
 
+FailOnce = Callable[[Any, str], None]
+
 
 @pytest.fixture
-def fail_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Callable[[Any, str], None]:
+def fail_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> FailOnce:
     """Makes the next call of a function fail."""
     caplog.set_level("INFO")
 
@@ -50,10 +52,7 @@ def wait_until_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_of_a_live_capture(
-    dongle: Dongle,
-    fail_once: Callable[[Any, str], None],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    dongle: Dongle, fail_once: FailOnce, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(pipeline, "RESTART_SECONDS", 0.1)
     fail_once(Decoder, "receive")
@@ -72,10 +71,7 @@ def test_of_a_live_capture(
 
 
 def test_of_the_mqtt_backend(
-    tmp_path: Path,
-    fail_once: Callable[[Any, str], None],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path, fail_once: FailOnce, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(delivery, "RESTART_SECONDS", 0.1)
     fail_once(Session, "serve")
@@ -90,7 +86,7 @@ def test_of_the_mqtt_backend(
 
 
 def test_of_the_console(
-    fail_once: Callable[[Any, str], None], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    fail_once: FailOnce, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fail_once(console.Console, "_print_readings")
     backend = console.Console(ConsoleConfig(format="json"), None)
@@ -104,10 +100,7 @@ def test_of_the_console(
 
 
 def test_of_the_status_file(
-    tmp_path: Path,
-    fail_once: Callable[[Any, str], None],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path, fail_once: FailOnce, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(status_file, "WRITE_SECONDS", 0.1)
     fail_once(status_file, "content")
@@ -121,9 +114,7 @@ def test_of_the_status_file(
     file.join(10)
 
 
-def test_of_the_metrics(
-    fail_once: Callable[[Any, str], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_of_the_metrics(fail_once: FailOnce, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(metrics_server, "LISTEN_RETRY_SECONDS", 0.1)
     fail_once(metrics_server, "_listener")
     address = f"127.0.0.1:{free_port()}"

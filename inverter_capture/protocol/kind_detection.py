@@ -87,15 +87,12 @@ class KindDetector:
     def __init__(self) -> None:
         self._inverters: dict[str, _Inverter] = {}
         self._reports = 0
-        self._probe: _Probe | None = None  # Of the last report
 
     def detect(self, report: Report) -> Detection | None:
         """How to read a report with a layout; None when its values do not fit the polled registers."""
         serial, clock, data, layout, learnt = report
         assert layout is not None
-        probe = self._probe
-        if probe is None or layout is not probe.layout or learnt != probe.learnt:
-            probe = self._probe = _probe(layout, learnt)
+        probe = _probe(layout, learnt)
         words = probe.words(data) if probe.may_not_fit else {}
         if words and not _fits(words, report, three_phase=probe.three_phase):
             return None
@@ -126,7 +123,6 @@ class _Probe:
     """Reads the registers needed for detection from reports of one layout."""
 
     def __init__(self, layout: Layout, *, learnt: bool) -> None:
-        self.layout, self.learnt = layout, learnt
         self.three_phase = any(last >= THREE_PHASE_FROM for _, last in layout.ranges)
         self.may_not_fit = learnt or self.three_phase or 0 in layout
         self._registers = layout.in_order(_THREE_PHASE_PROBED if self.three_phase else _FITTING_PROBED)

@@ -158,7 +158,6 @@ class Reassembler:
             and not state.held
             and state.end is None
             and sequence == state.position % _SEQUENCES
-            and state.stream is not None
             and payload
             and not cut
             and not flags & _BEGIN_OR_END
@@ -166,8 +165,7 @@ class Reassembler:
             # The usual case: data that follows what was delivered, in an open stream in which nothing waits.
             self._flows[flow] = state
             state.last_time = time
-            state.position += len(payload)
-            events.append(Data(state.stream, flow, time, payload))
+            self._deliver(state, flow, time, payload, events)
             return events
         begin = (sequence + 1) % _SEQUENCES if flags & SYN else sequence
         if state is not None and not self._belongs(state, segment, begin):

@@ -67,6 +67,7 @@ class Connection:
         self.unconfirmed: set[int] = set()  # Numbers of the published messages that the broker has not confirmed
         self.subscribed = 0  # The number of calls of `subscribe` that the broker has answered
         self._config = config
+        self._broker = split_broker(config.url)
         self._refusal: int | None = None
         self._is_open = False
         self._complaint = ""
@@ -183,7 +184,7 @@ class Connection:
 
     def _connect(self) -> None:
         """Raises OSError, and MqttError for certificate files that cannot be used."""
-        broker = split_broker(self._config.url)
+        broker = self._broker
         if broker.scheme == "unix":
             self._socket = _Bounded(socket.socket(socket.AF_UNIX))
             self._socket.settimeout(CONNECT_SECONDS)
@@ -198,8 +199,7 @@ class Connection:
             self._socket = _Bounded(context.wrap_socket(inner, server_hostname=broker.host))
 
     def _make_client(self) -> Any:
-        config = self._config
-        broker = split_broker(config.url)
+        config, broker = self._config, self._broker
         is_websocket = broker.scheme in ("ws", "wss")
         # paho 2.x requires the version of the callbacks.
         version: Any = getattr(paho, "CallbackAPIVersion", None)

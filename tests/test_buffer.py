@@ -118,8 +118,8 @@ def test_room(limit: int) -> None:
         assert buffer.add(b"x" * 500) == 0
         count += 1
         assert buffer.size == count * (500 + TEXT_OVERHEAD), "nothing is compressed"
-        assert buffer.has_batch == (buffer.size >= min(IMPORT_BATCH_BYTES_MAX, limit // 6))
-    assert buffer.size >= min(2 * IMPORT_BATCH_BYTES_MAX, limit // 3)
+        assert buffer.has_batch == (buffer.size >= min(IMPORT_BATCH_BYTES_MAX, limit // 4))
+    assert buffer.size >= min(2 * IMPORT_BATCH_BYTES_MAX, limit // 2)
     batch = buffer.take()
     assert len(b"\n".join(batch)) <= IMPORT_BATCH_BYTES_MAX
     buffer.remove(len(batch))

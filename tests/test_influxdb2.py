@@ -879,7 +879,7 @@ def test_a_file_waits_for_a_server_that_is_not_well(server: FaultyServer, buffer
             reader.join(0.5)
             assert reader.is_alive()
             assert not backend.wait_until_empty(0)
-            assert backend._buffer.size <= min(3 * IMPORT_BATCH_BYTES_MAX, buffer // 2)
+            assert backend._buffer.size <= min(3 * IMPORT_BATCH_BYTES_MAX, buffer * 3 // 4)
             server.play = well
         backend.end_import()
         assert backend.wait_until_empty(30)

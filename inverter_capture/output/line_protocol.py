@@ -25,7 +25,7 @@ def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mappin
     if not reading.ids:
         return b""
     pattern = _line(measurement, tuple((tags or {}).items()), reading.serial, reading.kind, reading.ids)
-    return pattern % reading.numbers + b" %d" % reading.time
+    return pattern % (*reading.numbers, reading.time)
 
 
 def narrow_line_protocol(
@@ -48,9 +48,9 @@ _Tags = tuple[tuple[str, str], ...]  # Names and values
 
 @lru_cache(PATTERNS_MAX)
 def _line(measurement: str, tags: _Tags, serial: str, kind: Kind, ids: tuple[str, ...]) -> bytes:
-    """A pattern for the values of these fields, to which the time is added: the same for many readings."""
+    """A pattern for the values of these fields and the time: the same for many readings."""
     fields = ",".join(f"{field_id}={_number(kind.fields_by_id[field_id])}" for field_id in ids)
-    return f"{_head(measurement, tags, serial)} {fields}".encode()
+    return f"{_head(measurement, tags, serial)} {fields} %d".encode()
 
 
 @lru_cache(PATTERNS_MAX)

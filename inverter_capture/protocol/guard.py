@@ -26,15 +26,15 @@ No I/O and no clock: times are those of the readings. They may jump, and reading
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from datetime import date, datetime, timedelta
-from operator import itemgetter
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from inverter_capture.protocol.counts import Counts
 from inverter_capture.protocol.fields import Field
-from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX, Kind
+from inverter_capture.protocol.inverter_kinds import INVERTERS_MAX, PLANS_MAX, Kind
 from inverter_capture.protocol.readings import Reading
 from inverter_capture.protocol.times import SECOND
 
@@ -276,24 +276,25 @@ class _Settled:
     It begins with a reading of which all values were accepted, and lasts for the day.
     """
 
-    __slots__ = ("_count", "_day", "_fields", "_ids", "_kind", "_numbers", "_numbers_of", "_time")
+    __slots__ = ("_allows", "_count", "_day", "_fields", "_ids", "_kind", "_numbers", "_time")
 
     @classmethod
     def of(cls, fields: list[_Judge], moment: _Moment, reading: Reading) -> _Settled | None:
         """Begin with this reading, if its values allow it."""
-        present = [field for field in fields if field.name in reading.ids]
+        ids = set(reading.ids)
+        present = [field for field in fields if field.name in ids]
         for field in present:
             if field.time != moment.time or field.belongs != moment.periods[field.period]:
                 return None
-        return cls(present, moment, reading) if len(present) > 1 else None
+        return cls(present, moment, reading)
 
     def __init__(self, present: list[_Judge], moment: _Moment, reading: Reading) -> None:
         self._kind = reading.kind
         self._day = moment.day
         self._fields = present
         self._ids = reading.ids
-        self._numbers_of = itemgetter(*(reading.ids.index(field.name) for field in present))
-        self._numbers: tuple[float, ...] = self._numbers_of(reading.numbers)
+        self._allows = _usual_changes(reading.kind, reading.ids)
+        self._numbers = reading.numbers
         self._time = reading.time
         self._count = 0  # Readings accepted since then
 
@@ -301,20 +302,44 @@ class _Settled:
         """Whether a reading of the same day has the same fields, and all values are slightly later and larger."""
         if clock.date() != self._day or reading.kind is not self._kind or reading.ids != self._ids:
             return False
-        numbers: tuple[float, ...] = self._numbers_of(reading.numbers)
-        for field, before, number in zip(self._fields, self._numbers, numbers, strict=True):
-            if number != before and not field.lowest <= number - before <= field.highest:
-                return False
-        self._numbers = numbers
+        if not self._allows(reading.numbers, self._numbers):
+            return False
+        self._numbers = reading.numbers
         self._time = reading.time
         self._count += 1
         return True
 
     def tell_fields(self) -> None:
         """Each field checks its next value for itself."""
-        for field, number in zip(self._fields, self._numbers, strict=True):
-            field.value, field.time = number, self._time
+        numbers = dict(zip(self._ids, self._numbers, strict=True))
+        for field in self._fields:
+            field.value, field.time = numbers[field.name], self._time
             field.agreed += self._count
+
+
+_Numbers = tuple[float, ...]
+
+
+@lru_cache(PLANS_MAX)
+def _usual_changes(kind: Kind, ids: tuple[str, ...]) -> Callable[[_Numbers, _Numbers], bool]:
+    """A function that tells whether no value has changed by more than its field allows within no time.
+
+    It is generated as those in field_values.py, for the values of these fields:
+
+        def allows(now, before): return not (
+            now[1] != before[1] and not 0 <= now[1] - before[1] <= 2.2
+            or now[4] != before[4] and not -40 <= now[4] - before[4] <= 40
+        )
+    """
+    changes = []
+    for place, field in enumerate(map(kind.fields_by_id.get, ids)):
+        if field is not None and field.limit is not None:
+            judge, now, before = _Judge(field), f"now[{place}]", f"before[{place}]"
+            changes.append(f"{now} != {before} and not {judge.lowest} <= {now} - {before} <= {judge.highest}")
+    names: dict[str, Any] = {}
+    exec(f"def allows(now, before): return not ({' or '.join(changes) or False})", names)
+    allows: Callable[[_Numbers, _Numbers], bool] = names["allows"]
+    return allows
 
 
 class _Judge:

@@ -269,8 +269,9 @@ class Pipeline:
     def _admit(self, report: Report, flow: Flow, captured: int) -> bool:
         now = captured if self._config.file else time.monotonic_ns()
         verdict = self._admission.judge(report.serial, flow.source, now)
-        if verdict is not Verdict.KNOWN:
-            self._report_log.judged(verdict, report, flow, captured)
+        if verdict is Verdict.KNOWN:
+            return True
+        self._report_log.judged(verdict, report, flow, captured)
         return verdict.admitted
 
     def _guarded(self, event: Decoded, reading: Reading) -> Reading:

@@ -163,15 +163,16 @@ class ReportLog:
         self._last_report = time
 
     def _decoded(self, event: Decoded) -> None:
-        if event.report.learnt:
-            self._learnt(event.report, event.time)
-        serial, reading, time = event.report.serial, event.reading, event.time
+        time, _, report, reading = event
+        serial = report.serial
+        if report.learnt:
+            self._learnt(report, time)
         if reading is None:
             if self._decoder.readings.counts.foreign > self._foreign_reports:
                 self._foreign_reports = self._decoder.readings.counts.foreign
                 self._warn_once(serial, "foreign", time, f"{FOREIGN}: {REPORT_IT}")
             else:
-                clock = f"its report says {event.report.clock}, more than a day ahead of this system's clock"
+                clock = f"its report says {report.clock}, more than a day ahead of this system's clock"
                 self._warn_once(serial, "ahead", time, f"{clock}; {AHEAD}")
             return
         self._kind(reading, time)
@@ -181,7 +182,7 @@ class ReportLog:
             self._implausible.update(fields)
             _warn(serial, f"values out of range are left out (logged once): {', '.join(fields)}")
         if self._live and time > CLOCK_SET_AFTER * SECOND:
-            error = self._clock.check(event.report, reading, time)
+            error = self._clock.check(report, reading, time)
             if error is not None:
                 clock = f"its clock is {distance_text(error.ahead)} this system's in the configured time zone"
                 self._warn_once(serial, "clock", time, f"{clock}; {remedy(error)}")

@@ -69,7 +69,8 @@ class Buffer:
     def __init__(self, limit: int, *, keep_raw: bool = False) -> None:
         """`limit`: maximum memory in bytes.
 
-        `keep_raw`: do not compress. The caller of `add` waits until `has_room`; texts take at most half of the limit.
+        `keep_raw`: do not compress. The caller of `add` waits until `has_room`; texts take at most three quarters of
+        the limit.
         """
         self._keep_raw = keep_raw
         self.resize(limit)
@@ -95,7 +96,7 @@ class Buffer:
         """Change the limit, with effect from the next `add`."""
         self.limit = limit
         if self._keep_raw:
-            self._raw_limit = min(3 * IMPORT_BATCH_BYTES_MAX, limit // 2)
+            self._raw_limit = min(3 * IMPORT_BATCH_BYTES_MAX, limit * 3 // 4)
         else:
             self._raw_limit = min(RAW_BYTES_MAX, limit // RAW_SHARE)
 

@@ -27,12 +27,18 @@ def shorten(text: str, length: int = 80) -> str:
 def utc_text(nanoseconds: int) -> str:
     """Nanoseconds since the epoch as ISO 8601 in UTC, with 3, 6 or 9 decimals unless the fraction is 0."""
     seconds, fraction = divmod(nanoseconds, SECOND)
-    text = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
-    if fraction:
-        text += f".{fraction:09d}"
-        while text.endswith("000"):
-            text = text[:-3]
-    return text + "+00:00"
+    text = datetime.fromtimestamp(seconds, UTC).isoformat()
+    if not fraction:
+        return text
+    decimals = f"{fraction:09d}"
+    while decimals.endswith("000"):
+        decimals = decimals[:-3]
+    return text.replace("+", f".{decimals}+")
+
+
+def number_pattern(decimals: int) -> str:
+    """A printf-style pattern for a number with so many decimals. `%r` would take twice as long."""
+    return f"%.{decimals}f" if decimals else "%d"
 
 
 def local_time_text(seconds: float) -> str:

@@ -238,14 +238,14 @@ def test_a_measurement_that_servers_would_skip_is_refused(measurement: str) -> N
 
 
 def test_json_of_the_real_report_is_the_contract_to_the_letter() -> None:
-    reading = REAL.with_values({"grid_voltage": 233.3, "battery_power": -639, "battery_soc": 54})
+    reading = REAL.with_values({"grid_voltage": 233.3, "battery_power": -639, "battery_soc": 54, "grid_current": 2.5})
     assert formatter("json").format(reading) == (
         '{"timestamp": 1667629966000000000, "time": "2022-11-05T06:32:46+00:00", "serial": "1235687108", '
-        '"values": {"grid_voltage": 233.3, "battery_power": -639, "battery_soc": 54}}\n'
+        '"values": {"grid_voltage": 233.3, "battery_power": -639, "battery_soc": 54, "grid_current": 2.50}}\n'
     )
 
 
-@given(readings())
+@given(readings(scaled=True))
 def test_json_comes_back(reading: Reading) -> None:
     text = formatter("json").format(reading)
     assert text.count("\n") == 1
@@ -259,7 +259,7 @@ def test_json_comes_back(reading: Reading) -> None:
     assert (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) == reading.time // 1000
 
 
-@given(st.lists(readings(), max_size=3))
+@given(st.lists(readings(scaled=True), max_size=3))
 def test_csv_comes_back(some: list[Reading]) -> None:
     form = formatter("csv")
     text = form.header + "".join(form.format(reading) for reading in some)

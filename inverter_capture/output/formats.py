@@ -11,12 +11,14 @@ from datetime import tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from inverter_capture.text import printable, utc_text
+from inverter_capture.text import number_pattern, printable, utc_text
 
 if TYPE_CHECKING:
+    from inverter_capture.protocol.inverter_kinds import Kind
     from inverter_capture.protocol.readings import Reading
 
 FORMATS = ("table", "json", "csv", "line-protocol")
+PATTERNS_MAX = 32  # Maximum number of patterns that are cached. There is one for each inverter and set of fields.
 
 
 class Formatter(NamedTuple):
@@ -46,20 +48,20 @@ def formatter(name: str, *, zone: tzinfo | None = None, colour: bool = False, wi
 
 
 def _json() -> Formatter:
-    """JSON, one object per line."""
-    from json import JSONEncoder  # Late, since the service often has no use for it.
+    """JSON, one object per line. A value has the decimals of its field's scale."""
+    from json import dumps  # Late, since the service often has no use for it.
 
-    encode = JSONEncoder().encode
-
-    @lru_cache(16)
-    def pattern(ids: tuple[str, ...]) -> str:
-        """For the values of these fields. Finite numbers look in JSON as they do in Python."""
-        return ", ".join(encode(field_id).replace("%", "%%") + ": %r" for field_id in ids)
+    @lru_cache(PATTERNS_MAX)
+    def pattern(serial: str, kind: Kind, ids: tuple[str, ...]) -> bytes:
+        """For the times and the values of these fields: the same for many readings."""
+        fields = map(kind.fields_by_id.__getitem__, ids)
+        values = ", ".join(f'"{field.id}": {number_pattern(field.decimals)}' for field in fields)
+        named = dumps(serial).replace("%", "%%")
+        return f'{{"timestamp": %d, "time": "%b", "serial": {named}, "values": {{{values}}}}}\n'.encode()
 
     def row(reading: Reading) -> str:
-        serial, time, ids, numbers, *_ = reading
-        head = f'{{"timestamp": {time}, "time": "{utc_text(time)}", "serial": {encode(serial)}, "values": {{'
-        return head + pattern(ids) % numbers + "}}\n"
+        serial, time, ids, numbers, kind, _ = reading
+        return (pattern(serial, kind, ids) % (time, utc_text(time).encode(), *numbers)).decode()
 
     return Formatter(row)
 
@@ -68,7 +70,8 @@ def _csv() -> Formatter:
     """CSV with a header and one row per reading, quoted as in RFC 4180, with line feeds.
 
     The columns are timestamp (nanoseconds), time (UTC), serial, then every field of any kind of inverter, those of
-    single-phase ones first, in the order of the register tables; an absent value is empty.
+    single-phase ones first, in the order of the register tables; an absent value is empty. A value has the decimals of
+    its field's scale.
     """
     from inverter_capture.protocol.inverter_kinds import HIGH_VOLTAGE, SINGLE_PHASE
 
@@ -76,9 +79,10 @@ def _csv() -> Formatter:
     names = tuple(dict.fromkeys(field.id for field in (*SINGLE_PHASE.fields, *HIGH_VOLTAGE.fields)))
 
     def row(reading: Reading) -> str:
-        values = reading.values
-        numbers = (repr(values[name]) if name in values else "" for name in names)
-        return ",".join((str(reading.time), utc_text(reading.time), _csv_text(reading.serial), *numbers)) + "\n"
+        fields = reading.kind.fields_by_id
+        texts = {name: number_pattern(fields[name].decimals) % number for name, number in reading.values.items()}
+        cells = (texts.get(name, "") for name in names)
+        return ",".join((str(reading.time), utc_text(reading.time), _csv_text(reading.serial), *cells)) + "\n"
 
     return Formatter(row, ",".join(("timestamp", "time", "serial", *names)) + "\n")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from inverter_capture.protocol.fields import Field
 from inverter_capture.protocol.inverter_kinds import Kind
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.text import printable
+from inverter_capture.text import number_pattern, printable
 
 MEASUREMENT = "inverter"  # Default InfluxDB measurement name
 PATTERNS_MAX = 32  # Maximum number of patterns that are cached. There is one for each inverter and set of fields.
@@ -49,7 +48,7 @@ _Tags = tuple[tuple[str, str], ...]  # Names and values
 @lru_cache(PATTERNS_MAX)
 def _line(measurement: str, tags: _Tags, serial: str, kind: Kind, ids: tuple[str, ...]) -> bytes:
     """A pattern for the values of these fields and the time: the same for many readings."""
-    fields = ",".join(f"{field_id}={_number(kind.fields_by_id[field_id])}" for field_id in ids)
+    fields = ",".join(f"{field_id}={number_pattern(kind.fields_by_id[field_id].decimals)}" for field_id in ids)
     return f"{_head(measurement, tags, serial)} {fields} %d".encode()
 
 
@@ -59,7 +58,7 @@ def _narrow_lines(measurement: str, tags: _Tags, serial: str, kind: Kind, ids: t
     lines = []
     for field in map(kind.fields_by_id.__getitem__, ids):
         own = ("group", field.group), ("name", field.name), ("unit", field.unit)
-        lines.append(f"{_head(measurement, (*tags, *own), serial)} value={_number(field)}")
+        lines.append(f"{_head(measurement, (*tags, *own), serial)} value={number_pattern(field.decimals)}")
     return "\n".join(lines).encode()
 
 
@@ -71,11 +70,6 @@ def _head(measurement: str, tags: _Tags, serial: str) -> str:
     names["serial"] = writable(serial)
     written = [f"{escape_name(name)}={escape_name(value)}" for name, value in sorted(names.items()) if value]
     return ",".join([escape_name(measurement, special=", "), *written]).replace("%", "%%")
-
-
-def _number(field: Field) -> str:
-    """A pattern for the field's value, with all decimals that its scale allows. `%r` would take twice as long."""
-    return f"%.{field.decimals}f" if field.decimals else "%d"
 
 
 def writable(text: str) -> str:

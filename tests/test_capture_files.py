@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from inverter_capture.capture.dongle_search import DongleSearch
 from inverter_capture.capture.file import FileCapture
 from inverter_capture.capture.libpcap import FILTER_REMEDY, CaptureError, FilterError, check_filter
 from inverter_capture.commands.decode import DecodeCommand
@@ -186,6 +187,23 @@ def test_standard_input_and_pipes_are_files_too(tmp_path: Path) -> None:
     words = ["bash", "-c", 'exec "$@" <(cat "$0")', str(DAY), *PROGRAM, "decode", *arguments]
     output = subprocess.run(words, capture_output=True, env=environment(), text=True, check=True).stdout
     assert by_inverter([json.loads(line) for line in output.splitlines()]) == day_by_inverter()
+
+
+@pytest.mark.parametrize("filter", ["tcp", DongleSearch()], ids=["filter", "search"])
+def test_packets_from_a_pipe_are_there_as_they_come(tmp_path: Path, filter: str | DongleSearch) -> None:
+    data = write(tmp_path / "capture.pcap", records_of(REPORTS[:1])).read_bytes()
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    with FileCapture(f"/dev/fd/{reader}", filter) as capture:
+        packets: list[Packet] = []
+        waiting = threading.Thread(target=lambda: packets.extend(capture.wait()))
+        waiting.start()
+        waiting.join(30)
+        arrived = len(packets)
+        os.close(writer)
+        waiting.join()
+        os.close(reader)
+    assert arrived == 1
 
 
 # --- files that are cut off ---------------------------------------------------------------------------------------

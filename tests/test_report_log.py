@@ -23,7 +23,8 @@ from inverter_capture.service.report_log import (
     ReportLog,
 )
 from tests import wire
-from tests.dongle.reports import encode_values
+from tests.dongle.messages import entries_of, poll_map
+from tests.dongle.reports import encode, encode_values
 from tests.wire import SECOND
 
 QUIET_SECONDS = MISSED_REPORTS * DEFAULT_INTERVAL_SECONDS
@@ -75,9 +76,13 @@ class House:
         connection.packet(captured * SECOND, client, 999, flags=wire.SYN)
         connection.packet(captured * SECOND, client, 1000, data, wire.PSH | wire.ACK)
         for record in connection.records:
-            for event in self._decoder.receive(Packet(record.time, wire.LINK_ETHERNET, record.data)):
-                self.report_log.observe(event)
+            self.receive(record)
         return self.news()
+
+    def receive(self, *records: wire.Record) -> None:
+        """These packets are read at once."""
+        for event in self._decoder.receive(*(Packet(r.time, wire.LINK_ETHERNET, r.data) for r in records)):
+            self.report_log.observe(event)
 
     def advance(self, now: int) -> list[str]:
         """Time passes."""
@@ -285,6 +290,31 @@ def test_a_router_that_has_not_got_the_time_compares_nothing(caplog: pytest.LogC
     house = House(caplog, started=start)
     assert len(house.frame(start + 10, ahead=NOW)) == 1
     assert house.frame(start + 310, ahead=NOW) == []
+
+
+def test_the_lines_of_a_batch_name_the_right_inverter_and_reason(house: House) -> None:
+    """All reports of a batch are decoded before the first one is logged."""
+    other, third, fourth = "E47R2K0193", "0000000003", "0000000004"
+    clock = datetime.fromtimestamp(NOW + 300, ZONE).replace(tzinfo=None)
+    client, server = wire.Endpoint("192.168.8.202", 40000), wire.Endpoint("203.0.113.10", 51100, wire.MAC_B)
+    connection = wire.Connection(client, server)
+    time = connection.open((NOW + 300) * SECOND)
+    time = connection.reply(time, poll_map(entries_of([(0, 20), (59, 104)])))
+    for data in (
+        encode_values(SERIAL, clock, {"battery_soc": 50}),
+        encode_values(other, clock, {"battery_soc": 150}),
+        encode_values(SERIAL, clock + timedelta(days=3), {}),
+        encode(third, clock, {0: 5}, [(0, 20), (59, 104)]),
+        encode(fourth, clock, {0: 5}, [(0, 20), (59, 104)]),
+    ):
+        time = connection.send(time, data)
+    house.receive(*connection.records)
+    warnings = [line.removeprefix("warning: inverter ") for line in house.news() if line.startswith("warning: ")]
+    assert [warning.split(", ")[0].split(" in its")[0] for warning in warnings] == [
+        f"{other}: values out of range are left out (logged once): battery_soc",
+        f"{SERIAL}: its report says {clock + timedelta(days=3)}",
+        f"{third}: the values",
+    ]
 
 
 # --- silence ------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from inverter_capture.capture.libpcap import CaptureError, link_type_of, set_fil
 from inverter_capture.capture.tcp_fields import tcp_program
 from inverter_capture.protocol.packets import Packet
 
-BATCH_PACKETS = 64  # Packets read at a time; one from a pipe, since each may change the filter
+BATCH_PACKETS = 64  # Packets read at a time; one from a pipe, where the next one may come much later
 
 CAPTURE_FILE_MAGICS = {
     b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1",  # pcap, microseconds
@@ -58,7 +58,7 @@ class FileCapture:
         self.size = passes * length  # Bytes to read in all passes; 0 when unknown
         self._length = length
         self._passed = 0
-        self._batch = 1 if search and not length else BATCH_PACKETS
+        self._batch = BATCH_PACKETS if length else 1
         self._error: str | None = None
         self._closing = threading.Lock()
         """Held while the handle is closed, and while its position is read: pypcap crashes when a closed one is read."""

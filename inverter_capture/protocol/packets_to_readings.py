@@ -28,6 +28,7 @@ class Decoded(NamedTuple):
     flow: Flow
     report: Report
     reading: Reading | None
+    is_ahead: bool = False  # Whether the report is from the future
 
 
 class Unknown(NamedTuple):
@@ -183,7 +184,8 @@ class Decoder:
 
     def _read(self, time: int, flow: Flow, report: Report) -> Decoded:
         ahead = self.readings.counts.ahead
-        event = Decoded(time, flow, report, self.readings.read(report, time))
-        if self.readings.counts.ahead > ahead:
+        reading = self.readings.read(report, time)
+        event = Decoded(time, flow, report, reading, self.readings.counts.ahead > ahead)
+        if event.is_ahead:
             self._ahead = [*self._ahead, event][-AHEAD_MAX:]
         return event

@@ -56,7 +56,6 @@ class ReportLog:
         """What has been logged of an inverter: its serial number, and the kind of line."""
         self._logged_at: dict[str, int] = {}  # The time of the last line of each kind
         self._kinds: dict[str, Kind] = {}
-        self._foreign_reports = 0
         self._last_report = started
         self._intervals: deque[int] = deque(maxlen=SILENCE_INTERVALS)
         self._quiet = False
@@ -163,24 +162,26 @@ class ReportLog:
         self._last_report = time
 
     def _decoded(self, event: Decoded) -> None:
-        time, _, report, reading = event
+        time, _, report, reading, is_ahead = event
         serial = report.serial
         if report.learnt:
             self._learnt(report, time)
         if reading is None:
-            if self._decoder.readings.counts.foreign > self._foreign_reports:
-                self._foreign_reports = self._decoder.readings.counts.foreign
-                self._warn_once(serial, "foreign", time, f"{FOREIGN}: {REPORT_IT}")
-            else:
+            if is_ahead:
                 clock = f"its report says {report.clock}, more than a day ahead of this system's clock"
                 self._warn_once(serial, "ahead", time, f"{clock}; {AHEAD}")
+            else:
+                self._warn_once(serial, "foreign", time, f"{FOREIGN}: {REPORT_IT}")
             return
         self._kind(reading, time)
         implausible = self._decoder.readings.implausible
-        if len(implausible) > len(self._implausible) and self._may_log("implausible", time):
-            fields = sorted(implausible.keys() - self._implausible)
-            self._implausible.update(fields)
-            _warn(serial, f"values out of range are left out (logged once): {', '.join(fields)}")
+        if len(implausible) > len(self._implausible):
+            # All reports of a batch are decoded first: only the fields that this one lacks can be its own.
+            absent = {field.id for field in reading.fields}.difference(reading.ids)
+            fields = sorted(absent & implausible.keys() - self._implausible)
+            if fields and self._may_log("implausible", time):
+                self._implausible.update(fields)
+                _warn(serial, f"values out of range are left out (logged once): {', '.join(fields)}")
         if self._live and time > CLOCK_SET_AFTER * SECOND:
             error = self._clock.check(report, reading, time)
             if error is not None:

@@ -24,6 +24,7 @@ from inverter_capture.protocol.guard import (
     Guard,
     Held,
     _Settled,
+    _usual_changes,
 )
 from inverter_capture.protocol.inverter_kinds import (
     HIGH_VOLTAGE,
@@ -913,3 +914,27 @@ def test_fields_are_checked_together_as_each_for_itself(seed: int, monkeypatch: 
     assert results == [apart.check(clock, reading, learn=learn) for clock, reading, learn in readings]
     assert together.counts.held == apart.counts.held > 0
     assert together.counts.confirmed == apart.counts.confirmed
+
+
+def test_fields_that_come_and_go_cost_no_new_function_each_time() -> None:
+    """Forged values out of range can leave out any of the fields, and to generate a function takes long."""
+    guard, chance = Guard(), random.Random(1)
+    guarded = [field.id for field in GUARDED]
+    clock = datetime(2026, 6, 28, 8)
+
+    def check(absent: Iterable[str]) -> None:
+        nonlocal clock
+        clock += timedelta(minutes=1)
+        values: dict[str, int | float] = dict.fromkeys(sorted({*guarded}.difference(absent)), 5)
+        time = int(clock.replace(tzinfo=UTC).timestamp()) * SECOND
+        guard.check(clock, Reading.of(SERIAL, time, values), learn=chance.random() < 0.5)
+
+    before = _usual_changes.cache_info().misses
+    for _ in range(100):
+        check(absent := chance.sample(guarded, 4))
+        check(absent)
+    assert _usual_changes.cache_info().misses == before
+    for _ in range(100):
+        check(())
+    assert _usual_changes.cache_info().misses <= before + 1
+    assert guard._inverters[SERIAL].settled is not None

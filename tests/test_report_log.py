@@ -295,17 +295,18 @@ def test_a_router_that_has_not_got_the_time_compares_nothing(caplog: pytest.LogC
 def test_the_lines_of_a_batch_name_the_right_inverter_and_reason(house: House) -> None:
     """All reports of a batch are decoded before the first one is logged."""
     other, third, fourth = "E47R2K0193", "0000000003", "0000000004"
+    ranges = (0, 20), (59, 104)
     clock = datetime.fromtimestamp(NOW + 300, ZONE).replace(tzinfo=None)
     client, server = wire.Endpoint("192.168.8.202", 40000), wire.Endpoint("203.0.113.10", 51100, wire.MAC_B)
     connection = wire.Connection(client, server)
     time = connection.open((NOW + 300) * SECOND)
-    time = connection.reply(time, poll_map(entries_of([(0, 20), (59, 104)])))
+    time = connection.reply(time, poll_map(entries_of(ranges)))
     for data in (
         encode_values(SERIAL, clock, {"battery_soc": 50}),
         encode_values(other, clock, {"battery_soc": 150}),
         encode_values(SERIAL, clock + timedelta(days=3), {}),
-        encode(third, clock, {0: 5}, [(0, 20), (59, 104)]),
-        encode(fourth, clock, {0: 5}, [(0, 20), (59, 104)]),
+        encode(third, clock, {0: 5}, ranges),
+        encode(fourth, clock, {0: 5}, ranges),
     ):
         time = connection.send(time, data)
     house.receive(*connection.records)

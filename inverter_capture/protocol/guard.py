@@ -61,6 +61,10 @@ SILENCE_SECONDS = 15 * 60  # After this time without a reading, readings of the 
 LATENESS_MAX_SECONDS = 48 * 3600
 """Maximum age of a reading that is sent late, compared with the last one. With an older one, the clock was set back."""
 
+READINGS_ALIKE = 8
+"""Number of consecutive readings with the same fields before these are checked together: generating the function for
+that takes as long as checking 30 readings, and forged values out of range can leave out any fields."""
+
 _HOUR = 3600 * SECOND
 _GRACE = timedelta(seconds=GRACE_SECONDS)
 _SILENCE = SILENCE_SECONDS * SECOND
@@ -185,7 +189,7 @@ class _Value(NamedTuple):
 class _Inverter:
     """The fields of an inverter, and its last reading with the result of the check."""
 
-    __slots__ = ("believed", "confirmed", "fields", "held", "kind", "reading", "settled", "time")
+    __slots__ = ("alike", "believed", "confirmed", "fields", "held", "kind", "reading", "settled", "time")
 
     def __init__(self) -> None:
         self.kind: Kind | None = None
@@ -195,6 +199,7 @@ class _Inverter:
         self.believed = Reading.of("", 0, {})
         self.held: list[Held] = []
         self.confirmed = 0  # Number of changes that the last reading has confirmed
+        self.alike = 0  # Number of consecutive readings, up to the last one, with the fields of the one before
         self.settled: _Settled | None = None
 
     def copied(self) -> _Inverter:
@@ -215,6 +220,7 @@ class _Inverter:
         self._unsettle()
         if reading.kind is not self.kind:
             self._become(reading.kind)
+        self.alike = self.alike + 1 if self.reading is not None and reading.ids == self.reading.ids else 0
         moment = _Moment(clock, time)
         periods = moment.periods
         values = reading.values
@@ -240,7 +246,8 @@ class _Inverter:
                 held.append(Held(reading.serial, field.name, value, field.value, why))
             elif field.overruled:
                 self.confirmed += 1
-        self.settled = None if held else _Settled.of(self.fields, moment, reading)
+        if self.alike >= READINGS_ALIKE and not held:
+            self.settled = _Settled.of(self.fields, moment, reading)
         return held
 
     def _unsettle(self) -> None:

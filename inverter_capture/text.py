@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
 from inverter_capture.protocol.times import SECOND
 
@@ -27,13 +26,12 @@ def shorten(text: str, length: int = 80) -> str:
 def utc_text(nanoseconds: int) -> str:
     """Nanoseconds since the epoch as ISO 8601 in UTC, with 3, 6 or 9 decimals unless the fraction is 0."""
     seconds, fraction = divmod(nanoseconds, SECOND)
-    text = datetime.fromtimestamp(seconds, UTC).isoformat()
-    if not fraction:
-        return text
-    decimals = f"{fraction:09d}"
-    while decimals.endswith("000"):
-        decimals = decimals[:-3]
-    return text.replace("+", f".{decimals}+")
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    if fraction:
+        text += f".{fraction:09d}"
+        while text.endswith("000"):
+            text = text[:-3]
+    return text + "+00:00"
 
 
 def number_pattern(decimals: int) -> str:

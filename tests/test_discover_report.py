@@ -252,7 +252,7 @@ def test_on_openwrt_the_settings_are_commands(tmp_path: Path, monkeypatch: pytes
     for device, file in (("br lan", False), ("/tmp/a.pcap", True)):
         with system_zone("UTC"):
             report = survey_of(report_event(NOW), device=device, file=file).report()
-        *commands, commit, restart = report.partition("\n\n")[2].splitlines()
-        assert (commit, restart) == ("uci commit inverter-capture", "/etc/init.d/inverter-capture restart")
+        *commands, commit, reload = report.partition("\n\n")[2].splitlines()
+        assert (commit, reload) == ("uci commit inverter-capture", "/etc/init.d/inverter-capture reload")
         words = [shlex.split(command)[2].removeprefix("inverter-capture.@pcap[0].") for command in commands]
         assert words == ([] if file else [f"device={device}"]) + ["filter=host 192.168.0.202 and tcp port 51100"]

@@ -199,8 +199,9 @@ def test_enabled_without_settings_it_says_which_to_set(router: Router) -> None:
     assert service.leftovers == []
 
 
-def test_configured_it_starts(service: Service) -> None:
-    assert service.init("start") == Told(INSTANCE | JAIL, [NAME], False)
+@pytest.mark.parametrize("action", ["start", "reload"])
+def test_configured_it_starts(service: Service, action: str) -> None:
+    assert service.init(action) == Told(INSTANCE | JAIL, [NAME], False)
     assert service.log == []
     assert service.runs == ["uci"]
     assert tomllib.loads(service.toml.read_text()) == {

@@ -99,22 +99,22 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
         added.set_defaults(command=run)
         return added.add_argument
 
-    add = command("run", _run, "capture and deliver, as configured, until SIGTERM or the end of the file")
-    add("config", metavar="CONFIG.toml", help="- for standard input")
+    add = command("run", _run, "capture and deliver, as configured, until SIGTERM, Ctrl-C or the end of a capture file")
+    add("config", metavar="CONFIG.toml", help="a TOML file, - for standard input")
     confirmed = "time zone of the inverter's clock, in place of the configured one; confirms it for an import"
     add("--timezone", metavar="ZONE", default="", help=confirmed)
     add("--status", metavar="FILE", default="", help="keep a status file, for `status`; default: none")
     add("--syslog", action="store_true", help="log to the system log, unless run in a terminal")
 
     add = command("status", _status, "show how the running service is doing")
-    add("file", metavar="FILE", nargs="?", default=STATUS_FILE, help="default: %(default)s")
+    add("file", metavar="FILE", nargs="?", default=STATUS_FILE, help="a status file; default: %(default)s")
     add("--json", action="store_true", help="print the file itself, for scripts")
 
     add = command("check", _check, "tell what is wrong with a configuration")
     export = "output of `uci export`, - for standard input; default: run `uci export`"
     add("config", metavar="CONFIG", nargs="?", default="", help=f"a TOML file or {export}")
     add("--connect", action="store_true", help="also test the servers, without changing anything there")
-    add("--json", action="store_true", help="print the mistakes as a list, for scripts")
+    add("--json", action="store_true", help="print the mistakes as JSON, for scripts")
 
     add = command("decode", _decode, "print the readings in capture files")
     add("files", metavar="FILE", nargs="+", help="a capture file (pcap or pcapng), - for standard input")
@@ -134,7 +134,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
 
     command("settings", _settings, "explain every setting")
 
-    add = command("uci", _uci, "print OpenWrt's settings as a configuration for `run`")
+    add = command("uci", _uci, "print OpenWrt's settings as TOML, for `run`")
     add("file", metavar="UCI-FILE", nargs="?", default="", help=export)
     return parser, commands.choices
 

@@ -144,7 +144,9 @@ class InfluxDb2Config(SectionConfig):
     verify: bool | str = setting(
         VERIFY, True, help="Whether to verify the server's certificate, or the path of a readable CA certificate file"
     )
-    buffer: int = setting(BYTES, 4 * 1024 * 1024, help="Memory limit for readings that wait for delivery")
+    buffer: int = setting(
+        BYTES, 4 * 1024 * 1024, help="Memory limit for readings that wait for delivery, in bytes or as in 4 MiB"
+    )
 
     def check(self) -> Iterator[SettingError]:
         if self.path == _INFLUXDB2_PATH and self.authentication == "token" and self.db == "":

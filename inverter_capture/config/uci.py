@@ -29,8 +29,8 @@ from inverter_capture.text import shorten
 
 PACKAGE = "inverter-capture"  # The name of the UCI file
 CONFIG_FILE = f"/etc/config/{PACKAGE}"
-APPLY = (f"uci commit {PACKAGE}", f"/etc/init.d/{PACKAGE} restart")
-"""The commands that let the service use changed settings."""
+APPLY = (f"uci commit {PACKAGE}", f"/etc/init.d/{PACKAGE} reload")
+"""The commands that let the service use changed settings, and start it. A restart would lose waiting readings."""
 
 SERVICE = "service"  # The type of the section that only the init script reads
 SERVICE_ENABLED = Setting(BOOLEAN, False, False, "Whether the service runs")  # Its only option

@@ -110,6 +110,37 @@ TestBuffer = Machine.TestCase
 TestBuffer.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
 
+def test_packs_that_were_delivered_in_part() -> None:
+    buffer = Buffer(64 * 1024)
+    texts = [b"%d " % number + bytes(random.Random(number).choices(b"=,1", k=300)) for number in range(200)]
+    for text in texts:
+        assert buffer.add(text) == 0
+    for count in (1, module.PACK_TEXTS, 3):
+        assert buffer.take() == texts
+        buffer.remove(count)
+        buffer.release()
+        del texts[:count]
+    assert buffer.take(small=True) == texts[: len(buffer.take(small=True))]
+
+
+def test_texts_that_are_dropped_in_flight_and_delivered_one_by_one() -> None:
+    buffer = Buffer(64 * 1024)
+    for number in range(5):
+        buffer.add(b"%d" % number)
+    assert len(buffer.take()) == 5
+    dropped = 0
+    while not dropped:
+        dropped = buffer.add(random.Random(len(buffer)).randbytes(1000).replace(b"\0", b"\1"))
+    for delivered in range(1, 6):
+        buffer.remove(1)
+        assert (buffer.counts.removed, buffer.counts.dropped) == (delivered, dropped - delivered)
+    waiting = len(buffer)
+    buffer.release()
+    rest = buffer.take()
+    buffer.remove(len(rest))
+    assert (len(rest) > 0, len(buffer)) == (True, waiting - len(rest))
+
+
 @pytest.mark.parametrize("limit", [16 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024])
 def test_room(limit: int) -> None:
     buffer = Buffer(limit, keep_raw=True)

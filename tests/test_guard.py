@@ -18,6 +18,7 @@ from inverter_capture.protocol.guard import (
     GRACE_SECONDS,
     HELD_MAX,
     LATE_SECONDS,
+    READINGS_ALIKE,
     READINGS_CONFIRM,
     ZEROS_CONFIRM,
     ZEROS_SECONDS,
@@ -58,6 +59,14 @@ MEASURED = [field for field in FIELDS if field.limit is not None and not field.p
 FIRST_NOT_ZERO = [field for field in TOTALS if field.group != "Generator"]
 RISING = [field for field in COUNTERS if not field.quantity.net]
 GUARDED = [field for field in FIELDS if field.limit is not None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def soon_checked_together() -> Iterator[None]:
+    """Fields are checked together after a few readings already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inverter_capture.protocol.guard.READINGS_ALIKE", 0)
+        yield
 
 
 class Moment(NamedTuple):
@@ -916,8 +925,9 @@ def test_fields_are_checked_together_as_each_for_itself(seed: int, monkeypatch: 
     assert together.counts.confirmed == apart.counts.confirmed
 
 
-def test_fields_that_come_and_go_cost_no_new_function_each_time() -> None:
+def test_fields_that_come_and_go_cost_no_new_function_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forged values out of range can leave out any of the fields, and to generate a function takes long."""
+    monkeypatch.setattr("inverter_capture.protocol.guard.READINGS_ALIKE", READINGS_ALIKE)
     guard, chance = Guard(), random.Random(1)
     guarded = [field.id for field in GUARDED]
     clock = datetime(2026, 6, 28, 8)
@@ -938,3 +948,20 @@ def test_fields_that_come_and_go_cost_no_new_function_each_time() -> None:
         check(())
     assert _usual_changes.cache_info().misses <= before + 1
     assert guard._inverters[SERIAL].settled is not None
+
+
+def test_what_was_checked_together_counts_as_accepted_values() -> None:
+    """Fewer zeros are believed after fewer accepted values than READINGS_CONFIRM."""
+    values = [100, 100.1, 100.2, 100.3, 100.4]
+    assert verdicts(series("pv_production_total", [*values, 0, 0, 0])) == [True] * 5 + [False] * 3
+
+
+def test_a_late_reading_between_alike_ones_is_no_measure_for_what_follows() -> None:
+    field = SINGLE_PHASE.fields_by_id["pv_production_total"]
+    guard = Guard()
+    known = series(field.id, [100, 100.1])
+    assert verdicts(known, guard) == [True, True]
+    late = moment(NOON + INTERVAL - 10 * MINUTE, {field.id: 100.1})
+    assert verdicts([late], guard) == [True]
+    jump = countable(field, 300) + 0.9 * countable(field, 600)
+    assert verdicts([moment(NOON + 2 * INTERVAL, {field.id: 100.1 + jump})], guard) == [False]

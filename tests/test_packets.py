@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inverter_capture.protocol.packets import Flow, Packet, PacketParser, Segment
+from inverter_capture.protocol.packets import _FLOWS_MAX, Flow, Packet, PacketParser, Segment
 from tests import wire
 from tests.strategies import LINK_TYPES, WRAPPINGS, Wrapping, filler
 from tests.wire import ACK, FIN, PSH, RST, SECOND, SYN
@@ -325,9 +325,10 @@ def test_the_usual_headers_are_read_like_the_unusual(
 
 
 @every_wrapping
-def test_ipv4_fragments_are_counted_and_ignored(wrapping: Wrapping) -> None:
+@pytest.mark.parametrize("first", [8, 104])
+def test_ipv4_fragments_are_counted_and_ignored(wrapping: Wrapping, first: int) -> None:
     parser = PacketParser()
-    fragments = wire.ipv4_fragments(CLIENT, SERVER, tcp4(filler(5, 300)), [8, 104, 104])
+    fragments = wire.ipv4_fragments(CLIENT, SERVER, tcp4(filler(5, 300)), [first, 104, 104])
     for fragment in [*fragments, *reversed(fragments)]:
         assert parser.parse(Packet(TIME, wrapping.link_type, wrapping.wrap(fragment))) is None
     assert (parser.counts.fragments, parser.counts.other, parser.counts.malformed) == (8, 8, 0)
@@ -353,3 +354,11 @@ def test_fragments_of_other_protocols_do_not_count() -> None:
 def test_flows_in_words() -> None:
     assert str(FLOW) == "192.168.0.202 port 50586 to 47.242.67.221 port 51100"
     assert str(FLOW6) == "2001:db8::202 port 50586 to 2001:db8:1::dd port 51100"
+
+
+def test_a_scan_of_ports_is_not_remembered() -> None:
+    parser = PacketParser()
+    for port in range(1000):
+        data = wire.tcp(CLIENT, port, SERVER, SERVER_PORT, SEQUENCE, flags=SYN)
+        assert parser.parse(Packet(TIME, 1, bytes(12) + b"\x08\0" + wire.ipv4(CLIENT, SERVER, data))) is not None
+        assert len(parser._flows) <= _FLOWS_MAX

@@ -812,6 +812,15 @@ def test_quiet_flows_are_forgotten(sign: int) -> None:
     assert not reassembler._flows
 
 
+def test_a_flow_that_sends_now_and_then_is_not_forgotten() -> None:
+    reassembler = Reassembler()
+    events = reassembler.receive(syn(100))
+    for number in range(5):
+        time = START + number * (streams.FLOW_QUIET_SECONDS_MAX - 1) * SECOND
+        events += reassembler.receive(segment(100, number, b"x", time=time))
+    assert kinds(events) == [Data] * 5
+
+
 def test_close_delivers_what_waits_and_ends_everything() -> None:
     reassembler = with_gap()
     reassembler.receive(segment(100, 20, b"20", time=START + 2 * SECOND))

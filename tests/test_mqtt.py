@@ -449,7 +449,7 @@ def test_what_a_dongle_had_kept_is_not_shown(mqtt: Any, broker: Mosquitto) -> No
         for hours in range(5, 1, -1):
             backend.put(reading(hours, late=hours * 3600))
             time.sleep(0.1)
-        backend.put(reading(8))
+        backend.put(reading(1, late=3600), reading(8))
         listener.wait_for(STATE, lambda heard: power(heard)[-1] == 8)
         assert power(listener.of(STATE)) == [7, 8]
         assert backend.status().dropped == 0

@@ -290,6 +290,20 @@ def test_closed_output_is_said(day_config: Path) -> None:
         assert program.said("console: standard output is closed (Bad file descriptor); dropping readings") == 1
 
 
+def test_every_reading_for_a_closed_output_is_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(console, "_STANDARD_OUTPUT", writer)
+    backend = console.Console(ConsoleConfig(format="json"), None)
+    backend.start()
+    backend.put(Reading.of("2205164738", 0, {"battery_soc": 50}))
+    wait_for(lambda: backend.ended, "end")
+    backend.put(*(Reading.of("2205164738", number, {"battery_soc": 50}) for number in range(1, 4)))
+    backend.stop()
+    assert backend.join(10) == 4
+    os.close(writer)
+
+
 def test_a_full_disk_is_said_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -57,7 +57,6 @@ class Machine(RuleBasedStateMachine):
             self.lost |= set(self.waiting[:dropped])
             del self.waiting[:dropped]
 
-    @precondition(lambda self: self.taken is None)
     @rule(small=st.booleans())
     def take(self, small: bool) -> None:
         limit = 1500 if small else 3000
@@ -90,12 +89,6 @@ class Machine(RuleBasedStateMachine):
         with pytest.raises(ValueError, match="texts to remove"):
             self.buffer.remove(len(self.taken or []) + more)
 
-    @precondition(lambda self: self.taken is not None)
-    @rule()
-    def release(self) -> None:
-        self.buffer.release()
-        self.taken = None
-
     @invariant()
     def agrees(self) -> None:
         counts = self.buffer.counts
@@ -118,7 +111,6 @@ def test_packs_that_were_delivered_in_part() -> None:
     for count in (1, module.PACK_TEXTS, 3):
         assert buffer.take() == texts
         buffer.remove(count)
-        buffer.release()
         del texts[:count]
     assert buffer.take(small=True) == texts[: len(buffer.take(small=True))]
 
@@ -138,7 +130,6 @@ def test_a_batch_of_which_a_part_is_dropped_in_flight() -> None:
     for delivered in range(1, len(batch) + 1):
         buffer.remove(1)
         assert (buffer.counts.removed, buffer.counts.dropped) == (delivered, max(0, dropped - delivered))
-    buffer.release()
     assert len(buffer.take()) == len(buffer) == buffer.counts.added - len(batch)
 
 
@@ -225,5 +216,4 @@ def test_a_month_and_more_fits(schema: str, days: int, month: list[Reading]) -> 
     while batch := buffer.take():
         taken += batch
         buffer.remove(len(batch))
-        buffer.release()
     assert taken == texts

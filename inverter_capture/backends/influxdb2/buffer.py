@@ -3,7 +3,7 @@
 Operations:
 - `add` appends a text, and drops the oldest when the limit is exceeded
 - `take` returns a batch of the oldest, which stay in the queue
-- `remove` removes the first texts of the batch, `release` ends the batch
+- `remove` removes the first texts of the batch; the others wait again, for the next `take`
 
 Rules:
 - texts leave in the order in which they came
@@ -127,7 +127,7 @@ class Buffer:
         return dropped
 
     def take(self, *, small: bool = False) -> list[bytes]:
-        """Put the oldest texts in flight: at most a batch. Empty when no texts wait.
+        """Put the oldest texts in flight, in place of those before: at most a batch. Empty when no texts wait.
 
         `small`: a small batch, for an attempt that probably fails, since a request takes twice the size of its batch.
         """
@@ -170,11 +170,6 @@ class Buffer:
             count -= self._pop_pack()
         for _ in range(count):
             self._pop_raw()
-
-    def release(self) -> None:
-        """End the batch: the texts that were not removed wait again."""
-        self._taken = 0
-        self._gone = 0
 
     def _pack_oldest(self) -> None:
         before = self._raw_bytes

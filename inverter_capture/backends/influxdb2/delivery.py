@@ -133,11 +133,7 @@ class InfluxDb2(Backend):
                 if not batch:
                     self._overflowing = False
                     return 0
-            try:
-                verdict = self._deliver_batch(api, batch)
-            finally:
-                with self._changed:
-                    self._buffer.release()
+            verdict = self._deliver_batch(api, batch)
             if verdict is not None:
                 self._fail(verdict.reason)
             self._notify_if_changed()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 from tests.network import wait_for
@@ -34,7 +35,7 @@ class Exchange:
     @property
     def lines(self) -> list[str]:
         """The lines of line protocol in it."""
-        return self.body.decode().split("\n") if self.body else []
+        return self.body.decode().removesuffix("\n").split("\n") if self.body else []
 
     @property
     def params(self) -> dict[str, str]:
@@ -188,4 +189,16 @@ class FaultyServer:
                 name, _, text = header.partition(":")
                 headers[name.lower()] = text.strip()
             body = file.read(int(headers.get("content-length", 0)))
+            if headers.get("transfer-encoding") == "chunked":
+                body = _chunks(file)
         return Exchange(self, connection, line.split(" ")[1], headers, body)
+
+
+def _chunks(file: BinaryIO) -> bytes:
+    """A chunked body, as sunsniff sends it."""
+    chunks = []
+    while size := int(file.readline(), 16):
+        chunks.append(file.read(size))
+        file.readline()
+    file.readline()
+    return b"".join(chunks)

@@ -63,8 +63,10 @@ def config(
     folder: Path, *, device: str = DEVICE, filter: str = "", url: str = "", broker: str = "", console: bool = False
 ) -> Path:
     """A configuration file, with a capture file for `device` or with a device. It is valid for sunsniff, too."""
-    lines = ["[pcap]", f'device = "{device}"', f"file = {str('/' in device).lower()}", f'filter = "{filter}"']
+    lines = ["[pcap]", f'device = "{device}"', f"file = {str('/' in device).lower()}"]
     lines.append('timezone = "Africa/Johannesburg"')
+    if filter:
+        lines.append(f'filter = "{filter}"')
     if url:
         lines += ["[[influxdb2]]", f'host = "{url}"', 'org = "-"', 'bucket = "bench"', 'token = "bench"']
     if broker:
@@ -129,6 +131,15 @@ def foreign_seconds(words: Sequence[str | Path], ready: str, out: Path) -> float
         send(busy_records(FOREIGN), FOREIGN_A_SECOND)
         time.sleep(SETTLE_SECONDS)
         return program.processor_seconds - before
+
+
+def delivered(folder: Path, command: Sequence[str]) -> int:
+    """The dongle's readings that a program finds without a filter among `FOREIGN` packets, and delivers to a server."""
+    with FaultyServer() as server, Running([*command, config(folder, url=server.url)]):
+        time.sleep(SETTLE_SECONDS)
+        send(busy_records(FOREIGN), FOREIGN_A_SECOND)
+        time.sleep(SETTLE_SECONDS)
+        return len({line.rpartition(" ")[2] for exchange in server.exchanges for line in exchange.lines})
 
 
 def delivery_times(

@@ -93,7 +93,11 @@ def column(peer: Peer, folder: Path) -> list[str]:
         elif expression:
             words += [word for word in (peer.option, expression) if word]
         cells.append(f"{live.foreign_seconds(words, peer.ready, out) * 1e6 / live.FOREIGN:.2f} s")
-    cells.append(f"{out.read_bytes().count(10)} of {live.FOREIGN // DONGLE_EVERY}" if peer.shows else "")
+    reports = live.FOREIGN // DONGLE_EVERY
+    if peer.shows:
+        cells.append(f"{out.read_bytes().count(10)} of {reports}")
+    else:
+        cells.append(f"{live.delivered(folder, peer.command)} of {reports}" if peer.configured else "")
     with Running(words) as program:
         if peer.ready:
             program.wait_until_said(peer.ready)

@@ -366,7 +366,12 @@ class Collector(Backend):
         return len(self.readings), 0, 0
 
     def put(self, *readings: Reading) -> None:
+        assert self._importing
         self.readings += readings
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        assert not self._importing, "the file has ended"
+        return super().wait_until_empty(seconds)
 
     def reconfigure(self, section: SectionConfig, zone: tzinfo | None) -> None:
         pass

@@ -10,6 +10,9 @@ from inverter_capture.protocol.times import SECOND
 OWN_ERROR = "an error in inverter-capture itself, please report it"
 REPORT_IT = "please report what `inverter-capture decode --raw --anonymise CAPTURE` prints"
 
+PATTERNS_MAX = 32
+"""Maximum number of patterns of readings that a format caches. There is one for each inverter and set of fields."""
+
 
 def printable(text: str) -> str:
     """The text with escapes such as \\x1b for characters that are not printable: control characters and line breaks."""

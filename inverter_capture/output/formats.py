@@ -11,14 +11,13 @@ from datetime import tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from inverter_capture.text import number_pattern, printable, utc_text
+from inverter_capture.text import PATTERNS_MAX, number_pattern, printable, utc_text
 
 if TYPE_CHECKING:
     from inverter_capture.protocol.inverter_kinds import Kind
     from inverter_capture.protocol.readings import Reading
 
 FORMATS = ("table", "json", "csv", "line-protocol")
-PATTERNS_MAX = 32  # Maximum number of patterns that are cached. There is one for each inverter and set of fields.
 
 
 class Formatter(NamedTuple):

@@ -7,10 +7,9 @@ from functools import lru_cache
 
 from inverter_capture.protocol.inverter_kinds import Kind
 from inverter_capture.protocol.readings import Reading
-from inverter_capture.text import number_pattern, printable
+from inverter_capture.text import PATTERNS_MAX, number_pattern, printable
 
 MEASUREMENT = "inverter"  # Default InfluxDB measurement name
-PATTERNS_MAX = 32  # Maximum number of patterns that are cached. There is one for each inverter and set of fields.
 
 
 def line_protocol(reading: Reading, measurement: str = MEASUREMENT, tags: Mapping[str, str] | None = None) -> bytes:
